@@ -1,0 +1,80 @@
+# The commands of this repository. Each one does its own set-up and is safe to repeat.
+# Needs Python 3.11 or newer and make. Another Python: make setup PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from
+
+# What a finished .venv was made from; kept in STAMP, which is written last. The folder counts, because the scripts
+# inside .venv carry its path. No STAMP means that the making was cut short, and nothing in there can be trusted.
+MADE_FROM = $(CURDIR) : $(shell cat requirements.lock pyproject.toml | cksum)
+
+# A Python asked for by name must be the one in .venv; the default one may differ from it.
+ifeq ($(origin PYTHON),file)
+SAME_PYTHON := $(BIN)/python -c ''
+else
+SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup course test lab lint pocket lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## Make .venv with the locked versions; the second time there is nothing to do
+	@set -e; \
+	if { $(SAME_PYTHON); } 2>/dev/null; then made_from="$$(cat $(STAMP) 2>/dev/null || true)"; else made_from=; fi; \
+	case "$$made_from" in \
+	'$(MADE_FROM)') exit 0 ;; \
+	'$(CURDIR) : '*) echo "The lock or pyproject.toml has changed: updating $(VENV)" ;; \
+	*) $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	     echo "Python 3.11 or newer is needed, but '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo not there)."; \
+	     echo "Install one (python.org, or your system's package manager) and name it: make setup PYTHON=python3.12"; \
+	     exit 1; } >&2; \
+	   echo "Making $(VENV) and installing the locked versions (once; minutes, most of it downloading torch)"; \
+	   rm -rf $(VENV); \
+	   $(PYTHON) -m venv $(VENV) ;; \
+	esac; \
+	rm -f $(STAMP); \
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock; \
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	echo '$(MADE_FROM)' > $(STAMP); \
+	echo "$(VENV) is ready. Next: make course"
+
+course: setup ## Run the course's main job: the first notebook, its figures, the result table
+	$(BIN)/steer-utils course
+
+test: setup ## Check the style and run every test, notebooks included
+	$(BIN)/ruff check --quiet .
+	$(BIN)/python -m pytest -q
+
+lab: setup ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lint: setup ## Check style (ruff) and types (mypy)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+WEIGHTS := steer_utils/pocket/weights
+RECORDINGS := $(if $(CLIPS),--clips $(CLIPS))
+
+pocket: setup ## Retrain both pocket models and measure them (hours): make pocket CLIPS=folder of ESC-10
+	$(BIN)/steer-utils pocket train --family qwen2_audio $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio
+	$(BIN)/steer-utils pocket train --family audioflamingo3 $(RECORDINGS) --out $(WEIGHTS)/pocket-audio-flamingo-3
+	$(BIN)/steer-utils pocket evaluate $(RECORDINGS)
+
+# Versions already in the lock are kept unless pyproject.toml rules them out; delete a line to move that one.
+# torch on Linux names CUDA packages; the lock must not, or nobody could install a CPU torch from it.
+lock: ## Write requirements.lock again from pyproject.toml (needs uv)
+	cp requirements.lock .lock
+	uv pip compile pyproject.toml --extra course --extra test --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-header --no-annotate --quiet -o .lock
+	{ grep '^#' requirements.lock; grep -vE '^(#|nvidia-|cuda-|triton==)' .lock; } > .lock.new
+	mv .lock.new requirements.lock
+	rm .lock
+
+clean: ## Remove caches and build leftovers (.venv stays)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find steer_utils tests -name __pycache__ -type d -prune -exec rm -rf {} +

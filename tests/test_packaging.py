@@ -1,0 +1,314 @@
+"""The ways of installing agree with each other, and `make setup` does what it says.
+
+The files are the oracle: pyproject.toml says what is allowed, requirements.lock what is installed, environment.yml and
+the Makefile only point at them. The set-up logic is run for real, in an empty folder, with a stand-in for Python.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from setuptools import Distribution
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = Path("steer_utils/pocket/weights")
+MAX_MODEL_BYTES = 16_000_000
+CORE = {
+    "torch", "transformers", "numpy", "scipy", "soundfile", "soxr", "safetensors", "pandas", "matplotlib", "seaborn",
+    "tqdm", "typer",
+}  # fmt: skip
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+LOCK_LINES = [
+    line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]  # fmt: skip
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def lock_pins() -> dict[str, Version]:
+    """Locked version of each distribution, by canonical name; every line must be one exact pin."""
+    pins: dict[str, Version] = {}
+    for line in LOCK_LINES:
+        requirement = Requirement(line)
+        specifiers = list(requirement.specifier)
+        assert len(specifiers) == 1 and specifiers[0].operator == "==", f"not an exact pin: {line}"
+        name = canonicalize_name(requirement.name)
+        assert name not in pins, f"{name} is locked twice"
+        pins[name] = Version(specifiers[0].version)
+    return pins
+
+
+def declared(group: str) -> list[Requirement]:
+    """Requirements of "core" or of one extra, without references to the project's own extras."""
+    lines = PROJECT["dependencies"] if group == "core" else PROJECT["optional-dependencies"][group]
+    return [r for r in map(Requirement, lines) if canonicalize_name(r.name) != canonicalize_name(PROJECT["name"])]
+
+
+# ---- the lock, the bounds and the other ways of installing ----
+
+
+def test_core_dependencies_are_the_agreed_few() -> None:
+    assert {canonicalize_name(r.name) for r in declared("core")} == CORE
+
+
+@pytest.mark.parametrize("group", ["core", *PROJECT["optional-dependencies"]])
+def test_lock_pins_every_declared_dependency_within_its_bounds(group: str) -> None:
+    pins = lock_pins()
+    for requirement in declared(group):
+        name = canonicalize_name(requirement.name)
+        assert name in pins, f"{name} ({group}) is missing from requirements.lock: run `make lock`"
+        assert requirement.specifier.contains(pins[name]), f"{name}=={pins[name]} is outside {requirement.specifier}"
+        assert requirement.specifier, f"{name} ({group}) has no lower bound"
+
+
+def test_lock_holds_the_build_backend() -> None:
+    """`make setup` builds without isolation, so what [build-system] asks for has to be locked as well."""
+    pins = lock_pins()
+    for requirement in map(Requirement, PYPROJECT["build-system"]["requires"]):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
+
+
+def test_lock_versions_the_project_promises() -> None:
+    pins = lock_pins()
+    assert pins["torch"] == Version("2.13.0")
+    assert pins["transformers"] >= Version("5.23")
+
+
+def test_lock_is_usable_on_any_machine() -> None:
+    """No CUDA packages, local builds (+cpu), index addresses, options or paths: only `name==version ; marker`."""
+    for line in LOCK_LINES:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*( ; [^/\\]+)?", line), line
+        assert not re.match(r"nvidia-|cuda-|triton", line), line
+
+
+def test_environment_yml_installs_the_same_lock() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    pip_lines = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    assert pip_lines == [["-r requirements.lock", "-e ."]]
+    conda_lines = [d for d in environment["dependencies"] if isinstance(d, str)]
+    python = [d.split("=")[1] for d in conda_lines if d.startswith("python=")]
+    assert len(python) == 1
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python[0] + ".0")
+    # Anything else from conda would be a second source of versions.
+    assert {d.split("=")[0] for d in conda_lines} == {"python", "pip"}
+
+
+def test_one_version_number() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == PROJECT["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    latest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.MULTILINE)
+    assert latest is not None and latest.group(1) == PROJECT["version"]
+
+
+def test_licence_is_named_alike_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["license"] == PROJECT["license"] == "Apache-2.0"
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+# ---- what goes into the wheel ----
+
+
+def wheel_files() -> set[Path]:
+    """Every source file of the wheel, relative to the root, as the build backend itself lists them."""
+    distribution = Distribution({"script_name": "setup.py"})
+    distribution.parse_config_files([str(ROOT / "pyproject.toml")])
+    command = distribution.get_command_obj("build_py")
+    assert isinstance(command, build_py)
+    command.ensure_finalized()
+    modules = {Path(path) for _, _, path in command.find_all_modules()}
+    return modules | {Path(folder, name) for _, folder, _, names in command.data_files for name in names}
+
+
+def on_disk(pattern: str) -> set[Path]:
+    return {p.relative_to(ROOT) for p in ROOT.glob(pattern) if p.is_file() and "__pycache__" not in p.parts}
+
+
+def test_wheel_holds_the_whole_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # the backend finds packages from the current folder
+    files = wheel_files()
+    assert on_disk("steer_utils/**/*.py") <= files
+    assert not {f for f in files if f.parts[0] != "steer_utils"}
+
+
+def test_wheel_holds_the_pocket_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = on_disk(f"{WEIGHTS}/**/*")
+    assert {p.parts[3] for p in weights if p.suffix == ".safetensors"} == {
+        "pocket-qwen2-audio",
+        "pocket-audio-flamingo-3",
+    }, f"{WEIGHTS} must hold one folder of safetensors for each pocket model"
+    monkeypatch.chdir(ROOT)
+    assert weights <= wheel_files()
+
+
+def test_weights_are_not_ignored_by_git() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    probe = WEIGHTS / "pocket-qwen2-audio" / "model.safetensors"
+    ignored = subprocess.run(["git", "check-ignore", "-q", "--no-index", str(probe)], cwd=ROOT, check=False)
+    assert ignored.returncode == 1, f"{probe} would be left out of a commit by .gitignore"
+
+
+def test_each_pocket_model_is_small() -> None:
+    folders = [p for p in (ROOT / WEIGHTS).glob("*") if p.is_dir() and p.name != "__pycache__"]
+    assert folders, f"{WEIGHTS} holds no model"
+    for folder in folders:
+        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+        assert size <= MAX_MODEL_BYTES, f"{folder.name} is {size / 1e6:.1f} MB; at most 16 MB a model"
+
+
+# ---- the Makefile ----
+
+
+@needs_make
+def test_help_lists_every_target() -> None:
+    targets = set(re.findall(r"^([A-Za-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    listing = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert set(re.findall(r"^make (\S+) +\S", listing, re.MULTILINE)) == targets
+    assert {"help", "setup", "course", "test", "lab", "lint", "pocket", "clean"} <= targets
+    # `make` alone shows the list too, instead of starting something.
+    assert subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout == listing
+
+
+def test_ci_calls_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert "set -euo pipefail" in script.read_text(encoding="utf-8")
+    assert "make test" in script.read_text(encoding="utf-8")
+    if sys.platform != "win32":
+        assert script.stat().st_mode & 0o111, ".ci/run is not executable"
+
+
+# A stand-in for Python: notes each command in calls.log, "creates" an environment by copying itself into it, and
+# fails at the step named by the file fail-at, as a killed install would.
+FAKE_PYTHON = """#!/bin/sh
+[ -f fail-at ] && case "$*" in *"$(cat fail-at)"*) exit 1 ;; esac
+case "$*" in
+-V) echo "Python {version}" ;;
+*version_info*) exit {too_old} ;;
+*"-m venv"*) echo "venv" >> calls.log; mkdir -p .venv/bin; touch .venv/leftover; cp "$0" .venv/bin/python ;;
+*"-r requirements.lock"*) echo "lock" >> calls.log ;;
+*"-e ."*) echo "package" >> calls.log ;;
+esac
+"""
+
+Make = Callable[..., "tuple[int, list[str], str]"]
+
+
+@pytest.fixture
+def make_setup(tmp_path: Path) -> Make:
+    """`make setup` in a fresh clone with a space in its path -> (exit code, steps taken, what was printed)."""
+    clone = tmp_path / "fresh clone"
+    clone.mkdir()
+    for name in ["Makefile", "requirements.lock", "pyproject.toml"]:
+        shutil.copy(ROOT / name, clone / name)
+
+    def run(
+        folder: Path = clone, *, fail_at: str | None = None, version: str = "3.11.7", named: str = ""
+    ) -> tuple[int, list[str], str]:
+        fakes = folder.parent / f"bin-{version}"
+        fakes.mkdir(exist_ok=True)
+        python = fakes / (named or "python3")
+        too_old = int(Version(version) < Version("3.11"))
+        python.write_text(FAKE_PYTHON.format(version=version, too_old=too_old), encoding="utf-8")
+        python.chmod(0o755)
+        (folder / "fail-at").unlink(missing_ok=True)
+        if fail_at is not None:
+            (folder / "fail-at").write_text(fail_at, encoding="utf-8")
+        (folder / "calls.log").unlink(missing_ok=True)
+        command = ["make", "setup", *([f"PYTHON={named}"] if named else [])]
+        done = subprocess.run(
+            command, cwd=folder, env={"PATH": f"{fakes}:/usr/local/bin:/usr/bin:/bin"}, capture_output=True, text=True
+        )
+        log = folder / "calls.log"
+        steps = log.read_text(encoding="utf-8").split() if log.exists() else []
+        return done.returncode, steps, done.stdout + done.stderr
+
+    return run
+
+
+EVERYTHING = ["venv", "lock", "package"]
+
+
+@needs_make
+def test_setup_happens_once(make_setup: Make) -> None:
+    assert make_setup()[:2] == (0, EVERYTHING)
+    assert make_setup()[:2] == (0, [])
+
+
+@needs_make
+@pytest.mark.parametrize("fail_at", ["-m venv", "-r requirements.lock", "-e ."])
+def test_setup_recovers_from_a_killed_install(make_setup: Make, tmp_path: Path, fail_at: str) -> None:
+    assert make_setup(fail_at=fail_at)[0] != 0
+    (tmp_path / "fresh clone" / ".venv").mkdir(exist_ok=True)
+    half_made = tmp_path / "fresh clone" / ".venv" / "half-written"
+    half_made.touch()
+    assert make_setup()[:2] == (0, EVERYTHING)
+    assert not half_made.exists()
+    assert make_setup()[:2] == (0, [])
+
+
+@needs_make
+@pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
+def test_setup_follows_the_lock_and_the_metadata(make_setup: Make, tmp_path: Path, name: str) -> None:
+    make_setup()
+    with (tmp_path / "fresh clone" / name).open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert make_setup()[:2] == (0, ["lock", "package"])  # the environment is kept and updated
+    assert make_setup()[:2] == (0, [])
+
+
+@needs_make
+def test_setup_starts_again_after_a_failed_update(make_setup: Make, tmp_path: Path) -> None:
+    make_setup()
+    with (tmp_path / "fresh clone" / "requirements.lock").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert make_setup(fail_at="-r requirements.lock")[0] != 0
+    assert make_setup()[:2] == (0, EVERYTHING)
+
+
+@needs_make
+def test_setup_makes_a_copied_folder_its_own_environment(make_setup: Make, tmp_path: Path) -> None:
+    make_setup()
+    shutil.copytree(tmp_path / "fresh clone", tmp_path / "copy")
+    assert make_setup(tmp_path / "copy")[:2] == (0, EVERYTHING)
+
+
+@needs_make
+def test_setup_replaces_an_environment_whose_python_is_gone(make_setup: Make, tmp_path: Path) -> None:
+    make_setup()
+    (tmp_path / "fresh clone" / ".venv" / "bin" / "python").unlink()
+    assert make_setup()[:2] == (0, EVERYTHING)
+
+
+@needs_make
+def test_setup_takes_the_python_it_is_given(make_setup: Make) -> None:
+    make_setup()
+    assert make_setup(version="3.12.1", named="python3.12")[:2] == (0, EVERYTHING)
+    assert make_setup(version="3.12.1", named="python3.12")[:2] == (0, [])
+    # Afterwards a plain `make` stays with it, although `python3` is another one.
+    assert make_setup()[:2] == (0, [])
+
+
+@needs_make
+def test_setup_refuses_an_old_python_in_plain_words(make_setup: Make) -> None:
+    code, steps, said = make_setup(version="3.9.6")
+    assert (code != 0, steps) == (True, [])
+    assert "Python 3.11 or newer is needed, but 'python3' is Python 3.9.6" in said
+    assert "make setup PYTHON=" in said
