@@ -1,0 +1,161 @@
+"""Time: intervals in seconds, the audio tokens of a prompt, and the window where a curve is largest.
+
+An audio token stands for a fixed stretch of the audio (0.04 s in both model families): token k covers
+[k * 0.04, (k + 1) * 0.04) seconds. This module holds the only conversions between tokens and seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+SMOOTHING = 0.2  # seconds over which `best_segment` smooths a curve
+
+
+@dataclass(frozen=True, order=True)
+class Interval:
+    """A stretch of time in seconds: `Interval(3.28, 5.28)`.
+
+    Raises ValueError if a bound is not finite or `end` is not after `start`.
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", float(self.start))  # a numpy scalar would leak into json and reprs
+        object.__setattr__(self, "end", float(self.end))
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise ValueError(f"an interval needs finite bounds in seconds, got {self.start} to {self.end}")
+        if self.end <= self.start:
+            raise ValueError(f"an interval must end after it starts, got {self.start} to {self.end} seconds")
+
+    def __str__(self) -> str:
+        return f"{self.start:.2f}-{self.end:.2f} s"
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.end - self.start
+
+    @property
+    def center(self) -> float:
+        """The middle, in seconds."""
+        return 0.5 * (self.start + self.end)
+
+    def intersection(self, other: Interval) -> float:
+        """Seconds that both intervals share; 0.0 if they do not meet."""
+        return max(0.0, min(self.end, other.end) - max(self.start, other.start))
+
+    def covers(self, truth: Interval) -> float:
+        """The paper's overlap |W ∩ E| / |E| of this window W with the true event E, in 0..1."""
+        return self.intersection(truth) / truth.duration
+
+    def iou(self, other: Interval) -> float:
+        """Intersection over union in time, in 0..1."""
+        shared = self.intersection(other)
+        return shared / (self.duration + other.duration - shared)
+
+    def shifted(self, seconds: float) -> Interval:
+        """The same stretch, `seconds` later."""
+        return Interval(self.start + seconds, self.end + seconds)
+
+
+@dataclass(frozen=True)
+class AudioSpan:
+    """Where the audio tokens of a prompt lie: `first` is the absolute slot of the first one, `count` how many.
+
+    Raises ValueError for a negative slot, no tokens, or a token without duration.
+    """
+
+    first: int
+    count: int
+    seconds_per_token: float = 0.04
+
+    def __post_init__(self) -> None:
+        if self.first < 0 or self.count < 1:
+            raise ValueError(f"an audio span needs first >= 0 and count >= 1, got {self.first} and {self.count}")
+        if not (math.isfinite(self.seconds_per_token) and self.seconds_per_token > 0):
+            raise ValueError(f"seconds_per_token must be a positive number, got {self.seconds_per_token}")
+
+    @property
+    def stop(self) -> int:
+        """The slot after the last audio token."""
+        return self.first + self.count
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the audio tokens stand for."""
+        return self.count * self.seconds_per_token
+
+    def centers(self) -> np.ndarray:
+        """The middle of every audio token, (count,), in seconds."""
+        return (np.arange(self.count) + 0.5) * self.seconds_per_token
+
+    def interval(self, first: int, stop: int) -> Interval:
+        """The time that audio tokens `first` to `stop - 1` stand for (counted from 0 at the first audio token)."""
+        if not 0 <= first < stop <= self.count:
+            raise ValueError(f"tokens {first} to {stop} are not a range within the {self.count} audio tokens")
+        return Interval(first * self.seconds_per_token, stop * self.seconds_per_token)
+
+    def tokens(self, interval: Interval) -> slice:
+        """The audio tokens whose middle lies in [start, end), as a slice into a curve of `count` values."""
+        first, stop = np.searchsorted(self.centers(), [interval.start, interval.end])
+        return slice(int(first), int(stop))
+
+    def window_tokens(self, seconds: float) -> int:
+        """How many audio tokens a window of `seconds` spans: at least one, at most all."""
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise ValueError(f"a window needs a positive number of seconds, got {seconds}")
+        return int(min(self.count, max(1, round(seconds / self.seconds_per_token))))
+
+
+def best_window(curve: np.ndarray, span: AudioSpan, seconds: float) -> tuple[Interval, float]:
+    """The window of `seconds` in which `curve` is largest, and the mean of the curve in it.
+
+    `curve`: (count,), one value an audio token. The window moves by one token; the first one wins a tie.
+    One cumulative sum: O(count). Raises ValueError for a curve of another length or with NaN or infinity in it.
+    """
+    values = _checked(curve, span)
+    width = span.window_tokens(seconds)
+    cumulative = np.concatenate([[0.0], np.cumsum(values)])
+    sums = cumulative[width:] - cumulative[:-width]
+    # Rounding in the cumulative sum must not break ties: take the first window within a rounding error of the best.
+    slack = 1e-12 * max(1.0, float(np.abs(values).sum()))
+    first = int(np.argmax(sums >= sums.max() - slack))
+    return span.interval(first, first + width), float(values[first : first + width].mean())
+
+
+def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3) -> tuple[Interval, float]:
+    """Where `curve` stands out, when the width is not known: the stretch with the largest sum above the mean level.
+
+    The curve is smoothed over 0.2 s, its mean subtracted, and the stretch of largest sum taken (O(count)), widened to
+    `least_seconds` about its middle. Returns the interval and the mean of the curve in it. Of a flat curve it is the
+    first `least_seconds`. Raises ValueError as `best_window` does.
+    """
+    values = _checked(curve, span)
+    least = span.window_tokens(least_seconds)
+    kernel = np.ones(span.window_tokens(SMOOTHING))
+    # Divided by how many tokens each sum has: zeros beyond the ends would pull the curve down there.
+    inside = np.convolve(np.ones(span.count), kernel, mode="same")
+    above = np.convolve(values, kernel, mode="same") / inside - values.mean()
+    above[np.abs(above) < 1e-12 * np.abs(values).max()] = 0.0  # rounding is no event
+    # Largest rise of the cumulative sum: from the lowest point before each end, the latest one where several tie.
+    cumulative = np.concatenate([[0.0], np.cumsum(above)])
+    stop = 1 + int(np.argmax(cumulative[1:] - np.minimum.accumulate(cumulative)[:-1]))
+    first = stop - 1 - int(np.argmin(cumulative[:stop][::-1]))
+    if stop - first < least:
+        first = min(max(0, first - (least - (stop - first)) // 2), span.count - least)
+        stop = first + least
+    return span.interval(first, stop), float(values[first:stop].mean())
+
+
+def _checked(curve: np.ndarray, span: AudioSpan) -> np.ndarray:
+    values = np.asarray(curve, dtype=np.float64)
+    if values.shape != (span.count,):
+        raise ValueError(f"the curve has shape {values.shape}, but the audio has {span.count} tokens")
+    if not np.isfinite(values).all():
+        raise ValueError("the curve holds NaN or infinite values; a window cannot be chosen from it")
+    return values
