@@ -1,0 +1,171 @@
+"""Keep the attention of chosen query rows, while the model goes on using SDPA.
+
+SDPA never forms the weights, and eager attention forms all T x T of them. Here the model's output still comes from
+SDPA; for the few query rows that are wanted, the scores against all keys are computed once more and softmaxed in
+float32: O(rows x T) a block. Only the weights on the audio tokens are kept.
+
+    with attention_rows(checkpoint, mask, span) as rows:
+        checkpoint.model(**inputs)
+    rows.weights()      # (batch, blocks, heads, rows, audio tokens)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from .checkpoints import Checkpoint
+from .positions import TokenMask
+from .spans import AudioSpan
+
+NAME = "sdpa_rows"
+
+
+class AttentionRows:
+    """What was recorded. Rows come in the order of their slots; `slots` names them.
+
+    All rows of a batch are recorded at the same slots: the union of the slots that any of them wants.
+    """
+
+    def __init__(self, wanted: TokenMask, spans: Sequence[AudioSpan], blocks: tuple[int, ...]) -> None:
+        self.blocks = blocks
+        self._wanted = wanted.union()
+        self._first = torch.tensor([span.first for span in spans])
+        self._count = spans[0].count
+        self._weights: dict[int, list[torch.Tensor]] = {block: [] for block in blocks}
+        self._slots: dict[int, list[int]] = {block: [] for block in blocks}
+
+    @property
+    def slots(self) -> list[int]:
+        """The absolute slots of the recorded query rows."""
+        return self._slots[self.blocks[0]]
+
+    def block(self, block: int) -> torch.Tensor:
+        """The weights of one block, (batch, heads, rows, audio tokens), softmaxed over all keys."""
+        if not self._weights[block]:
+            raise ValueError("no query row was recorded: the model did not run, or the rows asked for did not occur")
+        return torch.cat(self._weights[block], dim=2)
+
+    def weights(self) -> torch.Tensor:
+        """Weights on the audio tokens, (batch, blocks, heads, rows, audio tokens), float32 on the CPU."""
+        return torch.stack([self.block(block).to("cpu") for block in self.blocks], dim=1)
+
+    def mass(self) -> torch.Tensor:
+        """The part of each row's attention that goes to the audio, (batch, blocks, heads, rows)."""
+        return self.weights().sum(dim=-1)
+
+    def record(
+        self, block: int, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float
+    ) -> None:
+        """Keep the wanted rows of one call. `query`: (batch, heads, queries, d); `key`: (batch, kv heads, keys, d)."""
+        batch, _, queries, _ = query.shape
+        offset = key.shape[2] - queries  # slots before this call are in the cache already
+        chosen = self._wanted.slice(offset, queries)[0].nonzero()[:, 0]
+        if not len(chosen):
+            return
+        if len(self._first) not in (1, batch):
+            raise ValueError(f"{len(self._first)} audio spans were given for a batch of {batch} rows")
+        weights = row_weights(query, key, mask, scaling, chosen.to(query.device))
+        columns = (self._first[:, None] + torch.arange(self._count)).to(weights.device)
+        columns = columns[:, None, None, :].expand(batch, *weights.shape[1:3], self._count)
+        self._weights[block].append(weights.gather(3, columns))
+        self._slots[block].extend((chosen + offset).tolist())
+
+
+def row_weights(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float, rows: torch.Tensor
+) -> torch.Tensor:
+    """softmax(q kᵀ · scaling + mask) for the given query rows: (batch, heads, len(rows), keys), float32.
+
+    `mask` is None (causal), boolean (True = may look) or additive, each broadcastable to (batch, heads, queries, keys).
+    Query heads that share a key/value head are grouped, so that keys are not repeated.
+    """
+    batch, heads, queries, width = query.shape
+    kv_heads, keys = key.shape[1], key.shape[2]
+    chosen = query.index_select(2, rows).float().reshape(batch, kv_heads, -1, width)
+    scores = (chosen @ key.float().transpose(2, 3) * scaling).view(batch, heads, len(rows), keys)
+    lowest = torch.finfo(torch.float32).min  # not -inf: a padding row with nothing to look at must not give NaN
+    if mask is None:
+        allowed = torch.arange(keys, device=rows.device) <= (rows + keys - queries)[:, None]
+        scores = scores.masked_fill(~allowed, lowest)
+    else:
+        mask = mask[..., :keys].index_select(2, rows)
+        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.float()
+    return scores.softmax(dim=-1)
+
+
+# Which attention modules are being recorded, and for whom. Weak keys: a deleted model leaves nothing behind.
+_recorders: WeakKeyDictionary[nn.Module, list[tuple[int, AttentionRows]]] = WeakKeyDictionary()
+
+
+def _sdpa_rows_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,  # transformers' own attention interface: passed on untouched
+) -> tuple[torch.Tensor, None]:
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    for block, recorder in _recorders.get(module, ()):
+        recorder.record(block, query, key, attention_mask, factor)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+    )
+
+
+AttentionInterface.register(NAME, _sdpa_rows_forward)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+@contextmanager
+def attention_rows(
+    checkpoint: Checkpoint,
+    wanted: TokenMask,
+    span: AudioSpan | Sequence[AudioSpan],
+    *,
+    blocks: Iterable[int] | None = None,
+) -> Iterator[AttentionRows]:
+    """Record the attention of the `wanted` query rows over the audio tokens in `span`, in these blocks (default all).
+
+    `span` is one for all rows of the batch, or one for each (left-padded prompts), all with equally many tokens.
+    Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
+    default of `generate`) or none: a static cache hides how far the sequence has come.
+    """
+    spans = [span] if isinstance(span, AudioSpan) else list(span)
+    if not spans or len({one.count for one in spans}) != 1:
+        raise ValueError(
+            f"the audio spans of a batch must have equally many tokens, got {[one.count for one in spans]}"
+        )
+    numbers = tuple(range(checkpoint.num_blocks) if blocks is None else blocks)
+    if not numbers or not all(0 <= number < checkpoint.num_blocks for number in numbers):
+        raise ValueError(f"blocks must be numbers from 0 to {checkpoint.num_blocks - 1}, got {list(numbers)}")
+    modules: dict[int, Any] = {number: checkpoint.blocks[number].self_attn for number in numbers}
+    if any(getattr(module, "sliding_window", None) for module in modules.values()):
+        raise ValueError("attention rows cannot be read from blocks with a sliding window")
+    recorder = AttentionRows(wanted, spans, numbers)
+    config = checkpoint.decoder.config
+    before = config._attn_implementation
+    entries = {number: (number, recorder) for number in numbers}
+    try:
+        config._attn_implementation = NAME
+        for number, module in modules.items():
+            _recorders.setdefault(module, []).append(entries[number])
+        yield recorder
+    finally:
+        config._attn_implementation = before
+        for number, module in modules.items():
+            stack = _recorders.get(module, [])
+            stack[:] = [entry for entry in stack if entry is not entries[number]]
+            if not stack:
+                _recorders.pop(module, None)

@@ -1,0 +1,143 @@
+"""Rows of one call: many instructions and edits behind one audio, laid out as one batch.
+
+    slots     0 ............ prefix          ............ length
+    row 0     chat head + audio | padding | short suffix
+    row 1     (shared)          | a longer suffix
+
+The prefix ends with the last audio token, so it is the same for every instruction. Suffixes are padded on their
+left, between prefix and suffix, so that the last prompt token of every row sits in the last slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .checkpoints import PromptTokens
+from .positions import Layout, Positions, TokenMask, check_positions, event_tokens, prompt_slots, token_mask
+from .prefixes import Prefix
+from .steering import Edit, Injection
+
+MAX_BATCH = 32  # rows of one forward; each copies the prefix cache as soon as it grows
+
+
+@dataclass(frozen=True)
+class Row:
+    """One instruction and how the model is steered while it reads it.
+
+    `event`: the words in the instruction that positions "event" means. `keep_norm`: h' is scaled back to ‖h‖.
+    """
+
+    instruction: str
+    steer: tuple[Injection, ...] = ()
+    keep_norm: bool = True
+    event: str | None = None
+
+    def __post_init__(self) -> None:
+        given = (self.steer,) if isinstance(self.steer, Injection) else tuple(self.steer)
+        wrong = [type(one).__name__ for one in given if not isinstance(one, Injection)]
+        if wrong:
+            raise TypeError(f"Row.steer holds Injection objects, got {', '.join(wrong)}")
+        object.__setattr__(self, "steer", given)
+
+    def first_changed_block(self) -> int:
+        """The first block whose attention the steering can change: the one after the first steered; 0 if unsteered."""
+        blocks = [block for injection in self.steer for block in injection.acting_blocks()]
+        return min(blocks) + 1 if blocks else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows laid out together. Tensors are on the CPU: suffix ids, mask and position ids of shape (rows, ...).
+
+    `recompute`: an edit or a captured row lies in the prefix, so the shared cache cannot be used.
+    """
+
+    rows: tuple[Row, ...]
+    layouts: tuple[Layout, ...]
+    suffix_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    position_ids: torch.Tensor
+    recompute: bool
+
+    def edits(self) -> list[list[Edit]]:
+        """What `steered` takes: the injections of each row with their tokens found."""
+        return [
+            [_edit(injection, layout) for injection in row.steer]
+            for row, layout in zip(self.rows, self.layouts, strict=True)
+        ]
+
+    def keep_norm(self) -> list[bool]:
+        """Whether each row keeps the norm of what it edits."""
+        return [row.keep_norm for row in self.rows]
+
+    def wanted(self, positions: Positions) -> TokenMask:
+        """The prompt tokens that `positions` means in each row (no generated ones)."""
+        return TokenMask(token_mask(positions, self.layouts).prompt, generated=False)
+
+
+def batches(rows: Sequence[Row], prefix: Prefix, capture: Positions) -> list[tuple[list[int], Batch]]:
+    """The rows in batches, each with the indices of its rows: those that share the prefix, and those that cannot.
+
+    Everything is checked here, before the model runs: instructions, positions, event names, shapes of vectors.
+    """
+    if isinstance(rows, (str, Row)) or not all(isinstance(row, Row) for row in rows):
+        raise TypeError("pass a list of Row(instruction, steer=...)")
+    check_positions(capture)
+    for row in rows:
+        for injection in row.steer:
+            injection.vector.check_fits(prefix.checkpoint)
+    prompts = [prefix.checkpoint.tokens(row.instruction) for row in rows]
+    for prompt in prompts:
+        if prompt.head != prefix.head:
+            raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
+    recompute = [_touches(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
+    made = []
+    for kind in (False, True):
+        indices = [index for index, touches in enumerate(recompute) if touches is kind]
+        for first in range(0, len(indices), MAX_BATCH):
+            chunk = indices[first : first + MAX_BATCH]
+            batch = _lay_out([rows[index] for index in chunk], [prompts[index] for index in chunk], prefix, kind)
+            made.append((chunk, batch))
+    return made
+
+
+def _lay_out(rows: Sequence[Row], prompts: Sequence[PromptTokens], prefix: Prefix, recompute: bool) -> Batch:
+    width = max(len(prompt.tail) for prompt in prompts)
+    padding_id = prefix.checkpoint.processor.tokenizer.pad_token_id or 0
+    suffix_ids = torch.full((len(rows), width), padding_id)
+    attention_mask = torch.ones(len(rows), prefix.length + width, dtype=torch.long)
+    for index, prompt in enumerate(prompts):
+        missing = width - len(prompt.tail)
+        suffix_ids[index, missing:] = torch.tensor(prompt.tail)
+        attention_mask[index, prefix.length : prefix.length + missing] = 0
+    # Padding does not count: every row's suffix continues right after the audio, whatever its slots are.
+    position_ids = (attention_mask.cumsum(dim=1) - 1)[:, prefix.length :]
+    layouts = tuple(_layout(row, prompt, prefix, width) for row, prompt in zip(rows, prompts, strict=True))
+    return Batch(tuple(rows), layouts, suffix_ids, attention_mask, position_ids, recompute)
+
+
+def _layout(row: Row, prompt: PromptTokens, prefix: Prefix, width: int) -> Layout:
+    first = prefix.length + width - len(prompt.tail)
+    words = event_tokens(prompt, row.event) if row.event is not None else ()
+    return Layout(
+        length=prefix.length + width,
+        audio=range(prefix.span.first, prefix.span.stop),
+        padding=range(prefix.length, first),
+        event=tuple(first + word for word in words),
+    )
+
+
+def _touches(row: Row, prompt: PromptTokens, prefix: Prefix, capture: Positions) -> bool:
+    """Whether an edit of this row that does anything, or a captured row, lies in the prefix."""
+    layout = _layout(row, prompt, prefix, len(prompt.tail))
+    reached = [(min(prompt_slots(one.positions, layout)), bool(one.acting_blocks())) for one in row.steer]
+    reached.append((min(prompt_slots(capture, layout)), True))
+    return any(first < prefix.length and acts for first, acts in reached)
+
+
+def _edit(injection: Injection, layout: Layout) -> Edit:
+    mask = token_mask(injection.positions, [layout])
+    return Edit(injection.vector, injection.strength, mask.prompt[0], mask.generated)

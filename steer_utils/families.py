@@ -1,0 +1,130 @@
+"""One entry a model family: where its parts are, and how its processor is called.
+
+The paths are explicit. Both families hold two stacks of numbered layers (audio tower and decoder), so a search
+by name or by depth may find the audio tower and steer the wrong network.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+class UnsupportedModelError(ValueError):
+    """The model is of a kind that this library has no entry for, or its parts are not where the entry says."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the library must know about one kind of audio-language model.
+
+    The paths start at the model that `from_pretrained` returns. `backbone` is that model without its output head.
+    """
+
+    name: str
+    model_type: str
+    model_class: str
+    checkpoint: str
+    licence: str
+    non_commercial: bool
+    backbone_path: str = "model"
+    decoder_path: str = "model.language_model"
+    blocks_path: str = "model.language_model.layers"
+    audio_tower_path: str = "model.audio_tower"
+    head_path: str = "lm_head"
+
+    def decoder(self, model: nn.Module) -> nn.Module:
+        """The language model inside `model`. Raises UnsupportedModelError if its width or depth is unexpected."""
+        decoder = _resolve(model, self.decoder_path)
+        blocks = _resolve(model, self.blocks_path)
+        config: Any = model.config
+        width, depth = config.text_config.hidden_size, config.text_config.num_hidden_layers
+        found: Any = decoder.get_input_embeddings()  # type: ignore[operator]
+        if found.embedding_dim != width or not isinstance(blocks, nn.ModuleList) or len(blocks) != depth:
+            raise UnsupportedModelError(
+                f"{self.decoder_path} has width {found.embedding_dim} and {len(list(blocks.children()))} blocks, "
+                f"but the text config says width {width} and {depth} blocks"
+            )
+        logger.info("%s: decoder at %s, %d blocks of width %d", self.name, self.decoder_path, depth, width)
+        return decoder
+
+    def blocks(self, model: nn.Module) -> nn.ModuleList:
+        """The decoder blocks, in order."""
+        blocks = _resolve(model, self.blocks_path)
+        assert isinstance(blocks, nn.ModuleList)
+        return blocks
+
+    def backbone(self, model: nn.Module) -> nn.Module:
+        """The model without its output head: token ids and audio features in, last hidden states out."""
+        return _resolve(model, self.backbone_path)
+
+    def head(self, model: nn.Module) -> nn.Module:
+        """The output head: hidden states in, logits out."""
+        return _resolve(model, self.head_path)
+
+    def audio_tower(self, model: nn.Module) -> nn.Module:
+        """The audio encoder (never steered)."""
+        return _resolve(model, self.audio_tower_path)
+
+    def prompt(self, processor: Any, instruction: str) -> str:
+        """The chat text of one user turn, audio first and then `instruction`, up to where the answer begins."""
+        content = [{"type": "audio", "audio": "audio.wav"}, {"type": "text", "text": instruction}]
+        turns = [{"role": "user", "content": content}]
+        return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+    def inputs(self, processor: Any, text: str, samples: np.ndarray, sampling_rate: int) -> dict[str, torch.Tensor]:
+        """Everything the model's forward takes for one prompt and one mono audio (samples,): ids, masks, features."""
+        made: Mapping[str, Any] = processor(
+            text=[text], audio=[samples], sampling_rate=sampling_rate, return_tensors="pt"
+        )
+        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+
+    def window_seconds(self, processor: Any) -> float:
+        """The longest audio in seconds that the processor takes without cutting it off."""
+        chunk = processor.feature_extractor.chunk_length
+        longest = getattr(processor, "max_audio_len", None)  # Audio Flamingo 3 joins several chunks
+        return float(chunk if longest is None else max(1, longest // chunk) * chunk)
+
+
+FAMILIES: dict[str, Family] = {
+    "qwen2_audio": Family(
+        name="Qwen2-Audio",
+        model_type="qwen2_audio",
+        model_class="Qwen2AudioForConditionalGeneration",
+        checkpoint="Qwen/Qwen2-Audio-7B-Instruct",
+        licence="Qwen2-Audio weights: Apache-2.0",
+        non_commercial=False,
+    ),
+    "audioflamingo3": Family(
+        name="Audio Flamingo 3",
+        model_type="audioflamingo3",
+        model_class="AudioFlamingo3ForConditionalGeneration",
+        checkpoint="nvidia/audio-flamingo-3-hf",
+        licence="Audio Flamingo 3 weights: NVIDIA OneWay Noncommercial License, research use only",
+        non_commercial=True,
+    ),
+}
+
+
+def family_of(config: Any) -> Family:
+    """The entry for a transformers config. Raises UnsupportedModelError that lists what is supported."""
+    model_type = getattr(config, "model_type", None)
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    supported = "; ".join(f"{key} (for example {family.checkpoint})" for key, family in FAMILIES.items())
+    raise UnsupportedModelError(f"model type {model_type!r} is not supported; supported are: {supported}")
+
+
+def _resolve(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise UnsupportedModelError(f"{type(model).__name__} has no module at {path!r}") from error

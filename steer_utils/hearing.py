@@ -1,0 +1,232 @@
+"""Hearing: one audio, encoded once; Reading: what is read from it under an instruction.
+
+Both model families put the audio before the instruction, so the model's state after the audio is one value. It is
+computed once and kept as a key/value cache; every instruction, vector, strength and choice of blocks is then a
+short suffix behind it, and many of them are one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from .attention import attention_rows
+from .audio import AudioError
+from .batches import Batch, Row, batches
+from .capture import hidden_states
+from .checkpoints import Checkpoint
+from .maps import AttentionMap
+from .positions import Positions, token_mask
+from .prefixes import encode
+from .provenance import Provenance, library_versions
+from .spans import AudioSpan
+from .steering import Injection, as_injections, steered
+from .vectors import SteeringVector
+
+Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the model's state is at the end of one prompt.
+
+    `hidden`: (blocks, hidden), output of each decoder block at the last prompt token (of the last block, before the
+    final norm). `attention`: the captured query rows over the audio. `logits`: (vocab,), for the first token of the
+    answer. `recomputed_prefix`: the audio itself was steered or read, so the shared prefix could not be used.
+    """
+
+    instruction: str
+    hidden: torch.Tensor
+    attention: AttentionMap
+    logits: torch.Tensor
+    recomputed_prefix: bool = False
+
+
+class Hearing:
+    """A model that has heard one audio.
+
+        hearing = lm.hear("street.wav")
+        focus   = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+        reading = hearing.read("Describe the sound.", steer=0.5 * focus.late())
+
+    `samples`: mono float32 at the model's sampling rate. `span`: where its audio tokens are. `duration`: seconds.
+    Raises AudioError if the audio is longer than the model takes in one go, before anything is computed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, samples: np.ndarray) -> None:
+        longest = checkpoint.window_seconds
+        duration = len(samples) / checkpoint.sampling_rate
+        if duration > longest + 1e-9:
+            raise AudioError(
+                f"the audio is {duration:.1f} s long, but {checkpoint.name} takes at most {longest:g} s in one go; "
+                "cut it, or use steer_utils.locate, which works in windows"
+            )
+        self.checkpoint = checkpoint
+        self.samples = samples
+        self.duration = duration
+        self._prefix = encode(checkpoint, samples)
+
+    def __repr__(self) -> str:
+        return f"Hearing({self.duration:.2f} s, {self.span.count} audio tokens, {self.checkpoint.name})"
+
+    @property
+    def span(self) -> AudioSpan:
+        """Where the audio tokens are, and how long each is."""
+        return self._prefix.span
+
+    @property
+    def prefix_length(self) -> int:
+        """Slots up to and including the last audio token: what all prompts share."""
+        return self._prefix.length
+
+    # -- reading -----------------------------------------------------------------------------------------------
+    def read(
+        self,
+        instruction: str,
+        *,
+        steer: Steer = None,
+        strength: float = 1.0,
+        positions: Positions = "last",
+        keep_norm: bool = True,
+        event: str | None = None,
+        rows: Positions = "last",
+    ) -> Reading:
+        """Read one instruction, steered or not. `rows`: the query rows whose attention is kept.
+
+        `strength` and `positions` hold for vectors; an `Injection` brings its own. `event`: the words that "event"
+        means. Raises ValueError for an empty instruction, unknown positions, or a vector that does not fit.
+        """
+        row = Row(instruction, as_injections(steer, strength, positions), keep_norm, event)
+        return self.read_rows([row], capture_rows=rows)[0]
+
+    def read_rows(self, rows: Sequence[Row], *, capture_rows: Positions = "last") -> list[Reading]:
+        """Read many rows, each with its own instruction, vectors, blocks, strength and positions, as one batch."""
+        readings: dict[int, Reading] = {}
+        for indices, batch in batches(rows, self._prefix, capture_rows):
+            readings.update(zip(indices, self._read(batch, capture_rows), strict=True))
+        return [readings[index] for index in range(len(rows))]
+
+    def contrast(self, positive: str, negative: str, *, prompt: str = "") -> SteeringVector:
+        """The paper's steering vector: v_l = h_l(audio, positive) - h_l(audio, negative), for each block l.
+
+        h_l is the output of decoder block l at the last prompt token. `prompt` is added to both instructions, such
+        as "Describe the sound.".
+        """
+        if not positive.strip() or not negative.strip():
+            raise ValueError("a contrast needs two instructions; one of them is empty")
+        first, second = (f"{instruction.strip()} {prompt}".strip() for instruction in (positive, negative))
+        plus, minus = self.read_rows([Row(first), Row(second)])
+        provenance = Provenance(
+            model=self.checkpoint.name,
+            family=self.checkpoint.family.model_type,
+            revision=self.checkpoint.revision,
+            positive=first,
+            negative=second,
+            positions="last",
+            recipe=f"{first!r} - {second!r}",
+            versions=library_versions(),
+        )
+        # The mean of both norms, so that v and -v have the same ratio ‖v‖/‖h‖.
+        norms = 0.5 * (plus.hidden.norm(dim=1) + minus.hidden.norm(dim=1))
+        return SteeringVector(plus.hidden - minus.hidden, tuple(range(len(norms))), norms, provenance)
+
+    # -- answering ---------------------------------------------------------------------------------------------
+    def answer(
+        self,
+        instruction: str,
+        *,
+        steer: Steer = None,
+        strength: float = 1.0,
+        positions: Positions = "last",
+        keep_norm: bool = True,
+        event: str | None = None,
+        max_new_tokens: int = 32,
+    ) -> str:
+        """The model's answer, decoded greedily; every generated token is steered too (see `positions`)."""
+        row = Row(instruction, as_injections(steer, strength, positions), keep_norm, event)
+        return self.answers([row], max_new_tokens=max_new_tokens)[0]
+
+    def answers(self, rows: Sequence[Row], *, max_new_tokens: int = 32) -> list[str]:
+        """One greedy answer a row, from the shared prefix, as `model.generate(do_sample=False)` would give."""
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        made: dict[int, str] = {}
+        for indices, batch in batches(rows, self._prefix, "last"):
+            made.update(zip(indices, self._generate(batch, max_new_tokens), strict=True))
+        return [made[index] for index in range(len(rows))]
+
+    # -- one batch ---------------------------------------------------------------------------------------------
+    def _cache(self, batch: Batch) -> DynamicCache:
+        rows = len(batch.rows)
+        return self._prefix.recomputed(rows) if batch.recompute else self._prefix.cache(rows)
+
+    @torch.inference_mode()
+    def _read(self, batch: Batch, capture_rows: Positions) -> list[Reading]:
+        checkpoint = self.checkpoint
+        wanted = batch.wanted(capture_rows)
+        with (
+            steered(checkpoint, batch.edits(), batch.keep_norm()),
+            attention_rows(checkpoint, wanted, self.span) as seen,
+            hidden_states(checkpoint, token_mask("last", batch.layouts)) as states,
+        ):
+            cache = self._cache(batch)  # inside: a recomputed prefix must be steered and recorded too
+            output = checkpoint.family.backbone(checkpoint.model)(
+                input_ids=batch.suffix_ids.to(checkpoint.device),
+                attention_mask=batch.attention_mask.to(checkpoint.device),
+                position_ids=batch.position_ids.to(checkpoint.device),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1]).float().cpu()
+        hidden, weights = states.states(), seen.weights()
+        readings = []
+        for index, row in enumerate(batch.rows):
+            own = [place for place, slot in enumerate(seen.slots) if wanted.prompt[index, slot]]
+            attention = AttentionMap.from_weights(weights[index, :, :, own], self.span, row.first_changed_block())
+            readings.append(Reading(row.instruction, hidden[index, :, 0], attention, logits[index], batch.recompute))
+        return readings
+
+    @torch.inference_mode()
+    def _generate(self, batch: Batch, max_new_tokens: int) -> list[str]:
+        checkpoint, tokenizer = self.checkpoint, self.checkpoint.processor.tokenizer
+        ids = torch.cat([self._prefix.ids.expand(len(batch.rows), -1), batch.suffix_ids], dim=1)
+        with steered(checkpoint, batch.edits(), batch.keep_norm()):
+            made = checkpoint.model.generate(
+                input_ids=ids.to(checkpoint.device),
+                attention_mask=batch.attention_mask.to(checkpoint.device),
+                past_key_values=self._cache(batch),
+                generation_config=_greedy(checkpoint, max_new_tokens),
+            )
+        answers = [_until(row, stop_tokens(checkpoint)) for row in made[:, ids.shape[1] :].tolist()]
+        return [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
+
+
+def stop_tokens(checkpoint: Checkpoint) -> list[int]:
+    """Ids that end an answer: the model's own, the tokenizer's, and the end of a chat turn."""
+    tokenizer = checkpoint.processor.tokenizer
+    configured = checkpoint.model.generation_config.eos_token_id
+    ids = list(configured) if isinstance(configured, (list, tuple)) else [configured]
+    ids += [tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")]
+    return sorted({int(token) for token in ids if token is not None})
+
+
+def _greedy(checkpoint: Checkpoint, max_new_tokens: int) -> Any:
+    """The model's own generation settings (a repetition penalty stays), without sampling or beams."""
+    config = copy.deepcopy(checkpoint.model.generation_config)
+    config.do_sample, config.num_beams = False, 1
+    config.temperature = config.top_p = config.top_k = None  # they mean nothing without sampling, and would warn
+    config.max_length, config.max_new_tokens = None, max_new_tokens
+    config.eos_token_id = stop_tokens(checkpoint)
+    config.pad_token_id = checkpoint.processor.tokenizer.pad_token_id
+    return config
+
+
+def _until(ids: list[int], stops: list[int]) -> list[int]:
+    """What comes before the first stop token."""
+    return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]

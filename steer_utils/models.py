@@ -1,0 +1,63 @@
+"""AudioLM, and `load`: a pocket model that ships with the package, a folder, or a hub id."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .audio import read_audio
+from .checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from .hearing import Hearing
+
+POCKET_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")
+WEIGHTS = Path(__file__).parent / "pocket" / "weights"
+
+
+class AudioLM(Checkpoint):
+    """An audio-language model that can hear: `lm.hear("street.wav")`. Make one with `load`."""
+
+    def hear(self, audio: str | Path | np.ndarray, *, sampling_rate: int | None = None) -> Hearing:
+        """Encode an audio once, for any number of instructions.
+
+        `audio`: a file of any rate and channel count, or an array (samples,) or (samples, channels) with its
+        `sampling_rate`. Raises AudioError for what cannot be heard: no file, not audio, silent, too short, too long.
+        """
+        return Hearing(self, read_audio(audio, sampling_rate=sampling_rate, target_rate=self.sampling_rate))
+
+
+def load(
+    name: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+) -> AudioLM:
+    """Open a model by the name of a pocket model (see `POCKET_MODELS`), a local folder, or a hub id.
+
+        lm = load("pocket-qwen2-audio")
+        lm = load("Qwen/Qwen2-Audio-7B-Instruct", dtype="bfloat16", device_map="auto")
+
+    Raises CheckpointError if there is no such model, UnsupportedModelError if it is of another kind.
+    """
+    opened = open_checkpoint(
+        pocket_folder(str(name)) or name, dtype=dtype, device=device, device_map=device_map, revision=revision
+    )
+    parts = {part.name: getattr(opened, part.name) for part in fields(Checkpoint)}
+    return AudioLM(**{**parts, "name": str(name)})
+
+
+def pocket_folder(name: str) -> Path | None:
+    """Where the weights of a pocket model are; None for other names. Raises CheckpointError for an unknown one."""
+    if name not in POCKET_MODELS:
+        if name.startswith("pocket") and not Path(name).exists() and "/" not in name:
+            raise CheckpointError(f"there is no pocket model {name!r}; there are: {', '.join(POCKET_MODELS)}")
+        return None
+    folder = WEIGHTS / name
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"the weights of {name} are not installed: {folder} has no config.json")
+    return folder

@@ -1,0 +1,226 @@
+"""Add steering vectors to the residual stream while the model runs.
+
+At each token that an edit touches, the output of decoder block l becomes
+
+    h' = h + Σ λ v_l                 (the sum over the row's edits)
+    h' = h' · ‖h‖ / ‖h'‖             (where the norm is kept)
+
+The paper states the sum; keeping the norm, and which tokens are touched, are choices of ours (see `positions`).
+
+    with steer(lm, 0.5 * focus.late(), input_ids=inputs["input_ids"]):
+        lm.model.generate(**inputs)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .checkpoints import Checkpoint
+from .positions import Layout, Positions, TokenMask, check_positions, token_mask
+from .vectors import SteeringVector
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A vector, how strongly it is added (λ) and at which tokens.
+
+    Raises ValueError for a strength that is not finite or positions that do not exist.
+    """
+
+    vector: SteeringVector
+    strength: float = 1.0
+    positions: Positions = "last"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vector, SteeringVector):
+            raise TypeError(f"an injection needs a SteeringVector, got {type(self.vector).__name__}")
+        if not math.isfinite(self.strength):
+            raise ValueError(f"strength must be a finite number, got {self.strength}")
+        check_positions(self.positions)
+
+    def acting_blocks(self) -> tuple[int, ...]:
+        """The blocks whose output this changes; none at strength 0."""
+        return self.vector.acting_blocks() if self.strength else ()
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An injection whose tokens are known: `mask` is one row of `TokenMask.prompt` (slots,), for one row of a batch."""
+
+    vector: SteeringVector
+    strength: float
+    mask: torch.Tensor
+    generated: bool
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """All edits of a batch, one for each row: (rows, hidden) to add where the mask says."""
+
+    delta: torch.Tensor
+    mask: TokenMask
+
+
+@contextmanager
+def steered(
+    checkpoint: Checkpoint, rows: Sequence[Sequence[Edit]], keep_norm: Sequence[bool] | None = None
+) -> Iterator[None]:
+    """Steer each row of a batch by its own edits: `rows[i]` are those of batch row i.
+
+    `keep_norm[i]`: whether row i keeps ‖h‖ (default: all do). One row given for a larger batch steers all of it.
+    Everything is checked before the first hook is set; on exit, also by an exception, only own hooks are removed.
+    Raises VectorMismatchError for a vector that does not fit.
+    """
+    norms = torch.tensor(list(keep_norm) if keep_norm is not None else [True] * len(rows))
+    if len(norms) != len(rows):
+        raise ValueError(f"keep_norm has {len(norms)} entries for {len(rows)} rows")
+    for edits in rows:
+        for edit in edits:
+            edit.vector.check_fits(checkpoint)
+    lengths = {len(edit.mask) for edits in rows for edit in edits}
+    if len(lengths) > 1:
+        raise ValueError(f"all masks of a batch must have one length, got {sorted(lengths)}")
+    touched = sorted(
+        {block for edits in rows for edit in edits if edit.strength for block in edit.vector.acting_blocks()}
+    )
+    plans = {block: _layers(rows, block) for block in touched}
+    handles = []
+    try:
+        for block, layers in plans.items():
+            hook = _Hook(block, layers, norms)
+            handles.append(checkpoint.blocks[block].register_forward_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def steer(
+    checkpoint: Checkpoint,
+    vector: SteeringVector | Injection | Sequence[SteeringVector | Injection],
+    *,
+    strength: float = 1.0,
+    positions: Positions = "last",
+    input_ids: torch.Tensor | None = None,
+    prompt_length: int | None = None,
+    keep_norm: bool = True,
+) -> Iterator[None]:
+    """Steer everything that runs inside, such as `checkpoint.model.generate`, in every row of the batch.
+
+    Say where the prompt ends, by its `input_ids` (rows, slots; left-padded rows are understood) or, for positions
+    "last" and "all", by `prompt_length` alone. Tokens generated after it are steered as the table in `positions` says.
+    """
+    injections = as_injections(vector, strength, positions)
+    if (input_ids is None) == (prompt_length is None):
+        raise ValueError("say where the prompt ends: pass either input_ids or prompt_length")
+    if input_ids is not None:
+        layouts = batch_layouts(checkpoint, input_ids)
+    else:
+        layouts = [Layout(length=int(prompt_length or 0), audio=range(0))]
+    masks = [token_mask(injection.positions, layouts) for injection in injections]
+    rows = [
+        [
+            Edit(injection.vector, injection.strength, mask.prompt[row], mask.generated)
+            for injection, mask in zip(injections, masks, strict=True)
+        ]
+        for row in range(len(layouts))
+    ]
+    with steered(checkpoint, rows, [keep_norm] * len(rows)):
+        yield
+
+
+def as_injections(
+    steer: SteeringVector | Injection | Sequence[SteeringVector | Injection] | None,
+    strength: float = 1.0,
+    positions: Positions = "last",
+) -> tuple[Injection, ...]:
+    """What callers may pass as `steer`, as injections. `strength` and `positions` are those of bare vectors."""
+    if steer is None:
+        return ()
+    given = [steer] if isinstance(steer, (SteeringVector, Injection)) else list(steer)
+    wrong = [type(one).__name__ for one in given if not isinstance(one, (SteeringVector, Injection))]
+    if wrong:
+        raise TypeError(f"steer takes SteeringVector or Injection, or a list of them, got {', '.join(wrong)}")
+    return tuple(one if isinstance(one, Injection) else Injection(one, strength, positions) for one in given)
+
+
+def batch_layouts(checkpoint: Checkpoint, input_ids: torch.Tensor) -> list[Layout]:
+    """Where padding and audio are in each row of left-padded token ids (rows, slots)."""
+    if input_ids.ndim != 2 or not input_ids.shape[1]:
+        raise ValueError(f"input_ids must have shape (rows, slots), got {tuple(input_ids.shape)}")
+    layouts = []
+    for ids in input_ids.tolist():
+        padding = next(
+            (slot for slot, token in enumerate(ids) if token != checkpoint.processor.tokenizer.pad_token_id), 0
+        )
+        audio = [slot for slot, token in enumerate(ids) if token == checkpoint.audio_token_id]
+        if len(audio) == 1:
+            raise ValueError("input_ids hold one audio token: pass the ids that the processor made for text and audio")
+        layouts.append(Layout(len(ids), range(audio[0], audio[-1] + 1) if audio else range(0), padding=range(padding)))
+    return layouts
+
+
+def _layers(rows: Sequence[Sequence[Edit]], block: int) -> list[_Layer]:
+    """The edits of one block, the n-th of every row together: at most as many layers as a row has edits."""
+    acting = [[edit for edit in edits if edit.strength and bool(edit.vector.directions[block].any())] for edits in rows]
+    slots = max((len(edit.mask) for edits in acting for edit in edits), default=0)
+    hidden = next(edit.vector.hidden_size for edits in acting for edit in edits)
+    layers = []
+    # Edits that reach generated tokens and edits that do not cannot share one TokenMask.
+    for generated in (False, True):
+        kind = [[edit for edit in edits if edit.generated == generated] for edits in acting]
+        for depth in range(max(len(edits) for edits in kind)):
+            delta = torch.zeros(len(rows), hidden)
+            mask = torch.zeros(len(rows), slots, dtype=torch.bool)
+            for row, edits in enumerate(kind):
+                if depth < len(edits):
+                    delta[row] = edits[depth].strength * edits[depth].vector.directions[block]
+                    mask[row, : len(edits[depth].mask)] = edits[depth].mask
+            layers.append(_Layer(delta, TokenMask(mask, generated)))
+    return layers
+
+
+class _Hook:
+    """The forward hook of one block. It never edits in place, and returns None where nothing is to be done."""
+
+    def __init__(self, block: int, layers: Sequence[_Layer], keep_norm: torch.Tensor) -> None:
+        self.block = block
+        self.layers = layers
+        self.keep_norm = keep_norm
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        batch, length, width = hidden.shape
+        rows = len(self.keep_norm)
+        if rows not in (1, batch):
+            raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
+        cache = kwargs.get("past_key_values")
+        # The block has already put this call's tokens in the cache, so its length is where the call ends.
+        offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
+        masks = [layer.mask.slice(offset, length) for layer in self.layers]
+        acting = [layer.delta.any(dim=1)[:, None] & mask for layer, mask in zip(self.layers, masks, strict=True)]
+        touched = torch.stack(acting).any(dim=0)
+        if not touched.any():
+            return None
+        row, token = touched.expand(batch, length).nonzero(as_tuple=True)
+        source = row if rows == batch else torch.zeros_like(row)
+        total = torch.zeros(len(row), width)
+        for layer, mask in zip(self.layers, acting, strict=True):
+            total += layer.delta[source] * mask[source, token][:, None]
+        device = hidden.device
+        row, token = row.to(device), token.to(device)
+        before = hidden[row, token].float()
+        after = before + total.to(device)
+        norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        after = torch.where(self.keep_norm[source].to(device)[:, None], after * norm, after)
+        changed = hidden.clone()
+        changed[row, token] = after.to(hidden.dtype)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed

@@ -1,0 +1,148 @@
+"""Shared fixtures: two tiny models of the real classes, untrained. Identities need no training.
+
+The attention weights are scaled up, because at random initialisation attention is nearly flat and every
+comparison of attention rows would pass by accident.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach the network
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steer_utils.checkpoints import Checkpoint
+from steer_utils.families import FAMILIES
+from steer_utils.hearing import Hearing
+from steer_utils.models import AudioLM
+from steer_utils.pocket.architecture import Size, build, save
+
+EVENTS = ("dog bark", "bell", "siren")
+TINY = Size(
+    seconds=4,
+    mel_bins=40,
+    encoder_width=32,
+    encoder_blocks=1,
+    encoder_heads=2,
+    width=48,
+    blocks=4,
+    heads=4,
+    key_value_heads=2,  # grouped queries, as in Audio Flamingo 3
+    feed_forward=64,
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)
+
+
+def tiny(family: str) -> AudioLM:
+    """An untrained model whose attention is sharp and whose answers vary."""
+    model, processor = build(family, EVENTS, size=TINY, seed=3)
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for block in model.model.language_model.layers:
+            block.self_attn.q_proj.weight.mul_(12)
+            block.self_attn.k_proj.weight.mul_(12)
+            block.self_attn.v_proj.weight.mul_(6)
+            block.self_attn.o_proj.weight.mul_(6)
+            for layer in (block.mlp.gate_proj, block.mlp.up_proj, block.mlp.down_proj):
+                layer.weight.mul_(6)
+        model.model.language_model.embed_tokens.weight.normal_(0, 1, generator=generator)
+        model.lm_head.weight.normal_(0, 1, generator=generator)
+    model.requires_grad_(False)
+    return AudioLM(model, processor, FAMILIES[family], f"tiny-{family}", revision="test", events=EVENTS)
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> dict[str, AudioLM]:
+    """Both tiny models, by family."""
+    return {family: tiny(family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
+def lm(request: pytest.FixtureRequest, tiny_models: dict[str, AudioLM]) -> AudioLM:
+    """Each tiny model in turn."""
+    return tiny_models[request.param]
+
+
+@pytest.fixture(scope="session")
+def samples() -> np.ndarray:
+    """Two seconds of a rising tone in noise, 16 kHz mono."""
+    time = np.arange(2 * 16_000) / 16_000
+    noise = np.random.default_rng(0).normal(size=time.size)
+    return (0.3 * np.sin(2 * np.pi * (300 + 600 * time) * time) + 0.05 * noise).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def other_samples() -> np.ndarray:
+    """Another audio of the same length."""
+    return (0.1 * np.random.default_rng(1).normal(size=2 * 16_000)).astype(np.float32)
+
+
+@pytest.fixture
+def hearing(lm: AudioLM, samples: np.ndarray) -> Hearing:
+    """The first audio, heard by each tiny model in turn."""
+    return lm.hear(samples, sampling_rate=16_000)
+
+
+@pytest.fixture(scope="session")
+def model_folder(lm: AudioLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as a folder, as `from_pretrained` wants it."""
+    folder = tmp_path_factory.mktemp(lm.family.model_type)
+    save(lm.model, lm.processor, folder, {"events": list(EVENTS)})
+    return folder
+
+
+@pytest.fixture
+def eager() -> Callable[[Checkpoint], AbstractContextManager[None]]:
+    """`with eager(lm):` the decoder forms the full attention matrices: the oracle for everything read from SDPA."""
+
+    @contextmanager
+    def switch(checkpoint: Checkpoint) -> Iterator[None]:
+        config = checkpoint.decoder.config
+        before = config._attn_implementation
+        config._attn_implementation = "eager"
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+
+    return switch
+
+
+@pytest.fixture
+def full_inputs() -> Callable[..., dict[str, Any]]:
+    """The family's own processor call for one or more (instruction, samples): the uncached way in."""
+
+    def make(checkpoint: Checkpoint, *pairs: tuple[str, np.ndarray]) -> dict[str, Any]:
+        texts = [checkpoint.prompt(instruction) for instruction, _ in pairs]
+        made = checkpoint.processor(
+            text=texts,
+            audio=[audio for _, audio in pairs],
+            sampling_rate=16_000,
+            return_tensors="pt",
+            text_kwargs={"padding": True},  # of the text alone: the audio tower wants its full mel length
+        )
+        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+
+    return make
+
+
+@pytest.fixture
+def hook_count() -> Callable[[Checkpoint], int]:
+    """How many hooks there are in the whole model."""
+
+    def count(checkpoint: Checkpoint) -> int:
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in checkpoint.model.modules())
+
+    return count
