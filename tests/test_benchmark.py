@@ -1,0 +1,339 @@
+"""The benchmark: which scenes it makes, that a killed run goes on to the identical table, and its summary."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from steer_utils import benchmark
+from steer_utils.benchmark import SceneSet, differences, report, run, scene_set, slot_name, summary
+from steer_utils.methods import METHODS, Found
+from steer_utils.models import AudioLM
+from steer_utils.recordings import ClipBank
+from steer_utils.settings import PAPER, Settings
+from steer_utils.sounds import SOUNDS
+from steer_utils.spans import Interval
+
+NAMES = tuple(SOUNDS)[:5]
+QUICK = ("steering", "loudest", "random")
+RATE = 16_000
+
+
+@pytest.fixture
+def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    """A tiny model that knows five procedural classes."""
+    one = tiny_models["qwen2_audio"]
+    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=NAMES)
+
+
+def with_settings(chosen_on: Iterable[str] = ()) -> Settings:
+    return replace(PAPER, blocks=(0, 1), chosen_on={"events": list(chosen_on)})
+
+
+def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:
+    """Progress that is killed once `after` scenes are done."""
+
+    def steps(scenes: Iterable[int]) -> Iterator[int]:
+        for done, scene in enumerate(scenes):
+            if done == after:
+                raise KeyboardInterrupt
+            yield scene
+
+    return steps
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Recordings of four classes, three files each: tones of their own pitch, 1.5 s."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    rows = ["filename,category,fold"]
+    time = np.arange(int(1.5 * RATE)) / RATE
+    for place, name in enumerate(("dog_bark", "rain", "siren", "cow")):
+        for fold in (1, 2, 3):
+            soundfile.write(root / f"{name}-{fold}.wav", 0.5 * np.sin(2 * np.pi * 300 * (place + 1) * time), RATE)
+            rows.append(f"{name}-{fold}.wav,{name},{fold}")
+    (root / "clips.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+# Scenes ----------------------------------------------------------------------------------------------------------
+
+
+def test_development_classes_are_left_out(lm: AudioLM) -> None:
+    assert scene_set(lm, with_settings(), count=4, seed=0).maker.names == NAMES
+    left = scene_set(lm, with_settings(NAMES[:2]), count=4, seed=0)
+    assert left.maker.names == NAMES[2:]
+    assert left.facts()["classes"] == list(NAMES[2:])
+    with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(NAMES[:3])}"):
+        scene_set(lm, with_settings(NAMES[:3]), count=4, seed=0)
+
+
+def test_every_class_is_equally_often_in_each_slot(lm: AudioLM) -> None:
+    scenes = scene_set(lm, with_settings(), count=20, seed=3)
+    design = scenes.maker.design(20, 3)
+    for slot in range(3):
+        assert Counter(names[slot] for names in design) == dict.fromkeys(NAMES, 4)
+    assert all(len(set(names)) == 3 for names in design)
+    scene = scenes.maker.scene(0, 3)
+    assert scene.names == design[0]
+    assert scene.duration == lm.window_seconds
+
+
+def test_a_model_that_takes_any_text_is_asked_for_all_classes(lm: AudioLM) -> None:
+    lm.events = None
+    scenes = scene_set(lm, with_settings(["siren"]), count=4, seed=0)
+    assert set(scenes.maker.names) == set(SOUNDS) - {"siren"}
+
+
+def test_a_model_that_hears_long_gets_the_papers_form(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AudioLM, "window_seconds", 30.0)
+    scene = scene_set(lm, with_settings(), count=4, seed=0).maker.scene(1, 0)
+    assert scene.duration == 17.0
+    assert [event.span.start for event in scene.events] == pytest.approx([0.0, 6.0, 12.0], abs=0.01)
+    assert [event.span.duration for event in scene.events] == pytest.approx([5.0] * 3)
+
+
+def test_trained_recordings_are_left_out(lm: AudioLM, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm.events = ("dog bark", "rain", "siren")  # no cow
+    trained = frozenset({"rain-1.wav", "rain-2.wav", "cow-3.wav", "not there.wav"})
+    monkeypatch.setattr(benchmark, "trained_recordings", lambda checkpoint: trained)
+    scenes = scene_set(lm, with_settings(), count=3, seed=0, clips=ClipBank.read(folder))
+    assert scenes.maker.names == ("dog bark", "rain", "siren")
+    assert (scenes.left_out, scenes.facts()["left_out"]) == (3, 3)
+    sources = {event.source for scene in scenes.maker.balanced(12, 0) for event in scene.events}
+    assert sources >= {"rain-3.wav"} and not sources & trained
+    assert all(source.endswith(".wav") for source in sources)  # a class that is procedural too is a recording here
+    with pytest.raises(ValueError, match="2 are left"):
+        scene_set(lm, with_settings(["siren"]), count=3, seed=0, clips=ClipBank.read(folder))
+
+
+def test_recordings_that_were_all_trained_on_are_refused(
+    lm: AudioLM, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = ClipBank.read(folder)
+    monkeypatch.setattr(benchmark, "trained_recordings", lambda _: frozenset(clip.path.name for clip in bank.clips))
+    with pytest.raises(ValueError, match="all 12 recordings were used to train tiny"):
+        scene_set(lm, with_settings(), count=3, seed=0, clips=bank)
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1)])
+def test_scenes_and_seed_are_checked(lm: AudioLM, count: int, seed: int) -> None:
+    with pytest.raises(ValueError, match="at least 1 scene and a seed of 0"):
+        scene_set(lm, with_settings(), count=count, seed=seed)
+
+
+# Runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_holds_each_method_on_each_query(lm: AudioLM) -> None:
+    scenes = scene_set(lm, with_settings(), count=2, seed=1)
+    table = run(lm, scenes, with_settings())
+    assert len(table) == 2 * 3 * len(METHODS)
+    assert not table.duplicated(["scene", "event", "method"]).any()
+    for index, rows in table.groupby("scene"):
+        scene = scenes.maker.scene(int(index), 1)
+        for slot, event in zip(("first", "middle", "last"), scene.events, strict=True):
+            own = rows[rows["slot"] == slot]
+            assert set(own["event"]) == {event.name} and set(own["source"]) == {"procedural"}
+            assert set(own["truth_start"]) == {event.span.start} and set(own["truth_end"]) == {event.span.end}
+    found = table[~table["failed"]]
+    windows = [Interval(row.start, row.end) for row in found.itertuples()]
+    truths = [Interval(row.truth_start, row.truth_end) for row in found.itertuples()]
+    assert list(found["overlap"]) == [w.covers(e) for w, e in zip(windows, truths, strict=True)]
+    assert list(found["iou"]) == [w.iou(e) for w, e in zip(windows, truths, strict=True)]
+    assert (table.loc[table["failed"], "overlap"] == 0).all()
+    assert (table["chance"] > 0).all() and table.groupby(["scene", "event"])["chance"].nunique().eq(1).all()
+    unsteered = table[table["method"] == "unsteered"]
+    assert not unsteered["failed"].any()
+    assert (table.loc[table["method"] != "asking", "answer"] == "").all()
+
+
+def test_a_method_that_never_answers_scores_zero(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    mute = replace(METHODS["asking"], find=lambda *_: Found(None, 0.0, answer="a dog"))
+    monkeypatch.setitem(METHODS, "asking", mute)
+    table = run(lm, scene_set(lm, with_settings(), count=1, seed=0), with_settings(), methods=["asking"])
+    assert table["start"].dtype == table["end"].dtype == float
+    assert table["start"].isna().all() and table["failed"].all()
+    row = summary(table).iloc[0]
+    assert (row["overlap"], row["failed"]) == (0.0, 1.0)
+
+
+def test_recordings_in_a_run(lm: AudioLM, folder: Path) -> None:
+    lm.events = None
+    scenes = scene_set(lm, with_settings(), count=1, seed=2, clips=ClipBank.read(folder))
+    table = run(lm, scenes, with_settings(), methods=["loudest", "random"])
+    assert set(table["event"]) <= {"dog bark", "rain", "siren", "cow"}
+    assert all(row.source.startswith(row.event.replace(" ", "_")) for row in table.itertuples())
+    assert table.attrs["scenes"]["sounds"] == "12 recordings"
+
+
+@pytest.mark.recordings
+def test_real_recordings(lm: AudioLM) -> None:
+    clips = os.environ.get("STEER_CLIPS")
+    if not clips:
+        pytest.skip("STEER_CLIPS names no folder of recordings")
+    lm.events = None
+    bank = ClipBank.read(clips)
+    scenes = scene_set(lm, with_settings(), count=2, seed=0, clips=bank)
+    table = run(lm, scenes, with_settings(), methods=["loudest", "random"])
+    assert len(table) == 12
+    assert set(table["source"]) <= {clip.path.name for clip in bank.clips}
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
+def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, tmp_path: Path, killed_after: int) -> None:
+    scenes, settings, partial = scene_set(lm, with_settings(), count=3, seed=5), with_settings(), tmp_path / "a" / "run"
+    whole = run(lm, scenes, settings, methods=QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        run(lm, scenes, settings, methods=QUICK, partial=partial, progress=stopping(killed_after))
+    heard: list[int] = []
+    resumed = run(lm, scenes, settings, methods=QUICK, partial=partial, progress=counted(heard, scenes))
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    assert resumed.attrs == whole.attrs
+    assert heard == list(range(killed_after, 3))
+    assert [path.name for path in partial.parent.iterdir()] == ["run"]
+
+
+def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Iterable[int]]:
+    """Progress that notes which scenes are made (those resumed are not)."""
+    make = scenes.maker.scene
+
+    def noted(index: int, seed: int) -> object:
+        heard.append(index)
+        return make(index, seed)
+
+    scenes.maker.scene = noted  # type: ignore[method-assign, assignment]
+    return iter
+
+
+@pytest.mark.parametrize("keep", [-1, -30, 0.5])
+def test_a_half_written_line_is_dropped(lm: AudioLM, tmp_path: Path, keep: float) -> None:
+    scenes, settings, partial = scene_set(lm, with_settings(), count=2, seed=5), with_settings(), tmp_path / "run"
+    whole = run(lm, scenes, settings, methods=QUICK, partial=partial)
+    facts, first, second = partial.read_bytes().splitlines(keepends=True)
+    cut = second[:keep] if isinstance(keep, int) else second[: int(len(second) * keep)]
+    partial.write_bytes(facts + first + cut)
+    again = run(lm, scenes, settings, methods=QUICK, partial=partial)
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
+    assert partial.read_bytes() == facts + first + second
+    partial.write_bytes(facts + first[:40])  # also where it is the only scene
+    pd.testing.assert_frame_equal(run(lm, scenes, settings, methods=QUICK, partial=partial), whole, check_exact=True)
+
+
+def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
+    scenes, partial = scene_set(lm, with_settings(), count=1, seed=5), tmp_path / "run"
+    run(lm, scenes, with_settings(), methods=["random"], partial=partial)
+    fake = partial.read_text().replace('"slot": "first"', '"slot": "elsewhere"')
+    partial.write_text(fake)
+    assert "elsewhere" in set(run(lm, scenes, with_settings(), methods=["random"], partial=partial)["slot"])  # resumed
+    for options in (
+        {"settings": replace(with_settings(), strength=2.0)},
+        {"scenes": replace(scenes, seed=6)},
+        {"scenes": scene_set(lm, with_settings(), count=2, seed=5)},
+        {"methods": ["random", "loudest"]},
+    ):
+        partial.write_text(fake)
+        table = run(
+            lm, **{"scenes": scenes, "settings": with_settings(), "methods": ["random"], **options}, partial=partial
+        )
+        assert "elsewhere" not in set(table["slot"]), options
+    for rubbish in (b"", b"\xff\x00\n[1]\n", b"{}\n"):
+        partial.write_bytes(rubbish)
+        assert len(run(lm, scenes, with_settings(), methods=["random"], partial=partial)) == 3
+
+
+@pytest.mark.parametrize("methods", [["stearing"], [], ["random", "random"]])
+def test_methods_are_checked_before_any_work(lm: AudioLM, tmp_path: Path, methods: list[str]) -> None:
+    scenes = scene_set(lm, with_settings(), count=1, seed=0)
+    with pytest.raises(ValueError, match="steering, steering-paper, prompting"):
+        run(lm, scenes, with_settings(), methods=methods, partial=tmp_path / "run", progress=stopping(0))
+    assert not (tmp_path / "run").exists()
+
+
+# Summary ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Twenty scenes: steering overlaps 0.8, 0.6, 0.4 by slot, random as chance says, asking fails in the first slot."""
+    rows = []
+    for scene in range(20):
+        for place, slot in enumerate(("first", "middle", "last")):
+            chance = (0.2, 0.4, 0.2)[place]
+            for method, overlap in (("random", chance), ("steering", 0.8 - 0.2 * place), ("asking", 0.3 * place)):
+                failed = method == "asking" and place == 0
+                rows.append(
+                    {"scene": scene, "slot": slot, "event": NAMES[place], "method": method, "overlap": overlap,
+                     "iou": overlap / 2, "chance": chance, "failed": failed}
+                )  # fmt: skip
+    made = pd.DataFrame(rows)
+    made.attrs = {"model": "m", "revision": "r", "settings": {"strength": 1.0}, "scenes": {"seed": 0}, "versions": {}}
+    return made
+
+
+def test_summary_by_method_and_slot(table: pd.DataFrame) -> None:
+    rows = summary(table).set_index(["method", "slot"])
+    assert list(rows.index) == [
+        (m, s) for m in ("steering", "asking", "random") for s in ("all", "first", "middle", "last")
+    ]
+    assert rows.loc[("steering", "all"), ["overlap", "low", "high"]].tolist() == pytest.approx([0.6] * 3)
+    assert rows.loc[("steering", "middle"), "overlap"] == pytest.approx(0.6)
+    assert rows.loc[("steering", "all"), "chance"] == pytest.approx(0.8 / 3)
+    assert rows["n"].tolist() == [60, 20, 20, 20] * 3
+    assert rows.loc["random", "corrected"].tolist() == pytest.approx([0.0] * 4)
+    assert rows.loc[("steering", "middle"), "corrected"] == pytest.approx((0.6 - 0.4) / 0.6)
+    assert rows.loc["asking", "failed"].tolist() == pytest.approx([1 / 3, 1.0, 0.0, 0.0])
+    assert rows.loc[("steering", "last"), "iou"] == pytest.approx(0.2)
+
+
+def test_differences_are_paired_by_query(table: pd.DataFrame) -> None:
+    gaps = differences(table.sample(frac=1, random_state=0))
+    assert list(gaps) == ["asking", "random"]
+    assert gaps["random"].mean == pytest.approx(0.6 - 0.8 / 3)
+    assert (gaps["random"].n, gaps["random"].clusters) == (60, 20)
+    same = table[table["method"] == "steering"]
+    twin = pd.concat([same, same.assign(method="random")])
+    assert differences(twin)["random"].mean == differences(twin)["random"].high == 0.0
+    with pytest.raises(ValueError, match="no rows of 'steering'; it has: random"):
+        differences(table[table["method"] == "random"])
+    with pytest.raises(ValueError, match="finite"):
+        differences(table.drop(index=1))  # a query that steering lacks
+
+
+def test_the_report_is_one_json_object(table: pd.DataFrame) -> None:
+    made = json.loads(json.dumps(report(table), allow_nan=False))
+    assert (made["model"], made["settings"]["strength"], made["settings"]["scenes"]) == ("m", 1.0, {"seed": 0})
+    assert len(made["rows"]) == 12
+    first = made["rows"][0]
+    assert {"method", "slot", "n", "overlap", "low", "high", "chance"} <= set(first)
+    assert (first["method"], first["slot"], first["n"]) == ("steering", "all", 60)
+    assert made["steering_minus"]["random"]["mean"] == pytest.approx(1 / 3)
+    assert report(table[table["method"] == "random"])["steering_minus"] == {}
+
+
+def test_random_windows_reach_their_chance(lm: AudioLM) -> None:
+    table = run(lm, scene_set(lm, with_settings(), count=60, seed=9), with_settings(), methods=["random"])
+    rows = summary(table).set_index("slot")
+    for slot in ("all", "first", "middle", "last"):
+        low, high = rows.loc[slot, ["low", "high"]]
+        spread = high - low
+        assert low - spread / 2 < rows.loc[slot, "chance"] < high + spread / 2
+    assert rows.loc["middle", "chance"] > rows.loc["first", "chance"]
+    assert not math.isnan(rows.loc["all", "low"])
+
+
+def test_slot_names() -> None:
+    assert [slot_name(slot, 3) for slot in range(3)] == ["first", "middle", "last"]
+    assert [slot_name(slot, 4) for slot in range(4)] == ["first", "middle", "middle", "last"]
+    assert [slot_name(slot, 2) for slot in range(2)] == ["first", "last"]
