@@ -1,0 +1,304 @@
+"""The command line: `steer-utils locate street.wav "dog bark"` and the rest. torch is imported by commands only.
+
+Answers go to stdout, notes and progress to stderr. Exit code 0: done; 1: a notebook failed; 2: something given
+cannot be used, said in one line. Anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import Commands, note, progress, say
+from .pocket.cli import pocket_app
+
+if TYPE_CHECKING:
+    from .locating import Located
+    from .models import AudioLM
+    from .settings import Settings
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+app = typer.Typer(
+    name="steer-utils",
+    cls=Commands,
+    help="Steer where audio-language models listen, and read the moment out of their attention, in seconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(pocket_app, name="pocket")
+
+Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
+Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
+Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
+Preset = Annotated[str | None, typer.Option(help="Size of the run: smoke, course or paper.")]
+
+
+def main() -> None:
+    """What the installed command `steer-utils` calls."""
+    app(prog_name="steer-utils")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import steer_utils
+
+        typer.echo(f"steer-utils {steer_utils.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def locate(
+    audio: Annotated[Path, typer.Argument(help="A sound file of any rate, channel count and length.")],
+    event: Annotated[str, typer.Argument(help='What to find, such as "dog bark".')],
+    model: Model = "pocket-qwen2-audio",
+    method: Annotated[str, typer.Option(help="How to find it; a wrong name lists them all.")] = "steering",
+    seconds: Annotated[
+        float | None, typer.Option(help="Width of the window to find; by default the curve decides.")
+    ] = None,
+    as_json: Json = False,
+    figure: Annotated[Path | None, typer.Option(help="Draw what was found, as .png or .svg.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Write an Audacity label track (.txt).")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Find when a sound happens: its start and end in seconds.
+
+    Example: steer-utils locate street.wav "dog bark" --figure street.png
+    """
+    from .audio import TARGET_RATE, read_audio
+    from .files import check_target, whole_file
+
+    if figure is not None:
+        check_target(figure, (".png", ".svg"))
+    if labels is not None:
+        check_target(labels, (".txt",))
+    samples = read_audio(audio)  # before the model is loaded, which can take minutes
+    from .locating import locate as find
+    from .methods import method_named
+
+    method_named(method)
+    lm = _load(model, device, dtype)
+    found = find(
+        lm, samples, event, method=method, seconds=seconds, sampling_rate=TARGET_RATE,
+        progress=lambda starts: progress(starts, "window", quiet=None),
+    )  # fmt: skip
+    _note_doubts(found, lm)
+    if labels is not None:
+        with whole_file(labels) as part:
+            part.write_text(found.label_line(), encoding="utf-8")
+    if figure is not None:
+        from .plots import alt_text_located, located_figure, write_figure
+
+        alt = alt_text_located(found)
+        write_figure(located_figure(found), figure, alt, f"Where {model} hears the {found.event}")
+    typer.echo(json.dumps(found.as_dict()) if as_json else _located_text(found))
+
+
+def _note_doubts(found: Located, lm: AudioLM) -> None:
+    if found.windows > 1:
+        note(
+            f"{found.duration:.1f} s is longer than the {lm.window_seconds:g} s this model hears in one go: "
+            f"heard in {found.windows} windows"
+        )
+    if found.presence < 0.5:
+        note(f"the model does not think there is one (presence {found.presence:.2f}); this is only its best guess")
+
+
+def _located_text(found: Located) -> str:
+    from .methods import METHODS
+
+    return (
+        f"{found.event}: {found.interval}\n"
+        f"score     {found.score:.2f}\n"
+        f"method    {METHODS[found.method].label}\n"
+        f"model     {found.model}\n"
+        f"presence  {found.presence:.2f}  (probability that it is there at all, by the model's own yes or no)"
+    )
+
+
+@app.command()
+def benchmark(
+    model: Model = "pocket-qwen2-audio",
+    clips: Annotated[
+        Path | None,
+        typer.Option(help="A folder of recordings with one csv (filename, category, ...); else procedural sounds."),
+    ] = None,
+    scenes: Annotated[int, typer.Option(help="How many three-event scenes.")] = 200,
+    seed: Annotated[int, typer.Option(help="What the scenes follow from.")] = 0,
+    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="A settings file (json) in place of the model's own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every row as .parquet or .csv.")] = None,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Compare the methods on scenes with known truth.
+
+    Prints overlap with its 95 % interval, by slot, beside the chance of that slot.
+
+    Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
+
+    Example: steer-utils benchmark --scenes 200 --seed 0 --out pocket.parquet
+    """
+    if out is not None:
+        from .tables import check_table_target
+
+        check_table_target(out)
+    if scenes < 1 or seed < 0:
+        raise ValueError(f"scenes is {scenes} and seed {seed}; pass at least 1 scene and a seed of 0 or more")
+    from .benchmark import run, scene_set
+    from .facts import model_settings
+    from .methods import METHODS, method_named
+    from .recordings import ClipBank
+
+    chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods else list(METHODS)
+    own = None if settings is None else _read_settings(settings)
+    bank = None if clips is None else ClipBank.read(clips)
+    lm = _load(model, device, dtype)
+    own = own or model_settings(lm)
+    made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
+    partial = None if out is None else out.with_name(f".{out.name}.partial")
+    try:
+        table = run(
+            lm, made, own, methods=list(dict.fromkeys(chosen)), partial=partial,
+            progress=lambda indices: progress(indices, "scene"),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        note("stopped" + (": the same command goes on from here" if partial is not None else ""))
+        raise typer.Exit(130) from None
+    from .tables import report_json, report_text, write_table
+
+    if out is not None and partial is not None:
+        write_table(table, out)
+        partial.unlink(missing_ok=True)
+    typer.echo(report_json(table) if as_json else report_text(table))
+    if out is not None:
+        note(f"every row is in {out}")
+
+
+@app.command()
+def course(
+    preset: Preset = "course",
+    notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
+) -> None:
+    """Run the course's notebooks in order.
+
+    Prints the result table at the end, and where to look next.
+
+    Example: steer-utils course --preset smoke
+    """
+    from .runs import RUNS
+
+    paths = sorted(notebooks.glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ValueError(f"there are no numbered notebooks in {str(notebooks)!r}; pass --notebooks FOLDER")
+    root = notebooks.resolve().parent
+    _run_all(paths, {}, preset, root / RUNS)
+    table = root / "figures" / "results.md"
+    if table.is_file():
+        typer.echo(f"\n{table.read_text(encoding='utf-8').strip()}")
+    typer.echo(
+        f"\nWhere to look next: {notebooks}/ (the lessons; `make lab` opens them), figures/ (what they drew), "
+        f"{RUNS}/ (the copies just run)"
+    )
+
+
+@app.command("run")
+def run_notebooks(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks, run in this order.")],
+    preset: Preset = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value, for a parameter of the notebook.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the executed copies.")] = Path("runs"),
+) -> None:
+    """Run notebooks with other parameters.
+
+    Example: steer-utils run notebooks/00_start_here.ipynb --preset smoke -p seed=3
+    """
+    given = {}
+    for each in parameter or []:
+        name, equals, value = each.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
+        given[name.strip()] = value
+    _run_all(notebooks, given, preset, out)
+
+
+def _run_all(paths: list[Path], given: dict[str, str], preset: str | None, out: Path) -> None:
+    from .runs import NotebookError, checked_parameters, parsed_parameters, run_notebook
+
+    named = {**given, **({"preset": preset} if preset is not None else {})}
+    values = [checked_parameters(path, parsed_parameters(path, named)) for path in paths]  # all, before the first runs
+    for path, own in zip(paths, values, strict=True):
+        try:
+            written = run_notebook(path, parameters=own, out=out / path.name)
+        except NotebookError as error:
+            say(f"steer-utils: {error}")
+            raise typer.Exit(1) from None
+        note(f"{path} ran; the executed copy is {written}")
+
+
+@app.command()
+def models() -> None:
+    """List the pocket models and the sounds they know.
+
+    Example: steer-utils models
+    """
+    from .models import POCKET_MODELS, WEIGHTS
+
+    for name in POCKET_MODELS:
+        facts = WEIGHTS / name / "pocket.json"
+        if not facts.is_file():
+            typer.echo(f"{name}: its weights are not installed")
+            continue
+        events = json.loads(facts.read_text(encoding="utf-8"))["events"]
+        size = sum(path.stat().st_size for path in facts.parent.glob("*.safetensors")) / 1e6
+        typer.echo(f"{name} ({size:.0f} MB) knows {len(events)} sounds: {', '.join(events)}")
+    typer.echo("Any Qwen2-Audio or Audio Flamingo 3 checkpoint works too, by folder or hub id, and takes any text.")
+
+
+def _load(model: str, device: str | None, dtype: str | None) -> AudioLM:
+    import torch
+    from transformers.utils import logging
+
+    from .models import load, pocket_folder
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(DTYPES)}")
+    if device is not None:
+        try:
+            torch.empty(1, device=device)
+        except Exception as error:  # each backend has its own kind
+            raise ValueError(f"cannot use the device {device!r}: {str(error)[:200]}") from error
+    if pocket_folder(model) is not None or Path(model).is_dir():
+        logging.disable_progress_bar()  # it is there for downloads
+    return load(model, dtype=dtype, device=device)
+
+
+def _read_settings(path: Path) -> Settings:
+    from .settings import Settings
+
+    try:
+        return Settings.load(path)
+    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a settings file: {error}") from error

@@ -1,0 +1,118 @@
+"""The benchmark's table as a file and as text to read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .benchmark import SLOTS, differences, report, summary
+from .files import check_target, whole_file
+from .methods import METHODS
+
+SUFFIXES = (".parquet", ".csv")
+
+
+def check_table_target(path: Path) -> None:
+    """Raises ValueError, before any work, if the table could not be written to `path` (.parquet or .csv)."""
+    check_target(path, SUFFIXES)
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError("a .parquet table needs pyarrow: pip install 'steer-utils[tables]'; or write a .csv")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write whole or not at all. Parquet keeps `table.attrs` (model, settings, versions); a csv has the rows only."""
+    with whole_file(path) as part:
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(part, index=False, engine="pyarrow")
+        else:
+            table.to_csv(part, index=False)
+
+
+def report_json(table: pd.DataFrame) -> str:
+    """`benchmark.report` as one json object; what is not a number becomes null."""
+    return json.dumps(_finite(report(table)), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def report_text(table: pd.DataFrame) -> str:
+    """What was run, overlap by method and slot beside chance, and steering minus each other method."""
+    scenes = table.attrs["scenes"]
+    left_out = scenes["left_out"]
+    queries = len(table) // table["method"].nunique()
+    lines = [
+        f"{table.attrs['model']}: {scenes['scenes']} scenes, {queries} queries, seed {scenes['seed']}, "
+        f"{scenes['sounds']}{' sounds' if scenes['sounds'] == 'procedural' else ''}",
+        f"classes queried: {', '.join(scenes['classes'])}",
+    ]
+    if left_out:
+        lines.append(f"recordings left out because the model was trained on them: {left_out}")
+    lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(summary(table))]
+    lines += _failures(table)
+    if "steering" in set(table["method"]) and table["method"].nunique() > 1:
+        lines += ["", "steering minus ..., paired, points of overlap [95 % interval]", *_differences(table)]
+    return "\n".join(lines)
+
+
+def _overlaps(rows: pd.DataFrame) -> list[str]:
+    slots = [slot for slot in ("all", *SLOTS) if (rows["slot"] == slot).any()]
+    by_cell = {(row.method, row.slot): row for row in rows.itertuples()}
+    methods = list(dict.fromkeys(rows["method"]))
+    cells = [["method", *slots]]
+    for name in methods:
+        cells.append([_label(name), *[_cell(by_cell.get((name, slot))) for slot in slots]])
+    chance = [f"{100 * rows.loc[rows['slot'] == slot, 'chance'].mean():5.1f}" for slot in slots]
+    return aligned([*cells, ["chance of that slot", *chance]])
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return "-"
+    return f"{100 * row.overlap:5.1f}{_interval(row.low, row.high)}"
+
+
+def _interval(low: float, high: float, form: str = ".1f") -> str:
+    """Empty for a single scene, which has no interval."""
+    return f" [{100 * low:{form}}, {100 * high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _failures(table: pd.DataFrame) -> list[str]:
+    failed = table.groupby("method", sort=False)["failed"].mean()
+    return [
+        f"{_label(str(name))}: {100 * share:.0f} % of the answers name no time, and count as 0"
+        for name, share in failed.items()
+        if share > 0
+    ]
+
+
+def _differences(table: pd.DataFrame) -> list[str]:
+    own = differences(table)
+    return aligned(
+        [
+            [_label(name), f"{100 * own[name].mean:+5.1f}{_interval(own[name].low, own[name].high, '+.1f')}"]
+            for name in METHODS
+            if name in own
+        ]
+    )
+
+
+def _label(method: str) -> str:
+    return METHODS[method].label if method in METHODS else method
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of a table as lines of text, columns two spaces apart."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
