@@ -19,8 +19,8 @@ import numpy as np
 from scipy.signal import lfilter
 
 from steer_utils.audio import AudioError, active_span, read_audio
-from steer_utils.sounds import faded
 from steer_utils.spans import Interval
+from steer_utils.synthesis import faded
 
 RATE = 16_000
 LOOP_BELOW = 0.6  # a clip shorter than this share of what is asked is repeated

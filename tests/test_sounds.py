@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steer_utils.audio import frame_rms, mel_spectrogram
-from steer_utils.sounds import PITCHES, RATE, SOUNDS, SoundClass, faded, synthesise
+from steer_utils.sounds import PITCHES, RATE, SOUNDS, SoundClass, synthesise
 
 ALL = [(name, pitch) for name in SOUNDS for pitch in PITCHES]
 
@@ -166,14 +166,3 @@ def test_any_duration_and_seed_gives_a_sound(kind: tuple[str, str], seconds: flo
 def test_long_sounds_go_on_to_the_end() -> None:
     for name in SOUNDS:
         assert longest_silence(synthesise(name, seconds=40.0, rng=1)) <= 0.45
-
-
-def test_faded_touches_only_the_edges() -> None:
-    ones = np.ones(1000, dtype=np.float32)
-    out = faded(ones, 0.01, 10_000)
-    assert out.dtype == np.float32
-    assert np.array_equal(out[100:-100], ones[100:-100])
-    assert np.array_equal(out, out[::-1])
-    assert (np.diff(out[:100]) > 0).all()
-    assert (ones == 1).all()  # the input is not changed
-    assert np.array_equal(faded(ones, 0.0, 10_000), ones)
