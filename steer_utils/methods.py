@@ -76,9 +76,15 @@ def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Found:
 
 
 def prompting(hearing: Hearing, query: Query, settings: Settings) -> Found:
-    """Attention under the focus instruction itself, nothing steered."""
+    """Attention under the focus instruction itself, before the question that `steering` asks; nothing steered."""
     instruction = f"{settings.positive.format(event=query.event)} {settings.question}"
     return _windowed(hearing.read(instruction).attention.curve(settings.prompt_blocks), hearing, query)
+
+
+def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Found:
+    """The same before the question that serves prompting best (chosen on development classes, as its blocks)."""
+    instruction = f"{settings.positive.format(event=query.event)} {settings.prompt_question}"
+    return _windowed(hearing.read(instruction).attention.curve(settings.prompt_best_blocks), hearing, query)
 
 
 def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Found:
@@ -174,7 +180,8 @@ METHODS: dict[str, Method] = {
     for method in (
         Method("steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes"),
         Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400"),
-        Method("prompting", "prompting only (attention)", prompting, "1", "same instruction, no vector"),
+        Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector"),
+        Method("prompting-best", "prompting only, its best question", prompting_best, "1", "chosen for prompting"),
         Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector"),
         Method("asking", "asking when (direct prompting)", asking, "1 + answer tokens", "arXiv 2606.11400"),
         Method("loudest", "loudest window", loudest, "0", "RMS per audio token"),

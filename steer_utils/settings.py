@@ -29,7 +29,9 @@ class Settings:
     keep_norm           h' is scaled back to the norm of h
     read                "share": the steered attention share itself; "difference": steered minus unsteered share
     read_blocks         blocks whose attention is averaged; None: those after the first steered one
-    prompt_blocks       the same for the prompting-only baseline; None: all
+    prompt_blocks       the same for prompting with the same question; None: all
+    prompt_question     the question that prompting alone does best with
+    prompt_best_blocks  the blocks read for it; None: all
     peak_blocks         the same for the unsteered attention peak; None: all
     ask                 the question of direct prompting
     presence            the yes-or-no question that decides which window of a long audio to look in
@@ -48,13 +50,15 @@ class Settings:
     read: Literal["share", "difference"] = "difference"
     read_blocks: Blocks | None = None
     prompt_blocks: Blocks | None = None
+    prompt_question: str = "Describe the sound."
+    prompt_best_blocks: Blocks | None = None
     peak_blocks: Blocks | None = None
     ask: str = "When does the {event} happen? Answer with its start and its end in seconds."
     presence: str = "Is there a {event} in the audio? Answer yes or no."
     chosen_on: dict[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name in ("blocks", "read_blocks", "prompt_blocks", "peak_blocks"):
+        for name in ("blocks", "read_blocks", "prompt_blocks", "prompt_best_blocks", "peak_blocks"):
             object.__setattr__(self, name, _block_numbers(name, getattr(self, name)))
         for name in ("positive", "negative", "question", "ask", "presence"):
             _check_text(name, getattr(self, name), names_event=name in ("positive", "ask", "presence"))

@@ -28,9 +28,11 @@ OWN = Settings(
     read="share",
     read_blocks=(2,),
     prompt_blocks=(1, 3),
+    prompt_question="Name the sounds.",
+    prompt_best_blocks=(2,),
     peak_blocks=(0,),
 )
-WINDOW_METHODS = ("steering", "steering-paper", "prompting", "unsteered", "loudest")
+WINDOW_METHODS = ("steering", "steering-paper", "prompting", "prompting-best", "unsteered", "loudest")
 
 
 def find(name: str, hearing: Hearing, settings: Settings, query: Query = QUERY) -> Found:
@@ -103,6 +105,8 @@ def test_prompting_and_the_peak_read_their_own_blocks_and_instructions(hearing: 
     np.testing.assert_allclose(curve_of(find("prompting", hearing, every)), focus.curve(), atol=1e-6)
     np.testing.assert_allclose(curve_of(find("unsteered", hearing, every)), plain.curve(), atol=1e-6)
     assert np.abs(focus.curve([1, 3]) - focus.curve()).max() > 1e-4
+    other = hearing.read("Listen for the dog bark. Name the sounds.").attention
+    np.testing.assert_allclose(curve_of(find("prompting-best", hearing, OWN)), other.curve([2]), atol=1e-6)
     assert find("unsteered", hearing, OWN, Query("bell", 0.5)).interval == find("unsteered", hearing, OWN).interval
 
 
@@ -111,7 +115,7 @@ def test_the_window_is_the_best_of_the_curve(hearing: Hearing, name: str) -> Non
     found = find(name, hearing, OWN)
     assert curve_of(found).shape == (hearing.span.count,)
     assert (found.interval, found.score) == best_window(curve_of(found), hearing.span, QUERY.seconds)
-    if name in ("prompting", "unsteered", "loudest"):
+    if name in ("prompting", "prompting-best", "unsteered", "loudest"):
         assert curve_of(found).sum() == pytest.approx(1.0, abs=1e-5)  # shares
 
 
@@ -187,7 +191,7 @@ def test_asking_a_real_model_gives_its_answer(hearing: Hearing) -> None:
 
 
 def test_names_of_methods() -> None:
-    assert list(METHODS) == [*WINDOW_METHODS[:4], "asking", "loudest", "random"]
+    assert list(METHODS) == [*WINDOW_METHODS[:5], "asking", "loudest", "random"]
     assert all(method_named(name) is method and method.name == name for name, method in METHODS.items())
     with pytest.raises(ValueError, match="unknown method 'stearing'; pass one of steering, steering-paper, prompting"):
         method_named("stearing")

@@ -1,0 +1,177 @@
+"""The two model families at pocket size: unmodified transformers classes, real processors.
+
+The audio tower of both is a Whisper-style encoder (two convolutions, attention blocks, pooling by two:
+25 audio tokens a second); the decoder of both is Qwen2. What differs is what differs between the real
+checkpoints: Qwen2-Audio has one linear projector and as many key/value heads as query heads; Audio Flamingo 3
+has a two-layer projector and fewer key/value heads. The chat templates differ too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Config,
+    WhisperFeatureExtractor,
+)
+from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
+from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
+
+from ..files import whole_file
+from .text import vocabulary_words
+
+FAMILIES = ("qwen2_audio", "audioflamingo3")
+
+#: Audio Flamingo 3's turn order: the system turn, then the audio, then the text of the user turn.
+AUDIO_FLAMINGO_3_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] if part['type'] == 'audio' %}<sound>{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+_SPECIAL_TOKENS = {
+    "qwen2_audio": ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"),
+    "audioflamingo3": ("<sound>",),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a pocket model is. The defaults stay below 4 million parameters (16 MB in float32)."""
+
+    seconds: int = 8  # longest audio: 25 audio tokens a second
+    mel_bins: int = 64
+    encoder_width: int = 128
+    encoder_blocks: int = 4
+    encoder_heads: int = 2  # of width 64, as Whisper's
+    width: int = 192
+    blocks: int = 6
+    heads: int = 6
+    key_value_heads: int = 6
+    feed_forward: int = 512
+
+
+def build(family: str, events: Sequence[str], *, size: Size | None = None, seed: int = 0) -> tuple[Any, Any]:
+    """A randomly initialised model of `family` and its processor.
+
+    `events` are the names the tokenizer must know. Raises ValueError for a family that is not in `FAMILIES`.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(FAMILIES)}")
+    size = size or Size()
+    processor = build_processor(family, events, size)
+    tokenizer = processor.tokenizer
+    text_config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=size.width,
+        intermediate_size=size.feed_forward,
+        num_hidden_layers=size.blocks,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_value_heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _model(family, size, text_config, processor.audio_token_id)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    positions = model.model.audio_tower.embed_positions.weight
+    positions.data.copy_(sinusoids(*positions.shape))
+    return model.eval(), processor
+
+
+def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: int) -> Any:
+    positions = size.seconds * 50  # the tower pools by two after its position table
+    if family == "qwen2_audio":
+        qwen2_tower = Qwen2AudioEncoderConfig(
+            num_mel_bins=size.mel_bins,
+            encoder_layers=size.encoder_blocks,
+            encoder_attention_heads=size.encoder_heads,
+            encoder_ffn_dim=4 * size.encoder_width,
+            d_model=size.encoder_width,
+            max_source_positions=positions,
+        )
+        return Qwen2AudioForConditionalGeneration(
+            Qwen2AudioConfig(audio_config=qwen2_tower, text_config=text_config, audio_token_index=audio_token_id)
+        )
+    flamingo_tower = AudioFlamingo3EncoderConfig(
+        num_mel_bins=size.mel_bins,
+        num_hidden_layers=size.encoder_blocks,
+        num_attention_heads=size.encoder_heads,
+        intermediate_size=4 * size.encoder_width,
+        hidden_size=size.encoder_width,
+        max_source_positions=positions,
+    )
+    return AudioFlamingo3ForConditionalGeneration(
+        AudioFlamingo3Config(audio_config=flamingo_tower, text_config=text_config, audio_token_id=audio_token_id)
+    )
+
+
+def build_processor(family: str, events: Sequence[str], size: Size) -> Any:
+    """Whisper feature extractor with a short chunk, word tokenizer, and the family's chat template."""
+    extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
+    tokenizer = build_tokenizer(family, events)
+    if family == "qwen2_audio":
+        return Qwen2AudioProcessor(extractor, tokenizer)  # its template comes with transformers
+    return AudioFlamingo3Processor(
+        extractor, tokenizer, chat_template=AUDIO_FLAMINGO_3_TEMPLATE, max_audio_len=size.seconds
+    )
+
+
+def build_tokenizer(family: str, events: Sequence[str]) -> PreTrainedTokenizerFast:
+    """One token a word, lower case: small enough to read, and every word of the training has its own row."""
+    special = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *_SPECIAL_TOKENS[family])
+    words = sorted(set(vocabulary_words(events)))
+    table = {word: index for index, word in enumerate([*special, *words])}
+    tokenizer = Tokenizer(WordLevel(table, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)  # "siren , bell" -> "siren, bell"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>", *_SPECIAL_TOKENS[family]],
+        padding_side="left",
+    )
+
+
+def sinusoids(length: int, width: int) -> torch.Tensor:
+    """Whisper's fixed position table, (length, width): sines, then cosines."""
+    rates = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2 - 1))
+    angles = torch.arange(length)[:, None] * rates[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def save(model: Any, processor: Any, folder: Path, facts: dict[str, object]) -> None:
+    """Save model and processor so that plain `from_pretrained` loads them offline, and `facts` as pocket.json."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)
+    with whole_file(folder / "pocket.json") as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,160 @@
+"""The model card: what `steer-utils pocket evaluate` measured, as a page. Nothing in it is written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..files import whole_file
+from ..methods import METHODS
+from ..settings import Settings
+from ..sounds import SOUNDS
+
+_CLASSES = {
+    "qwen2_audio": "Qwen2AudioForConditionalGeneration",
+    "audioflamingo3": "AudioFlamingo3ForConditionalGeneration",
+}
+_KINDS = {
+    "procedural": "procedural scenes never seen",
+    "recordings": "scenes of recordings never seen",
+}
+
+
+def write_card(folder: Path) -> Path:
+    """Write README.md in a pocket model's folder from its pocket.json, settings.json and evaluation.json."""
+    facts = json.loads((folder / "pocket.json").read_text(encoding="utf-8"))
+    measured = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    settings = Settings.load(folder / "settings.json")
+    parts = [
+        _head(facts, measured),
+        _training(facts),
+        _answers(measured),
+        _where(measured),
+        _settings(settings, measured),
+        _limits(facts),
+    ]
+    path = folder / "README.md"
+    with whole_file(path) as part:
+        part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
+
+
+def _head(facts: dict[str, Any], measured: dict[str, Any]) -> str:
+    recipe = facts["recipe"]
+    size = recipe["size"]
+    return (
+        f"# {facts['name']}\n\n"
+        f"A small audio-language model of the unmodified transformers class `{_CLASSES[recipe['family']]}`, trained "
+        "from nothing by the code in `steer_utils/pocket`. It shows the method of the course on a laptop; its figures "
+        "are its own and say nothing about a full-size checkpoint.\n\n"
+        f"- weights: `{measured['revision']}`, float32, Apache-2.0\n"
+        f"- hears up to {size['seconds']} s at 16 kHz, 25 audio tokens a second\n"
+        f"- audio tower {size['encoder_blocks']} x {size['encoder_width']}, decoder {size['blocks']} blocks x "
+        f"{size['width']}, {size['heads']} heads, {size['key_value_heads']} key/value heads\n"
+        f"- knows {len(facts['events'])} sounds: {', '.join(facts['events'])}"
+    )
+
+
+def _training(facts: dict[str, Any]) -> str:
+    recipe = facts["recipe"]
+    encoder, language = recipe["encoder"], recipe["language"]
+    recorded = len(facts["trained_recordings"])
+    source = (
+        f"{recorded} recordings of ESC-10, folds {', '.join(map(str, facts['training_folds']))} "
+        "(K. J. Piczak 2015, doi 10.1145/2733373.2806390; clips under CC0 and CC BY 3.0; listed in pocket.json)"
+        if recorded
+        else "no recordings"
+    )
+    return (
+        "## How it was trained\n\n"
+        f"1. The audio tower learnt frame labels (event, pitch, loudness): {encoder['steps']} steps of "
+        f"{encoder['batch']} scenes. It was then frozen.\n"
+        f"2. Projector and decoder learnt to answer: {language['steps']} steps of {language['batch']} scenes with "
+        f"{language['turns']} questions each, from {language['scenes']} scenes; in {language['local_audio']:.0%} of "
+        "them audio tokens attended only to themselves inside the decoder (inference is the unmodified model). "
+        f"{language['mix']['focus']:.0%} of the questions held a focus instruction.\n\n"
+        f"Material: procedural sounds ({len(SOUNDS)} classes) and {source}. It was never trained on times in seconds; "
+        "it was trained on words of order (first, second, third, before, after) and of place (start, middle, end)."
+    )
+
+
+def _answers(measured: dict[str, Any]) -> str:
+    lines = ["## What it answers", "", "Three-event scenes; share of right answers, 95 % interval over scenes.", ""]
+    for kind, title in _KINDS.items():
+        if kind in measured:
+            lines += [f"| {title} | right | 95 % | n |", "|---|---|---|---|"]
+            lines += [
+                f"| {row['question']} | {row['right']:.1%} | {row['low']:.1%} - {row['high']:.1%} | {row['n']} |"
+                for row in measured[kind]["answers"]
+            ]
+            lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _where(measured: dict[str, Any]) -> str:
+    lines = ["## Where it listens", ""]
+    for kind, title in _KINDS.items():
+        if kind not in measured:
+            continue
+        where = measured[kind]["where"]
+        scenes = where["settings"]["scenes"]
+        lines += [
+            f"{title[0].upper() + title[1:]}: {scenes['scenes']} scenes x 3 queries, classes "
+            f"{', '.join(scenes['classes'])}. Overlap with the true interval, 95 % interval over scenes; the "
+            "window's width is known.",
+            "",
+            "| method | overlap | 95 % | first | middle | last | steering minus it |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        rows = {(row["method"], row["slot"]): row for row in where["rows"]}
+        for name, method in METHODS.items():
+            if (name, "all") not in rows:
+                continue
+            every = rows[name, "all"]
+            slots = " | ".join(f"{rows[name, slot]['overlap']:.1%}" for slot in ("first", "middle", "last"))
+            gap = where["steering_minus"].get(name)
+            against = f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else ""
+            lines.append(
+                f"| {method.label} | {every['overlap']:.1%} | {every['low']:.1%} - {every['high']:.1%} | {slots} "
+                f"| {against} |"
+            )
+        chance = " | ".join(f"{rows['steering', slot]['chance']:.1%}" for slot in ("first", "middle", "last"))
+        lines += [f"| chance (computed) | {rows['steering', 'all']['chance']:.1%} | | {chance} | |", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _settings(settings: Settings, measured: dict[str, Any]) -> str:
+    chosen: dict[str, Any] = settings.chosen_on
+    ratios = ", ".join(f"{ratio:.2f}" for ratio in measured["norm_ratio"])
+    best = sorted(measured["tuning"], key=lambda row: -row["overlap"])[:8]
+    norm = "kept" if settings.keep_norm else "free"
+    lines = [
+        "## Settings",
+        "",
+        f"Chosen on {', '.join(chosen['events'])} ({chosen['scenes']} scenes, {chosen['candidates']} candidates; "
+        f'overlap there {chosen["overlap"]:.1%}): contrast "{settings.positive}" with "{settings.negative}", both '
+        f'before "{settings.question}"; blocks {list(settings.blocks or ())}, strength {settings.strength:g}, norm '
+        f"{norm}, read as {settings.read} over blocks {list(settings.read_blocks or ())}.",
+        "",
+        f"‖v‖/‖h‖ by block: {ratios}.",
+        "",
+        "| steered blocks | read | strength | norm | overlap (development) |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['blocks']} | {row['read']} of blocks {row['read_blocks']} | {row['strength']:g} "
+        f"| {'kept' if row['keep_norm'] else 'free'} | {row['overlap']:.1%} |"
+        for row in best
+    ]
+    return "\n".join(lines)
+
+
+def _limits(facts: dict[str, Any]) -> str:
+    return (
+        "## Limits\n\n"
+        "It knows only the sounds listed above and the words it was trained on; other words become one unknown token. "
+        "It hears events of about 1 to 2.5 s, one at a time. Made with "
+        + ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        + "."
+    )

@@ -1,0 +1,56 @@
+"""`steer-utils pocket`: make and measure the small models. Mounted by `steer_utils.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+pocket_app = typer.Typer(no_args_is_help=True, help="Make and measure the pocket models.")
+
+Clips = Annotated[
+    Path | None,
+    typer.Option(help="Folder of recordings in ESC-10's form (audio files and one csv with folds)."),
+]
+
+
+@pocket_app.command()
+def train(
+    family: Annotated[str, typer.Option(help="qwen2_audio or audioflamingo3.")],
+    clips: Clips = None,
+    work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
+        "runs/pocket"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Where the model is saved [default: WORK/NAME].")] = None,
+    shorten: Annotated[float, typer.Option(help="Scale steps and scenes, for a trial: 0.01 takes a minute.")] = 1.0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes that make scenes ahead.")] = 1,
+) -> None:
+    """Train a pocket model from nothing (about an hour on two cores), with progress, checkpoints and resume.
+
+    Example: steer-utils pocket train --family qwen2_audio --clips ESC-10/
+    """
+    from .commands import train as run_training
+
+    folder = run_training(family, clips=clips, work=work, out=out, shorten=shorten, device=device, workers=workers)
+    typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
+
+
+@pocket_app.command()
+def evaluate(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: both that ship].")
+    ] = None,
+    clips: Clips = None,
+    scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 200,
+) -> None:
+    """Choose settings on development classes, measure answers and localisation, and write the model card.
+
+    Example: steer-utils pocket evaluate --model pocket-qwen2-audio --clips ESC-10/
+    """
+    from ..models import POCKET_MODELS
+    from .commands import measure
+
+    for name in model or POCKET_MODELS:
+        typer.echo(f"card written: {measure(name, clips=clips, scenes=scenes)}")

@@ -1,0 +1,171 @@
+"""Make a pocket model from nothing, and measure one: what `steer-utils pocket` runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..benchmark import report, run, scene_set, summary
+from ..facts import folder_of, trained_recordings
+from ..files import whole_file
+from ..models import load
+from ..provenance import library_versions
+from ..recordings import ClipBank
+from ..settings import Settings
+from ..sounds import SOUNDS
+from ..tuning import Candidate, tune
+from .architecture import build, save
+from .card import write_card
+from .corpus import SceneSource
+from .evaluation import evaluate
+from .recipe import DEVELOPMENT_EVENTS, MODEL_NAMES, RECIPES, TRAINING_FOLDS, Recipe
+from .training import Progress, hear_corpus, train_encoder, train_language
+
+#: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
+#: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone.
+POCKET_SETTINGS = Settings(
+    question="How many sounds are there?", ask="When is the {event}?", presence="Is there a {event}?"
+)
+#: Questions out of which prompting alone gets the one that serves it best.
+PROMPT_QUESTIONS = ("Describe the sound.", "What do you hear?", "Is it high or low?", "How loud is it?")
+
+
+def train(
+    family: str,
+    *,
+    clips: Path | None,
+    work: Path,
+    out: Path | None = None,
+    shorten: float = 1.0,
+    device: str = "cpu",
+    workers: int = 1,
+    quiet: bool = False,
+) -> Path:
+    """Train a pocket model of `family` from nothing; the folder it was saved in.
+
+    Checkpoints go to `work` every 100 steps; the same command goes on after a kill. The tower of stage 1 is shared by
+    both families, so the second model starts at stage 2. With `clips` (a folder in ESC-10's form) the model also
+    hears recordings of folds 1-3; without, only procedural sounds. `shorten` scales steps and scenes (for trials).
+    """
+    if family not in RECIPES:
+        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(RECIPES)}")
+    bank = ClipBank.read(clips).subset(folds=TRAINING_FOLDS) if clips is not None else None
+    recipe = RECIPES[family].shortened(shorten) if shorten != 1.0 else RECIPES[family]
+    if bank is None:
+        recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    name = MODEL_NAMES[family]
+    out = out or work / name
+    tower_work, language_work = work / f"tower-{tower_key(recipe)}", work / f"{name}-{recipe_key(recipe)}"
+    model, processor = build(family, recipe.events, size=recipe.size, seed=recipe.seed)
+    model.to(torch.device(device))
+    source = SceneSource(recipe, bank)
+    started = time.perf_counter()
+    for folder in (tower_work, language_work):
+        folder.mkdir(parents=True, exist_ok=True)
+    train_encoder(model, processor, source, Progress(tower_work, workers=workers, quiet=quiet))
+    progress = Progress(language_work, workers=workers, quiet=quiet)
+    heard = hear_corpus(model, processor, source, progress)
+    train_language(model, processor, recipe, heard, progress)
+    facts = {
+        "name": name,
+        "events": list(recipe.events),
+        "trained_recordings": sorted(clip.path.name for clip in bank.clips) if bank else [],
+        "training_folds": list(TRAINING_FOLDS) if bank else [],
+        "recipe": recipe.as_dict(),
+        "minutes_of_last_run": round((time.perf_counter() - started) / 60, 1),
+        "versions": library_versions(),
+    }
+    save(model.cpu(), processor, out, facts)
+    POCKET_SETTINGS.save(out / "settings.json")
+    return out
+
+
+def tower_key(recipe: Recipe) -> str:
+    """A short hash of all that stage 1 depends on: another recipe never resumes from this one's checkpoint."""
+    size = {name: getattr(recipe.size, name) for name in ("seconds", "mel_bins", "encoder_width", "encoder_blocks",
+                                                          "encoder_heads")}  # fmt: skip
+    return _key(size, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"])
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """A short hash of the whole recipe."""
+    return _key(recipe.as_dict())
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def measure(
+    name: str, *, clips: Path | None, scenes: int = 200, tuning_scenes: int = 60, seed: int = 7, quiet: bool = False
+) -> Path:
+    """Choose settings on development classes, measure answers and localisation, write the model card.
+
+    Three files in the model's folder: settings.json, evaluation.json, README.md. With `clips`, recordings that the
+    model was not trained on are measured too. Raises ValueError, before any work, for a model that is no pocket model.
+    """
+    checkpoint = load(name)
+    folder = folder_of(checkpoint)
+    if folder is None or not (folder / "pocket.json").is_file():
+        raise ValueError(f"{name!r} is not a pocket model; a card is written beside weights that have a pocket.json")
+    if scenes < 1 or tuning_scenes < 1:
+        raise ValueError(f"scenes is {scenes}, tuning_scenes {tuning_scenes}; pass at least 1 of each")
+
+    def bar(label: str) -> Callable[[Iterable[int]], Iterable[int]]:
+        return lambda steps: tqdm(steps, label, disable=quiet)
+
+    names = [event for event in DEVELOPMENT_EVENTS if event in (checkpoint.events or ())]
+    tuned = tune(
+        checkpoint,
+        names,
+        start=POCKET_SETTINGS,
+        scenes=tuning_scenes,
+        prompt_questions=PROMPT_QUESTIONS,
+        progress=bar("settings"),
+    )
+    tuned.settings.save(folder / "settings.json")
+    measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision}
+    measured["norm_ratio"] = [round(float(ratio), 3) for ratio in tuned.norm_ratio]
+    measured["tuning"] = _by_read_out(tuned.overlaps)
+    banks: dict[str, ClipBank | None] = {"procedural": None}
+    if clips is not None:
+        banks["recordings"] = ClipBank.read(clips)
+    for kind, bank in banks.items():
+        unseen = bank.subset(exclude_files=trained_recordings(checkpoint)) if bank else None
+        answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=bar(f"answers, {kind}"))
+        chosen = scene_set(checkpoint, tuned.settings, count=scenes, seed=seed, clips=bank)
+        table = run(checkpoint, chosen, tuned.settings, progress=bar(f"where, {kind}"))
+        measured[kind] = {"answers": answers.to_dict("records"), "where": report(table)}
+        if not quiet:
+            print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")
+    with whole_file(folder / "evaluation.json") as part:
+        part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    write_card(folder)
+    return folder / "README.md"
+
+
+def _by_read_out(overlaps: dict[Candidate, float]) -> list[dict[str, object]]:
+    """The best candidate of each block set and read-out: what the sensitivity of the method looks like."""
+    best: dict[tuple[object, ...], tuple[float, Candidate]] = {}
+    for candidate, overlap in overlaps.items():
+        key = (candidate.blocks, candidate.read)
+        if key not in best or overlap > best[key][0]:
+            best[key] = (overlap, candidate)
+    return [
+        {
+            "blocks": list(candidate.blocks),
+            "read": candidate.read,
+            "strength": candidate.strength,
+            "keep_norm": candidate.keep_norm,
+            "read_blocks": list(candidate.read_blocks),
+            "overlap": round(overlap, 4),
+        }
+        for overlap, candidate in best.values()
+    ]

@@ -1,0 +1,165 @@
+"""Choose strength, blocks and read-out of a model on development classes; a test run only reads the result.
+
+Every candidate is read on the same scenes. Cost per query: one contrast and one batch of
+strengths x block sets x 2 suffix rows; the choices of what to read (share or difference, and any run of blocks) are
+free, and matter most: a model may look for the sound in one block only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from .batches import Row
+from .checkpoints import Checkpoint
+from .hearing import Hearing
+from .maps import AttentionMap
+from .scenemaker import SceneMaker
+from .settings import Blocks, Settings
+from .spans import AudioSpan, Interval
+from .steering import Injection
+
+STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to steer and to read."""
+
+    strength: float
+    blocks: Blocks
+    keep_norm: bool
+    read: Literal["share", "difference"]
+    read_blocks: Blocks
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The settings chosen, and the mean overlap of every candidate on the development scenes."""
+
+    settings: Settings
+    overlaps: dict[Candidate, float]
+    norm_ratio: np.ndarray  # (blocks,), mean ‖v‖/‖h‖ of the contrast
+
+
+def block_sets(num_blocks: int) -> list[Blocks]:
+    """Each block alone (not the last: it moves no attention), the early half, the later half, and all."""
+    half = num_blocks // 2
+    ranges = (range(half), range(half, num_blocks), range(num_blocks))
+    # Few blocks make the same set twice, and the last block alone: a candidate counts once, and must be readable.
+    found = dict.fromkeys([(block,) for block in range(num_blocks - 1)] + [tuple(each) for each in ranges])
+    return [blocks for blocks in found if blocks and min(blocks) < num_blocks - 1]
+
+
+def runs_of_blocks(num_blocks: int) -> list[Blocks]:
+    """Every run of neighbouring blocks: n (n + 1) / 2 of them."""
+    return [tuple(range(first, stop)) for first in range(num_blocks) for stop in range(first + 1, num_blocks + 1)]
+
+
+def tune(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    *,
+    start: Settings,
+    scenes: int = 60,
+    seed: int = 1000,
+    strengths: Sequence[float] = STRENGTHS,
+    prompt_questions: Sequence[str] = (),
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Tuned:
+    """Settings with the largest mean overlap on three-event procedural scenes of the classes `names`.
+
+    The baselines get the same care: the blocks that prompting and the unsteered peak read are chosen too, and for
+    prompting also the question, out of `prompt_questions` and the one that is steered.
+    Raises ValueError, before any work, for fewer than three names, no scenes, no strengths, or a model of one block.
+    """
+    if scenes < 1 or not strengths or checkpoint.num_blocks < 2:
+        raise ValueError(
+            f"scenes is {scenes}, strengths {list(strengths)}, the model has {checkpoint.num_blocks} blocks; pass at "
+            "least one scene and one strength, and a model with a block after the steered one"
+        )
+    maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
+    grid = list(product(strengths, block_sets(checkpoint.num_blocks), (True, False)))
+    reads = runs_of_blocks(checkpoint.num_blocks)
+    questions = list(dict.fromkeys((start.question, *prompt_questions)))
+    shares, differences, prompts, peaks, ratios = [], [], [], [], []
+    for index in progress(range(scenes)):
+        scene = maker.scene(index, seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        (base,) = hearing.read_rows([Row(start.question)])
+        unsteered = _run_curves(base.attention, reads)
+        for event in scene.events:
+            positive = start.positive.format(event=event.name)
+            vector = hearing.contrast(positive, start.negative, prompt=start.question)
+            rows = [
+                Row(start.question, steer=(Injection(vector.select(blocks), strength),), keep_norm=keep)
+                for strength, blocks, keep in grid
+            ]
+            asked = [Row(f"{positive} {question}") for question in questions]
+            curves = np.stack([_run_curves(each.attention, reads) for each in hearing.read_rows([*asked, *rows])])
+            prompted, curves = curves[: len(asked)], curves[len(asked) :]
+            shares.append(overlaps_of(curves, hearing.span, event.span))
+            differences.append(overlaps_of(curves - unsteered, hearing.span, event.span))
+            prompts.append(overlaps_of(prompted, hearing.span, event.span))
+            peaks.append(overlaps_of(unsteered, hearing.span, event.span))
+            ratios.append(vector.norm_ratio().numpy())
+    means = _candidates(grid, reads, np.mean(shares, axis=0), np.mean(differences, axis=0))
+    best = max(means, key=means.__getitem__)
+    prompt_means, peak_means = np.mean(prompts, axis=0), np.mean(peaks, axis=0)  # (questions, reads), (reads,)
+    question, column = np.unravel_index(int(prompt_means.argmax()), prompt_means.shape)
+    settings = replace(
+        start,
+        strength=best.strength,
+        blocks=best.blocks,
+        keep_norm=best.keep_norm,
+        read=best.read,
+        read_blocks=best.read_blocks,
+        prompt_blocks=reads[int(prompt_means[0].argmax())],
+        prompt_question=questions[int(question)],
+        prompt_best_blocks=reads[int(column)],
+        peak_blocks=reads[int(peak_means.argmax())],
+        chosen_on={
+            "events": list(names),
+            "scenes": scenes,
+            "seed": seed,
+            "candidates": len(means),
+            "overlap": round(means[best], 4),
+            "prompting": round(float(prompt_means[0].max()), 4),
+            "prompting_best": round(float(prompt_means.max()), 4),
+            "unsteered": round(float(peak_means.max()), 4),
+        },
+    )
+    return Tuned(settings, means, np.mean(ratios, axis=0))
+
+
+def _candidates(
+    grid: Sequence[tuple[float, Blocks, bool]], reads: Sequence[Blocks], share: np.ndarray, difference: np.ndarray
+) -> dict[Candidate, float]:
+    """Mean overlaps (grid, reads) by candidate; only blocks after the first steered one can have changed."""
+    means = {}
+    for row, (strength, blocks, keep) in enumerate(grid):
+        for column, read_blocks in enumerate(reads):
+            if read_blocks[0] > min(blocks):
+                means[Candidate(strength, blocks, keep, "share", read_blocks)] = float(share[row, column])
+                means[Candidate(strength, blocks, keep, "difference", read_blocks)] = float(difference[row, column])
+    return means
+
+
+def _run_curves(attention: AttentionMap, reads: Sequence[Blocks]) -> np.ndarray:
+    """The curve of every run of blocks, (reads, tokens): means by differences of one cumulative sum."""
+    blocks = attention.share.mean(dim=(1, 2)).double().numpy()
+    sums = np.concatenate([np.zeros((1, blocks.shape[1])), blocks.cumsum(axis=0)])
+    return np.stack([(sums[run[-1] + 1] - sums[run[0]]) / len(run) for run in reads])
+
+
+def overlaps_of(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
+    """Overlap of each curve's best window with `truth`: (..., tokens) -> (...). As `best_window`, many at once."""
+    width = span.window_tokens(truth.duration)
+    sums = np.concatenate([np.zeros((*curves.shape[:-1], 1)), curves.cumsum(axis=-1)], axis=-1)
+    starts = (sums[..., width:] - sums[..., :-width]).argmax(axis=-1) * span.seconds_per_token
+    shared = np.minimum(starts + width * span.seconds_per_token, truth.end) - np.maximum(starts, truth.start)
+    return np.clip(shared, 0.0, None) / truth.duration

@@ -1,0 +1,72 @@
+"""A recipe that is done in seconds: small models, few steps, few variants of each sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from steer_utils.pocket import corpus
+from steer_utils.pocket.architecture import FAMILIES, Size, build
+from steer_utils.pocket.corpus import SceneSource
+from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
+from steer_utils.scenemaker import SoundBank
+from steer_utils.scenes import Event, Scene
+from steer_utils.sounds import RATE, SOUNDS
+
+SMALL = Size(seconds=8, mel_bins=40, encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=2,
+             heads=4, key_value_heads=2, feed_forward=64)  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_variants_of_each_sound() -> Iterator[None]:
+    """Forty take seconds to make; nothing here listens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "SoundBank", lambda per, seed: SoundBank(per=2, seed=seed))
+        yield
+
+
+@pytest.fixture(scope="session")
+def recipes() -> dict[str, Recipe]:
+    """By family."""
+    return {
+        family: Recipe(
+            family=family,
+            size=SMALL,
+            events=tuple(sorted(SOUNDS)),
+            recordings=0.0,
+            encoder=EncoderStage(steps=5, batch=2, warm_up=2),
+            language=LanguageStage(scenes=6, steps=5, batch=2, turns=3, warm_up=2),
+        )
+        for family in FAMILIES
+    }
+
+
+@pytest.fixture(params=FAMILIES)
+def recipe(request: pytest.FixtureRequest, recipes: dict[str, Recipe]) -> Recipe:
+    """Each family's in turn."""
+    return recipes[request.param]
+
+
+@pytest.fixture
+def fresh(recipe: Recipe) -> tuple[Any, Any]:
+    """The recipe's model as it starts, and its processor."""
+    return build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
+
+
+@pytest.fixture(scope="session")
+def source(recipes: dict[str, Recipe]) -> SceneSource:
+    """Procedural scenes; the same for both families."""
+    return SceneSource(recipes["qwen2_audio"], None)
+
+
+@pytest.fixture(scope="session")
+def facts_only() -> Any:
+    """`facts_only([Event(...), ...], seconds)`: a scene to ask about, without a sound in it."""
+
+    def make(events: list[Event], seconds: float = 8.0) -> Scene:
+        return Scene(np.broadcast_to(np.float32(0), (round(seconds * RATE),)), RATE, tuple(events))
+
+    return make

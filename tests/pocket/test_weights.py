@@ -1,0 +1,112 @@
+"""The models that ship: small, safe to open, what their card says, and able to do what the course shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+
+from steer_utils.batches import Row
+from steer_utils.benchmark import run, scene_set
+from steer_utils.checkpoints import fingerprint
+from steer_utils.facts import model_settings
+from steer_utils.families import FAMILIES
+from steer_utils.models import POCKET_MODELS, WEIGHTS, AudioLM, load
+from steer_utils.pocket.card import write_card
+from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, MODEL_NAMES, RECIPES
+from steer_utils.pocket.text import KINDS, turn
+from steer_utils.scenemaker import SceneMaker
+from steer_utils.sounds import SOUNDS
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture(scope="module", params=POCKET_MODELS)
+def folder(request: pytest.FixtureRequest) -> Path:
+    path = WEIGHTS / request.param
+    if not path.is_dir():
+        pytest.skip(f"{request.param} has not been trained yet: make pocket")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shipped(folder: Path) -> AudioLM:
+    return load(folder.name)
+
+
+def evaluation(folder: Path) -> dict:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_the_folder_is_small_and_holds_no_pickles(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 16 * MEBIBYTE
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja", ".md", ".txt"}
+    assert [path.name for path in files if path.suffix == ".safetensors"] == ["model.safetensors"]
+    assert not [path for path in files if path.name.startswith(".")]
+
+
+def test_plain_transformers_opens_it_offline(folder: Path) -> None:
+    family = {name: family for family, name in MODEL_NAMES.items()}[folder.name]
+    config = transformers.AutoConfig.from_pretrained(folder)
+    assert config.model_type == family
+    model = getattr(transformers, FAMILIES[family].model_class).from_pretrained(folder)
+    assert model.config.text_config.num_hidden_layers == RECIPES[family].size.blocks
+    assert transformers.AutoProcessor.from_pretrained(folder).audio_token
+
+
+def test_the_card_is_what_was_measured_on_these_weights(folder: Path, tmp_path: Path) -> None:
+    found = evaluation(folder)
+    assert found["revision"] == fingerprint(folder)
+    assert found["model"] == folder.name
+    for kind in ("procedural", "recordings"):
+        assert found[kind]["where"]["revision"] == found["revision"]
+    for name in ("pocket.json", "settings.json", "evaluation.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert write_card(tmp_path).read_bytes() == (folder / "README.md").read_bytes()
+
+
+def test_settings_were_chosen_on_other_classes_than_they_are_reported_on(folder: Path, shipped: AudioLM) -> None:
+    assert set(model_settings(shipped).development_events) == set(DEVELOPMENT_EVENTS)
+    found = evaluation(folder)
+    for kind in ("procedural", "recordings"):
+        assert not set(found[kind]["where"]["settings"]["scenes"]["classes"]) & set(DEVELOPMENT_EVENTS)
+    assert json.loads((folder / "pocket.json").read_text())["trained_recordings"]
+
+
+def test_every_sound_it_lists_can_be_asked_for(shipped: AudioLM) -> None:
+    tokenizer = shipped.processor.tokenizer
+    assert shipped.events is not None and set(SOUNDS) <= set(shipped.events)
+    rng = np.random.default_rng(0)
+    scene = SceneMaker(tuple(SOUNDS)).make(0)
+    sentences = [template.format(event=event) for event in shipped.events
+                 for template in (model_settings(shipped).positive, model_settings(shipped).ask)]  # fmt: skip
+    sentences += [turn(kind, scene, shipped.events, rng).instruction for kind in KINDS for _ in range(30)]
+    for sentence in sentences:
+        assert tokenizer.unk_token_id not in shipped.tokens(sentence).tail, sentence
+
+
+def test_it_hears_what_is_there_and_what_is_not(shipped: AudioLM) -> None:
+    maker = SceneMaker(tuple(SOUNDS))
+    right = asked = 0
+    for seed in (11, 12, 13, 14, 15):
+        scene = maker.make(seed)
+        there, absent = scene.names[seed % 3], next(name for name in sorted(SOUNDS) if name not in scene.names)
+        answers = shipped.hear(scene.samples, sampling_rate=scene.rate).answers(
+            [Row(f"Is there a {name}?") for name in (there, absent)]
+        )
+        right += (answers[0] == "yes") + (answers[1] == "no")
+        asked += 2
+    assert asked == 10
+    assert right >= 8
+
+
+def test_steering_finds_events_clearly_better_than_chance(shipped: AudioLM) -> None:
+    settings = model_settings(shipped)
+    table = run(shipped, scene_set(shipped, settings, count=6, seed=2024), settings, methods=("steering", "random"))
+    found = table[table["method"] == "steering"]
+    assert len(found) == 18
+    assert found["overlap"].mean() > found["chance"].mean() + 0.15
