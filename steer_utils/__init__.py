@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .families import UnsupportedModelError as UnsupportedModelError
     from .hearing import Hearing as Hearing
     from .hearing import Reading as Reading
+    from .locating import Located as Located
+    from .locating import UnknownEventError as UnknownEventError
+    from .locating import locate as locate
     from .maps import AttentionMap as AttentionMap
     from .models import POCKET_MODELS as POCKET_MODELS
     from .models import AudioLM as AudioLM
@@ -62,6 +65,7 @@ _MODULE_OF = {
     "Hearing": "hearing",
     "Injection": "steering",
     "Interval": "spans",
+    "Located": "locating",
     "POCKET_MODELS": "models",
     "Reading": "hearing",
     "Row": "batches",
@@ -70,6 +74,7 @@ _MODULE_OF = {
     "SceneMaker": "scenemaker",
     "SteeringVector": "vectors",
     "UnsupportedModelError": "families",
+    "UnknownEventError": "locating",
     "VectorMismatchError": "vectors",
     "attention_rows": "attention",
     "best_window": "spans",

@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, AutoProcessor
+from transformers.utils import logging
 
 from .families import Family, family_of
 
@@ -180,15 +183,16 @@ def open_checkpoint(
     if folder is None and family.non_commercial:
         warnings.warn(family.licence, stacklevel=2)
     try:
-        model = getattr(transformers, family.model_class).from_pretrained(
-            source,
-            dtype="auto" if dtype is None else dtype,
-            device_map=device_map,
-            revision=revision,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-        )
+        with _bars_for_downloads_only(folder):
+            model = getattr(transformers, family.model_class).from_pretrained(
+                source,
+                dtype="auto" if dtype is None else dtype,
+                device_map=device_map,
+                revision=revision,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+            )
         processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
     except OSError as error:
         raise CheckpointError(f"cannot load the model {name!r} (safetensors weights are needed): {error}") from error
@@ -240,6 +244,21 @@ def _local_folder(name: str) -> Path | None:
             f"there is no folder {name!r}, and it is not a hub id such as 'Qwen/Qwen2-Audio-7B-Instruct'"
         )
     return None
+
+
+@contextmanager
+def _bars_for_downloads_only(folder: Path | None) -> Iterator[None]:
+    """A small local model loads in a blink: no progress bar in a notebook for it. Large ones keep theirs."""
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else WHOLE_FILE + 1
+    shown = logging.is_progress_bar_enabled()
+    if size > WHOLE_FILE or not shown:
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _known_events(folder: Path | None) -> tuple[str, ...] | None:

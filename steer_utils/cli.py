@@ -259,6 +259,25 @@ def _run_all(paths: list[Path], given: dict[str, str], preset: str | None, out: 
 
 
 @app.command()
+def results(
+    write: Annotated[
+        Path | None, typer.Option(help="Put the table between the result marks of this Markdown page.")
+    ] = None,
+) -> None:
+    """Print the measured table: methods by pocket models, beside the paper's own figures.
+
+    Example: steer-utils results --write README.md
+    """
+    from .results import results_table, write_table
+
+    if write is None:
+        typer.echo(results_table())
+    else:
+        write_table(write)
+        note(f"the table in {write} is up to date")
+
+
+@app.command()
 def models() -> None:
     """List the pocket models and the sounds they know.
 
@@ -279,9 +298,8 @@ def models() -> None:
 
 def _load(model: str, device: str | None, dtype: str | None) -> AudioLM:
     import torch
-    from transformers.utils import logging
 
-    from .models import load, pocket_folder
+    from .models import load
 
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(DTYPES)}")
@@ -290,8 +308,6 @@ def _load(model: str, device: str | None, dtype: str | None) -> AudioLM:
             torch.empty(1, device=device)
         except Exception as error:  # each backend has its own kind
             raise ValueError(f"cannot use the device {device!r}: {str(error)[:200]}") from error
-    if pocket_folder(model) is not None or Path(model).is_dir():
-        logging.disable_progress_bar()  # it is there for downloads
     return load(model, dtype=dtype, device=device)
 
 
