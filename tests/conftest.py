@@ -1,8 +1,4 @@
-"""Shared fixtures: two tiny models of the real classes, untrained. Identities need no training.
-
-The attention weights are scaled up, because at random initialisation attention is nearly flat and every
-comparison of attention rows would pass by accident.
-"""
+"""Shared fixtures: two tiny models of the real classes (see `tinies`), audio, and oracles."""
 
 from __future__ import annotations
 
@@ -19,48 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tinies import EVENTS, tiny
 
 from steer_utils.checkpoints import Checkpoint
 from steer_utils.families import FAMILIES
 from steer_utils.hearing import Hearing
 from steer_utils.models import AudioLM
-from steer_utils.pocket.architecture import Size, build, save
-
-EVENTS = ("dog bark", "bell", "siren")
-TINY = Size(
-    seconds=4,
-    mel_bins=40,
-    encoder_width=32,
-    encoder_blocks=1,
-    encoder_heads=2,
-    width=48,
-    blocks=4,
-    heads=4,
-    key_value_heads=2,  # grouped queries, as in Audio Flamingo 3
-    feed_forward=64,
-)
+from steer_utils.pocket.architecture import save
 
 
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
-
-
-def tiny(family: str) -> AudioLM:
-    """An untrained model whose attention is sharp and whose answers vary."""
-    model, processor = build(family, EVENTS, size=TINY, seed=3)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for block in model.model.language_model.layers:
-            block.self_attn.q_proj.weight.mul_(12)
-            block.self_attn.k_proj.weight.mul_(12)
-            block.self_attn.v_proj.weight.mul_(6)
-            block.self_attn.o_proj.weight.mul_(6)
-            for layer in (block.mlp.gate_proj, block.mlp.up_proj, block.mlp.down_proj):
-                layer.weight.mul_(6)
-        model.model.language_model.embed_tokens.weight.normal_(0, 1, generator=generator)
-        model.lm_head.weight.normal_(0, 1, generator=generator)
-    model.requires_grad_(False)
-    return AudioLM(model, processor, FAMILIES[family], f"tiny-{family}", revision="test", events=EVENTS)
 
 
 @pytest.fixture(scope="session")

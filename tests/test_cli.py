@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import EVENTS, tiny
 from PIL import Image
+from tinies import EVENTS, tiny
 from typer.testing import CliRunner
 
 import steer_utils.benchmark
