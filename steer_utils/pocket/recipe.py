@@ -34,6 +34,11 @@ class EncoderStage:
     dropout: float = 0.1
     spectrogram_masks: float = 0.5  # share of scenes with masked bands and frames
 
+    @property
+    def period(self) -> int:
+        """Steps in which the learning rate falls once."""
+        return self.steps
+
 
 @dataclass(frozen=True)
 class LanguageStage:
@@ -41,6 +46,7 @@ class LanguageStage:
 
     scenes: int = 12_000
     steps: int = 1300
+    cycles: int = 1  # the learning rate falls to nothing and starts again so many times (cosine, warm restarts)
     batch: int = 24
     turns: int = 10  # question-answer pairs behind one audio
     learning_rate: float = 1.5e-3
@@ -48,6 +54,11 @@ class LanguageStage:
     warm_up: int = 150
     local_audio: float = 0.85  # share of scenes in which audio tokens see only themselves inside the decoder
     mix: TurnMix = field(default_factory=TurnMix)
+
+    @property
+    def period(self) -> int:
+        """Steps in which the learning rate falls once."""
+        return max(1, self.steps // self.cycles)
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ RECIPES = {
     "audioflamingo3": Recipe(
         family="audioflamingo3",
         size=Size(blocks=8, width=160, heads=4, key_value_heads=2, feed_forward=384),
-        language=LanguageStage(steps=1000),
+        language=LanguageStage(steps=2000, cycles=2),  # deeper: it binds sounds to their names later
     ),
 }
 MODEL_NAMES = {"qwen2_audio": "pocket-qwen2-audio", "audioflamingo3": "pocket-audio-flamingo-3"}

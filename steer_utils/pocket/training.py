@@ -206,10 +206,11 @@ def _update(
     stage: EncoderStage | LanguageStage,
     step: int,
 ) -> None:
-    """One AdamW step: linear warm-up, cosine decay, gradients clipped at norm 1."""
-    decay = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+    """One AdamW step: linear warm-up and cosine decay in each cycle, gradients clipped at norm 1."""
+    within = step % stage.period
+    decay = 0.5 * (1 + math.cos(math.pi * within / stage.period))
     for group in optimizer.param_groups:
-        group["lr"] = stage.learning_rate * min(1.0, (step + 1) / stage.warm_up) * max(decay, 1e-3)
+        group["lr"] = stage.learning_rate * min(1.0, (within + 1) / stage.warm_up) * max(decay, 1e-3)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
