@@ -7,7 +7,6 @@ settings were chosen, and a recording the model was trained on is left out.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 
 from .checkpoints import Checkpoint
 from .facts import trained_recordings
+from .files import whole_file
 from .hearing import Hearing
 from .methods import METHODS, Method, Query, method_named
 from .provenance import library_versions
@@ -187,9 +187,8 @@ def _resumed(partial: Path | None, facts: dict[str, object]) -> dict[int, list[R
         if first == facts:
             finished = {rows[0]["scene"]: rows for rows in lines if rows}
     partial.parent.mkdir(parents=True, exist_ok=True)
-    temporary = partial.with_name(partial.name + ".part")
-    temporary.write_text(_line(facts) + "".join(map(_line, finished.values())), encoding="utf-8")
-    os.replace(temporary, partial)
+    with whole_file(partial) as part:
+        part.write_text(_line(facts) + "".join(map(_line, finished.values())), encoding="utf-8")
     return finished
 
 

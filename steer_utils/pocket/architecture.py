@@ -104,29 +104,27 @@ def build(family: str, events: Sequence[str], *, size: Size | None = None, seed:
 
 
 def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: int) -> Any:
-    positions = size.seconds * 50  # the tower pools by two after its position table
+    # Qwen2-Audio's own names for these (encoder_layers, d_model, ...) are aliases of the common ones.
+    tower: dict[str, Any] = {
+        "num_mel_bins": size.mel_bins,
+        "num_hidden_layers": size.encoder_blocks,
+        "num_attention_heads": size.encoder_heads,
+        "intermediate_size": 4 * size.encoder_width,
+        "hidden_size": size.encoder_width,
+        "max_source_positions": size.seconds * 50,  # the tower pools by two after its position table
+    }
     if family == "qwen2_audio":
-        qwen2_tower = Qwen2AudioEncoderConfig(
-            num_mel_bins=size.mel_bins,
-            encoder_layers=size.encoder_blocks,
-            encoder_attention_heads=size.encoder_heads,
-            encoder_ffn_dim=4 * size.encoder_width,
-            d_model=size.encoder_width,
-            max_source_positions=positions,
-        )
         return Qwen2AudioForConditionalGeneration(
-            Qwen2AudioConfig(audio_config=qwen2_tower, text_config=text_config, audio_token_index=audio_token_id)
+            Qwen2AudioConfig(
+                audio_config=Qwen2AudioEncoderConfig(**tower),
+                text_config=text_config,
+                audio_token_index=audio_token_id,
+            )
         )
-    flamingo_tower = AudioFlamingo3EncoderConfig(
-        num_mel_bins=size.mel_bins,
-        num_hidden_layers=size.encoder_blocks,
-        num_attention_heads=size.encoder_heads,
-        intermediate_size=4 * size.encoder_width,
-        hidden_size=size.encoder_width,
-        max_source_positions=positions,
-    )
     return AudioFlamingo3ForConditionalGeneration(
-        AudioFlamingo3Config(audio_config=flamingo_tower, text_config=text_config, audio_token_id=audio_token_id)
+        AudioFlamingo3Config(
+            audio_config=AudioFlamingo3EncoderConfig(**tower), text_config=text_config, audio_token_id=audio_token_id
+        )
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -66,20 +65,18 @@ def train(
     model, processor = build(family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
     source = SceneSource(recipe, bank)
-    started = time.perf_counter()
     for folder in (tower_work, language_work):
         folder.mkdir(parents=True, exist_ok=True)
     train_encoder(model, processor, source, Progress(tower_work, workers=workers, quiet=quiet))
     progress = Progress(language_work, workers=workers, quiet=quiet)
     heard = hear_corpus(model, processor, source, progress)
     train_language(model, processor, recipe, heard, progress)
-    facts = {
+    facts: dict[str, object] = {
         "name": name,
         "events": list(recipe.events),
         "trained_recordings": sorted(clip.path.name for clip in bank.clips) if bank else [],
         "training_folds": list(TRAINING_FOLDS) if bank else [],
         "recipe": recipe.as_dict(),
-        "minutes_of_last_run": round((time.perf_counter() - started) / 60, 1),
         "versions": library_versions(),
     }
     save(model.cpu(), processor, out, facts)
@@ -158,14 +155,4 @@ def _by_read_out(overlaps: dict[Candidate, float]) -> list[dict[str, object]]:
         key = (candidate.blocks, candidate.read)
         if key not in best or overlap > best[key][0]:
             best[key] = (overlap, candidate)
-    return [
-        {
-            "blocks": list(candidate.blocks),
-            "read": candidate.read,
-            "strength": candidate.strength,
-            "keep_norm": candidate.keep_norm,
-            "read_blocks": list(candidate.read_blocks),
-            "overlap": round(overlap, 4),
-        }
-        for overlap, candidate in best.values()
-    ]
+    return [{**asdict(candidate), "overlap": round(overlap, 4)} for overlap, candidate in best.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..scenes import Scene
 from ..sounds import SOUNDS
 from .recipe import RECORDED_EVENTS, Recipe
 
+Count = TypeVar("Count", int, torch.Tensor)
 UNKNOWN = -1.0  # an attribute that is not known, or a frame without an event
 
 
@@ -128,8 +129,8 @@ def _single_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def audio_tokens(mel_length: int) -> int:
-    """Audio tokens of so many mel frames: a convolution of stride two, then pooling by two."""
+def audio_tokens(mel_length: Count) -> Count:
+    """Audio tokens of so many mel frames, one number or a tensor: a convolution of stride two, then pooling by two."""
     return ((mel_length - 1) // 2 + 1 - 2) // 2 + 1
 
 

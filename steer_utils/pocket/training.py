@@ -59,8 +59,7 @@ class Tagger(torch.nn.Module):
     def loss(self, states: torch.Tensor, batch: Frames) -> torch.Tensor:
         """Binary cross-entropy over valid tokens (events) and over tokens with a known attribute."""
         scores = self.linear(states.float())
-        tokens = (((batch.mel_lengths - 1) // 2 + 1) - 2) // 2 + 1
-        valid = torch.arange(scores.shape[1], device=scores.device) < tokens[:, None]
+        valid = torch.arange(scores.shape[1], device=scores.device) < audio_tokens(batch.mel_lengths)[:, None]
         tags = functional.binary_cross_entropy_with_logits(scores[..., :-2], batch.sounding, reduction="none")
         loss = (tags.sum(-1) * valid).sum() / valid.sum()
         for column, truth in ((-2, batch.pitch), (-1, batch.loudness)):
