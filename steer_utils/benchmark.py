@@ -19,8 +19,9 @@ from .checkpoints import Checkpoint
 from .facts import trained_recordings
 from .files import whole_file
 from .hearing import Hearing
-from .methods import METHODS, Method, Query, method_named
+from .methods import METHODS, method_named
 from .provenance import library_versions
+from .queries import Method, Query
 from .recordings import ClipBank
 from .scenemaker import SceneMaker
 from .settings import Settings

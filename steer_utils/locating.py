@@ -20,7 +20,8 @@ from .batches import Row
 from .checkpoints import Checkpoint
 from .facts import model_settings
 from .hearing import Hearing
-from .methods import Found, Query, method_named
+from .methods import method_named
+from .queries import Found, Query
 from .settings import Settings
 from .spans import Interval, best_segment
 

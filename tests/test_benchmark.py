@@ -17,8 +17,9 @@ import soundfile
 
 from steer_utils import benchmark
 from steer_utils.benchmark import SceneSet, differences, report, run, scene_set, slot_name, summary
-from steer_utils.methods import METHODS, Found
+from steer_utils.methods import METHODS
 from steer_utils.models import AudioLM
+from steer_utils.queries import Found
 from steer_utils.recordings import ClipBank
 from steer_utils.settings import PAPER, Settings
 from steer_utils.sounds import SOUNDS

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steer_utils.asking import parse_time
 from steer_utils.hearing import Hearing
-from steer_utils.methods import METHODS, Found, Query, method_named, parse_time
+from steer_utils.methods import METHODS, method_named
 from steer_utils.models import AudioLM
+from steer_utils.queries import Found, Query
 from steer_utils.settings import PAPER, Settings
 from steer_utils.spans import Interval, best_window
 from steer_utils.statistics import random_overlap
