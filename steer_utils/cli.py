@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Commands, note, progress, say
+from .console import Commands, note, progress
+from .course import course_app
 from .pocket.cli import pocket_app
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ app = typer.Typer(
 )
 
 app.add_typer(pocket_app, name="pocket")
+app.add_typer(course_app)  # without a name: its commands stand beside the others
 
 Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
 Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
 Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
-Preset = Annotated[str | None, typer.Option(help="Size of the run: smoke, course or paper.")]
 
 
 def main() -> None:
@@ -193,69 +194,6 @@ def benchmark(
     typer.echo(report_json(table) if as_json else report_text(table))
     if out is not None:
         note(f"every row is in {out}")
-
-
-@app.command()
-def course(
-    preset: Preset = "course",
-    notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
-) -> None:
-    """Run the course's notebooks in order.
-
-    Prints the result table at the end, and where to look next.
-
-    Example: steer-utils course --preset smoke
-    """
-    from .runs import RUNS
-
-    paths = sorted(notebooks.glob("[0-9]*.ipynb"))
-    if not paths:
-        raise ValueError(f"there are no numbered notebooks in {str(notebooks)!r}; pass --notebooks FOLDER")
-    root = notebooks.resolve().parent
-    _run_all(paths, {}, preset, root / RUNS)
-    table = root / "figures" / "results.md"
-    if table.is_file():
-        typer.echo(f"\n{table.read_text(encoding='utf-8').strip()}")
-    typer.echo(
-        f"\nWhere to look next: {notebooks}/ (the lessons; `make lab` opens them), figures/ (what they drew), "
-        f"{RUNS}/ (the copies just run)"
-    )
-
-
-@app.command("run")
-def run_notebooks(
-    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks, run in this order.")],
-    preset: Preset = None,
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", help="name=value, for a parameter of the notebook.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the executed copies.")] = Path("runs"),
-) -> None:
-    """Run notebooks with other parameters.
-
-    Example: steer-utils run notebooks/00_start_here.ipynb --preset smoke -p seed=3
-    """
-    given = {}
-    for each in parameter or []:
-        name, equals, value = each.partition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
-        given[name.strip()] = value
-    _run_all(notebooks, given, preset, out)
-
-
-def _run_all(paths: list[Path], given: dict[str, str], preset: str | None, out: Path) -> None:
-    from .runs import NotebookError, checked_parameters, parsed_parameters, run_notebook
-
-    named = {**given, **({"preset": preset} if preset is not None else {})}
-    values = [checked_parameters(path, parsed_parameters(path, named)) for path in paths]  # all, before the first runs
-    for path, own in zip(paths, values, strict=True):
-        try:
-            written = run_notebook(path, parameters=own, out=out / path.name)
-        except NotebookError as error:
-            say(f"steer-utils: {error}")
-            raise typer.Exit(1) from None
-        note(f"{path} ran; the executed copy is {written}")
 
 
 @app.command()

@@ -1,0 +1,77 @@
+"""`steer-utils course` and `steer-utils run`: notebooks from the command line. Mounted by `steer_utils.cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import note, say
+
+course_app = typer.Typer()
+
+Preset = Annotated[str | None, typer.Option(help="Size of the run: smoke, course or paper.")]
+
+
+@course_app.command()
+def course(
+    preset: Preset = "course",
+    notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
+) -> None:
+    """Run the course's notebooks in order.
+
+    Prints the result table at the end, and where to look next.
+
+    Example: steer-utils course --preset smoke
+    """
+    from .runs import RUNS
+
+    paths = sorted(notebooks.glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ValueError(f"there are no numbered notebooks in {str(notebooks)!r}; pass --notebooks FOLDER")
+    root = notebooks.resolve().parent
+    _run_all(paths, {}, preset, root / RUNS)
+    table = root / "figures" / "results.md"
+    if table.is_file():
+        typer.echo(f"\n{table.read_text(encoding='utf-8').strip()}")
+    typer.echo(
+        f"\nWhere to look next: {notebooks}/ (the lessons; `make lab` opens them), figures/ (what they drew), "
+        f"{RUNS}/ (the copies just run)"
+    )
+
+
+@course_app.command("run")
+def run_notebooks(
+    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks, run in this order.")],
+    preset: Preset = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value, for a parameter of the notebook.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the executed copies.")] = Path("runs"),
+) -> None:
+    """Run notebooks with other parameters.
+
+    Example: steer-utils run notebooks/00_start_here.ipynb --preset smoke -p seed=3
+    """
+    given = {}
+    for each in parameter or []:
+        name, equals, value = each.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
+        given[name.strip()] = value
+    _run_all(notebooks, given, preset, out)
+
+
+def _run_all(paths: list[Path], given: dict[str, str], preset: str | None, out: Path) -> None:
+    from .runs import NotebookError, checked_parameters, parsed_parameters, run_notebook
+
+    named = {**given, **({"preset": preset} if preset is not None else {})}
+    values = [checked_parameters(path, parsed_parameters(path, named)) for path in paths]  # all, before the first runs
+    for path, own in zip(paths, values, strict=True):
+        try:
+            written = run_notebook(path, parameters=own, out=out / path.name)
+        except NotebookError as error:
+            say(f"steer-utils: {error}")
+            raise typer.Exit(1) from None
+        note(f"{path} ran; the executed copy is {written}")
