@@ -21,6 +21,7 @@ from .prefixes import Prefix
 from .steering import Edit, Injection
 
 MAX_BATCH = 32  # rows of one forward; each copies the prefix cache as soon as it grows
+MAX_COPIES = 4 * 2**30  # bytes of those copies: with the weights of a 7B model they still fit on a 24 GB GPU
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Batch:
         return TokenMask(token_mask(positions, self.layouts).prompt, generated=False)
 
 
+def rows_at_once(cache_bytes: int) -> int:
+    """How many rows one forward takes, if each copies a prefix cache of `cache_bytes`: 1 ... `MAX_BATCH`."""
+    return min(MAX_BATCH, max(1, MAX_COPIES // cache_bytes))
+
+
 def batches(rows: Sequence[Row], prefix: Prefix, capture: Positions) -> list[tuple[list[int], Batch]]:
     """The rows in batches, each with the indices of its rows: those that share the prefix, and those that cannot.
 
@@ -94,11 +100,12 @@ def batches(rows: Sequence[Row], prefix: Prefix, capture: Positions) -> list[tup
         if prompt.head != prefix.head:
             raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
     recompute = [_touches(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
+    most = rows_at_once(prefix.cache_bytes)
     made = []
     for kind in (False, True):
         indices = [index for index, touches in enumerate(recompute) if touches is kind]
-        for first in range(0, len(indices), MAX_BATCH):
-            chunk = indices[first : first + MAX_BATCH]
+        for first in range(0, len(indices), most):
+            chunk = indices[first : first + most]
             batch = _lay_out([rows[index] for index in chunk], [prompts[index] for index in chunk], prefix, kind)
             made.append((chunk, batch))
     return made
@@ -140,4 +147,4 @@ def _touches(row: Row, prompt: PromptTokens, prefix: Prefix, capture: Positions)
 
 def _edit(injection: Injection, layout: Layout) -> Edit:
     mask = token_mask(injection.positions, [layout])
-    return Edit(injection.vector, injection.strength, mask.prompt[0], mask.generated)
+    return Edit(injection.vector, injection.strength, mask.prompt[0], mask.generated, injection.rule)

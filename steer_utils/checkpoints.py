@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,13 @@ class Checkpoint:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go: the device of the decoder's embeddings (blocks may be spread over others)."""
-        return self.decoder.get_input_embeddings().weight.device
+        """Where token ids go: the device of the decoder's embeddings (blocks may be spread over others).
+
+        Embeddings that a device map keeps on disk have no device of their own ("meta"): they run where their hook says.
+        """
+        embeddings = self.decoder.get_input_embeddings()
+        runs_on = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+        return embeddings.weight.device if runs_on is None else torch.device(runs_on)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -167,11 +173,13 @@ def open_checkpoint(
     """Open a model from a local folder or the hub: evaluation mode, no gradients, safetensors only, no remote code.
 
     `dtype` defaults to float32 for models below a thousand million parameters on a CPU, and to the number type of
-    the weights otherwise. Raises CheckpointError (nothing there, no config, both device and device_map) and
-    UnsupportedModelError (another kind of model), the latter before any weights are read.
+    the weights otherwise. Raises CheckpointError (nothing there, no config, both device and device_map, device_map
+    without accelerate) and UnsupportedModelError (another kind of model), the latter before any weights are read.
     """
     if device is not None and device_map is not None:
         raise CheckpointError("pass device or device_map, not both")
+    if device_map is not None and find_spec("accelerate") is None:
+        raise CheckpointError("device_map needs the package accelerate: pip install accelerate; or pass device='cuda'")
     name = str(name_or_path)
     folder = _local_folder(name)
     source = name if folder is None else str(folder)

@@ -39,7 +39,9 @@ class Family:
     decoder_path: str = "model.language_model"
     blocks_path: str = "model.language_model.layers"
     audio_tower_path: str = "model.audio_tower"
+    projector_path: str = "model.multi_modal_projector"
     head_path: str = "lm_head"
+    max_windows: int = 1  # how many windows of the audio tower the full-size checkpoint joins to one audio
 
     def decoder(self, model: nn.Module) -> nn.Module:
         """The language model inside `model`. Raises UnsupportedModelError if its width or depth is unexpected."""
@@ -73,6 +75,10 @@ class Family:
     def audio_tower(self, model: nn.Module) -> nn.Module:
         """The audio encoder (never steered)."""
         return _resolve(model, self.audio_tower_path)
+
+    def projector(self, model: nn.Module) -> nn.Module:
+        """What turns the tower's output into audio tokens of the decoder's width."""
+        return _resolve(model, self.projector_path)
 
     def prompt(self, processor: Any, instruction: str) -> str:
         """The chat text of one user turn, audio first and then `instruction`, up to where the answer begins."""
@@ -110,6 +116,7 @@ FAMILIES: dict[str, Family] = {
         checkpoint="nvidia/audio-flamingo-3-hf",
         licence="Audio Flamingo 3 weights: NVIDIA OneWay Noncommercial License, research use only",
         non_commercial=True,
+        max_windows=20,  # its processor's max_audio_len, 600 s, in windows of 30 s
     ),
 }
 

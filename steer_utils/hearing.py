@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,11 @@ class Hearing:
     def prefix_length(self) -> int:
         """Slots up to and including the last audio token: what all prompts share."""
         return self._prefix.length
+
+    @cached_property
+    def silence(self) -> Hearing:
+        """The same model on silence of the same length: encoded at the first use and kept with this hearing."""
+        return Hearing(self.checkpoint, np.zeros_like(self.samples))
 
     # -- reading -----------------------------------------------------------------------------------------------
     def read(

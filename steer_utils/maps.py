@@ -74,6 +74,20 @@ class AttentionMap:
         kept = self._kept(self.share, blocks, heads, row)
         return kept.mean(dim=(0, 1, 2)).double().numpy()
 
+    def curve_of_heads(self, pairs: Iterable[tuple[int, int]], row: int | None = None) -> np.ndarray:
+        """Share of each audio token, (tokens,): mean over these (block, head) pairs and over rows (or of `row` alone).
+
+        Raises ValueError for no pairs, or for blocks, heads or a row that do not exist.
+        """
+        numbers = np.array([(int(block), int(head)) for block, head in pairs]).reshape(-1, 2)
+        blocks, heads = (
+            _index(name, numbers[:, axis], self.share.shape[axis]) for axis, name in enumerate(("block", "head"))
+        )
+        kept = self.share[blocks, heads]
+        if row is not None:
+            kept = kept.index_select(1, _index("row", [row], kept.shape[1]))
+        return kept.mean(dim=(0, 1)).double().numpy()
+
     def audio_mass(
         self, blocks: Iterable[int] | None = None, heads: Iterable[int] | None = None, row: int | None = None
     ) -> float:

@@ -40,6 +40,11 @@ class Prefix:
         """Token ids before the audio, and one audio token: how every prompt must begin before it is expanded."""
         return tuple(self.ids[0, : self.span.first + 1].tolist())
 
+    @property
+    def cache_bytes(self) -> int:
+        """What one row's copy of the keys and values takes."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+
     def cache(self, rows: int) -> DynamicCache:
         """A cache for `rows` rows that all continue this prefix: views, copied only where a call adds tokens."""
         cache = DynamicCache()

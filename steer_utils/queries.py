@@ -11,14 +11,18 @@ from .hearing import Hearing
 from .settings import Settings
 from .spans import Interval, best_window
 
+POSITION = "position"  # the one method that is made from the curves of another, once a run is done
+
 
 @dataclass(frozen=True)
 class Query:
-    """A sound by name, the width of the window in seconds, and a seed for methods that draw."""
+    """A sound by name, the width of the window in seconds, a seed for methods that draw, and the other sounds of
+    the scene, for methods that swap."""
 
     event: str
     seconds: float
     seed: int = 0
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,19 @@ class Found:
     answer: str = ""
 
 
+Finder = Callable[[Hearing, Query, Settings], Found]
+
+
 @dataclass(frozen=True)
 class Method:
-    """A row of the table: how it finds, what it costs, where it comes from."""
+    """A row of the table: how it finds, what it costs, where it comes from.
+
+    `find` is None for a method that is made from the rows of others once a run is done (the positional prior).
+    """
 
     name: str
     label: str
-    find: Callable[[Hearing, Query, Settings], Found]
+    find: Finder | None
     passes: str
     source: str
 

@@ -6,6 +6,12 @@ At each token that an edit touches, the output of decoder block l becomes
     h' = h' · ‖h‖ / ‖h'‖             (where the norm is kept)
 
 The paper states the sum; keeping the norm, and which tokens are touched, are choices of ours (see `positions`).
+An edit of rule "vista" adds, in place of λ v,
+
+    ‖h‖ λ (1 + max(0, cos(h, -v))) v / ‖v‖
+
+With the norm kept this is VISTA (arXiv 2502.03628), x' = ‖x‖ norm(norm(x) + λ (1 + max(0, cos(x, -v))) norm(v)), at
+the output of the whole block, where VISTA's own code takes that of the MLP. The length of v has no say in it.
 
     with steer(lm, 0.5 * focus.late(), input_ids=inputs["input_ids"]):
         lm.model.generate(**inputs)
@@ -17,7 +23,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -26,17 +32,20 @@ from .checkpoints import Checkpoint
 from .positions import Layout, Positions, TokenMask, check_positions, token_mask
 from .vectors import SteeringVector
 
+Rule = Literal["add", "vista"]
+
 
 @dataclass(frozen=True)
 class Injection:
-    """A vector, how strongly it is added (λ) and at which tokens.
+    """A vector, how strongly it is added (λ), at which tokens and by which rule (see the head of this module).
 
-    Raises ValueError for a strength that is not finite or positions that do not exist.
+    Raises ValueError for a strength that is not finite, and positions or a rule that do not exist.
     """
 
     vector: SteeringVector
     strength: float = 1.0
     positions: Positions = "last"
+    rule: Rule = "add"
 
     def __post_init__(self) -> None:
         if not isinstance(self.vector, SteeringVector):
@@ -44,6 +53,8 @@ class Injection:
         if not math.isfinite(self.strength):
             raise ValueError(f"strength must be a finite number, got {self.strength}")
         check_positions(self.positions)
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"unknown rule {self.rule!r}; pass one of {', '.join(get_args(Rule))}")
 
     def acting_blocks(self) -> tuple[int, ...]:
         """The blocks whose output this changes; none at strength 0."""
@@ -58,14 +69,32 @@ class Edit:
     strength: float
     mask: torch.Tensor
     generated: bool
+    rule: Rule = "add"
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """All edits of a batch, one for each row: (rows, hidden) to add where the mask says."""
+    """One edit for each row of a batch, some of them none. `direction`: (rows, hidden), v, of length 1 under VISTA's
+    rule. `strength`: (rows,), λ. `vista`: (rows,) bool, which rule. `mask`: where it acts."""
 
-    delta: torch.Tensor
+    direction: torch.Tensor
+    strength: torch.Tensor
+    vista: torch.Tensor
     mask: TokenMask
+
+    def acting(self) -> torch.Tensor:
+        """The rows in which anything is added, (rows,) bool."""
+        return (self.strength != 0) & self.direction.any(dim=1)
+
+    def added(self, source: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """What is added to the states `hidden` (tokens, width), of the batch rows `source` (tokens,)."""
+        delta = (self.strength[:, None] * self.direction)[source].to(hidden.device)
+        if not self.vista.any():
+            return delta
+        direction = self.direction[source].to(hidden.device)
+        towards = nn.functional.cosine_similarity(hidden, -direction, dim=-1)[:, None]
+        gain = hidden.norm(dim=-1, keepdim=True) * (1 + towards.clamp_min(0))
+        return torch.where(self.vista[source].to(hidden.device)[:, None], gain * delta, delta)
 
 
 @contextmanager
@@ -128,7 +157,7 @@ def steer(
     masks = [token_mask(injection.positions, layouts) for injection in injections]
     rows = [
         [
-            Edit(injection.vector, injection.strength, mask.prompt[row], mask.generated)
+            Edit(injection.vector, injection.strength, mask.prompt[row], mask.generated, injection.rule)
             for injection, mask in zip(injections, masks, strict=True)
         ]
         for row in range(len(layouts))
@@ -178,13 +207,18 @@ def _layers(rows: Sequence[Sequence[Edit]], block: int) -> list[_Layer]:
     for generated in (False, True):
         kind = [[edit for edit in edits if edit.generated == generated] for edits in acting]
         for depth in range(max(len(edits) for edits in kind)):
-            delta = torch.zeros(len(rows), hidden)
+            direction, strength = torch.zeros(len(rows), hidden), torch.zeros(len(rows))
+            vista = torch.zeros(len(rows), dtype=torch.bool)
             mask = torch.zeros(len(rows), slots, dtype=torch.bool)
             for row, edits in enumerate(kind):
                 if depth < len(edits):
-                    delta[row] = edits[depth].strength * edits[depth].vector.directions[block]
-                    mask[row, : len(edits[depth].mask)] = edits[depth].mask
-            layers.append(_Layer(delta, TokenMask(mask, generated)))
+                    edit = edits[depth]
+                    own = edit.vector.directions[block]
+                    vista[row] = edit.rule == "vista"
+                    direction[row] = nn.functional.normalize(own, dim=0, eps=1e-30) if edit.rule == "vista" else own
+                    strength[row] = edit.strength
+                    mask[row, : len(edit.mask)] = edit.mask
+            layers.append(_Layer(direction, strength, vista, TokenMask(mask, generated)))
     return layers
 
 
@@ -198,7 +232,7 @@ class _Hook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        batch, length, width = hidden.shape
+        batch, length, _ = hidden.shape
         rows = len(self.keep_norm)
         if rows not in (1, batch):
             raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
@@ -206,21 +240,20 @@ class _Hook:
         # The block has already put this call's tokens in the cache, so its length is where the call ends.
         offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
         masks = [layer.mask.slice(offset, length) for layer in self.layers]
-        acting = [layer.delta.any(dim=1)[:, None] & mask for layer, mask in zip(self.layers, masks, strict=True)]
+        acting = [layer.acting()[:, None] & mask for layer, mask in zip(self.layers, masks, strict=True)]
         touched = torch.stack(acting).any(dim=0)
         if not touched.any():
             return None
         row, token = touched.expand(batch, length).nonzero(as_tuple=True)
         source = row if rows == batch else torch.zeros_like(row)
-        total = torch.zeros(len(row), width)
-        for layer, mask in zip(self.layers, acting, strict=True):
-            total += layer.delta[source] * mask[source, token][:, None]
         device = hidden.device
-        row, token = row.to(device), token.to(device)
-        before = hidden[row, token].float()
-        after = before + total.to(device)
+        place = (row.to(device), token.to(device))
+        before = hidden[place].float()
+        after = before.clone()
+        for layer, mask in zip(self.layers, acting, strict=True):
+            after += layer.added(source, before) * mask[source, token].to(device)[:, None]
         norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
         after = torch.where(self.keep_norm[source].to(device)[:, None], after * norm, after)
         changed = hidden.clone()
-        changed[row, token] = after.to(hidden.dtype)
+        changed[place] = after.to(hidden.dtype)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed

@@ -107,6 +107,17 @@ class SteeringVector:
     def __truediv__(self, factor: float) -> SteeringVector:
         return self * (1.0 / factor)
 
+    def scaled_by_block(self, factors: Iterable[float]) -> SteeringVector:
+        """Each v_l times its own factor: `factors` holds one number for every block of the model, steered or not.
+
+        Raises ValueError for another count, or for numbers that are not finite.
+        """
+        numbers = torch.tensor([float(factor) for factor in factors])
+        if len(numbers) != self.num_blocks or not torch.isfinite(numbers).all():
+            raise ValueError(f"factors must be {self.num_blocks} finite numbers, one a block, got {numbers.tolist()}")
+        written = ", ".join(f"{factor:g}" for factor in numbers.tolist())
+        return self._with(self.directions * numbers[:, None], self.blocks, f"[{written}] * ({self.provenance.recipe})")
+
     def __neg__(self) -> SteeringVector:
         return self._with(-self.directions, self.blocks, f"-({self.provenance.recipe})")
 

@@ -237,6 +237,25 @@ def test_the_prefix_is_computed_once(hearing: Hearing, lm: AudioLM, focus: Steer
         handle.remove()
 
 
+def test_the_silent_twin_is_encoded_once_and_only_when_asked_for(hearing: Hearing, lm: AudioLM) -> None:
+    calls: list[int] = []
+    handle = lm.family.audio_tower(lm.model).register_forward_hook(lambda *_: calls.append(1))
+    try:
+        hearing.read(SHORT)
+        assert calls == []
+        silence = hearing.silence
+        assert hearing.silence is silence
+        assert calls == [1]
+    finally:
+        handle.remove()
+    assert (silence.span, silence.duration, silence.checkpoint) == (hearing.span, hearing.duration, lm)
+    assert silence.samples.shape == hearing.samples.shape and not silence.samples.any()
+    assert hearing.samples.any()
+    expected = Hearing(lm, np.zeros(2 * 16_000, np.float32)).read(SHORT)
+    torch.testing.assert_close(silence.read(SHORT).hidden, expected.hidden)
+    assert not torch.allclose(hearing.read(SHORT).hidden, expected.hidden, atol=1e-2)
+
+
 def test_bfloat16(lm: AudioLM, samples: np.ndarray, focus: SteeringVector) -> None:
     half = AudioLM(copy.deepcopy(lm.model).to(torch.bfloat16), lm.processor, lm.family, "half")
     hearing = half.hear(samples, sampling_rate=16_000)

@@ -47,6 +47,21 @@ def test_curve_averages_what_it_says() -> None:
             attention.curve(**wrong)  # type: ignore[arg-type]
 
 
+def test_chosen_heads_weigh_the_same() -> None:
+    attention = AttentionMap.from_weights(weights(rows=2), SPAN, first_block=1)
+    share = attention.share
+    expected = (share[0, 1] + share[2, 0] + share[2, 1]).mean(dim=0) / 3
+    assert attention.curve_of_heads([(0, 1), (2, 0), (-1, 1)]) == pytest.approx(expected.numpy(), abs=1e-7)
+    assert attention.curve_of_heads([(1, 0)], row=1) == pytest.approx(share[1, 0, 1].numpy(), abs=1e-7)
+    every = [(block, head) for block in (1, 2) for head in range(2)]
+    assert attention.curve_of_heads(every) == pytest.approx(attention.curve(), abs=1e-7)
+    for wrong, name in (([(3, 0)], "block"), ([(0, 2)], "head"), ([], "block")):
+        with pytest.raises(ValueError, match=f"{name}s must be numbers from 0"):
+            attention.curve_of_heads(wrong)
+    with pytest.raises(ValueError, match="rows must be numbers from 0"):
+        attention.curve_of_heads(every, row=2)
+
+
 def test_the_window_is_where_the_attention_is() -> None:
     seen = torch.full((3, 2, 1, 50), 0.001)
     seen[2, :, :, 20:30] = 0.05

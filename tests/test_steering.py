@@ -202,6 +202,105 @@ def test_what_does_nothing_changes_no_bit(
         assert torch.equal(logits(lm, inputs), plain)
 
 
+# VISTA's rule ---------------------------------------------------------------------------------------------------------
+
+
+def vista_by_hand(h: torch.Tensor, v: torch.Tensor, strength: float) -> torch.Tensor:
+    """x' = ‖x‖ norm(norm(x) + λ (1 + max(0, cos(x, -v))) norm(v)), as arXiv 2502.03628 writes it."""
+    unit, towards = h / h.norm(), float(h @ -v / h.norm() / v.norm())
+    changed = unit + strength * (1 + max(0.0, towards)) * v / v.norm()
+    return h.norm() * changed / changed.norm()
+
+
+@pytest.mark.parametrize("strength", [0.17, 2.0, -1.0])
+@pytest.mark.parametrize("side", ["opposed", "alike"])
+def test_vista_equals_its_formula(
+    lm: AudioLM, samples: np.ndarray, full_inputs: Any, strength: float, side: str
+) -> None:
+    inputs = full_inputs(lm, (SHORT, samples))
+    seen: list[torch.Tensor] = []
+
+    def look() -> None:
+        handle = lm.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
+        try:
+            logits(lm, inputs)
+        finally:
+            handle.remove()
+
+    look()
+    h = seen[0][0, -1]
+    v = vector(lm).select([1])
+    if (float(h @ v.directions[1]) > 0) != (side == "alike"):
+        v = -v
+    for size in (1.0, 30.0):  # the length of v has no say
+        with steer(lm, Injection(size * v, strength, rule="vista"), input_ids=inputs["input_ids"]):
+            look()
+        after = seen[-1]
+        assert torch.equal(after[:, :-1], seen[0][:, :-1])
+        torch.testing.assert_close(after[0, -1], vista_by_hand(h, v.directions[1], strength), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(after[0, -1].norm(), h.norm())
+        assert not torch.allclose(after[0, -1], h, atol=1e-2)
+    with steer(lm, Injection(v, strength, rule="vista"), input_ids=inputs["input_ids"], keep_norm=False):
+        look()
+    assert abs(seen[-1][0, -1].norm() - h.norm()) > 1e-3  # the switch is still a switch
+
+
+def test_vista_at_strength_zero_changes_no_bit(
+    lm: AudioLM, samples: np.ndarray, full_inputs: Any, hook_count: Callable[..., int]
+) -> None:
+    inputs = full_inputs(lm, (SHORT, samples))
+    plain, hooks, v = logits(lm, inputs), hook_count(lm), vector(lm)
+    for one in (Injection(v, 0.0, rule="vista"), Injection(0 * v, rule="vista")):
+        with steer(lm, one, input_ids=inputs["input_ids"]):
+            assert hook_count(lm) == hooks
+            assert torch.equal(logits(lm, inputs), plain)
+
+
+def test_rows_of_one_batch_may_differ_in_rule(
+    lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any
+) -> None:
+    inputs = full_inputs(lm, (SHORT, samples), (SHORT, other_samples), (SHORT, samples))
+    last = torch.zeros(inputs["input_ids"].shape[1], dtype=torch.bool)
+    last[-1] = True
+    v, w = vector(lm, 0), vector(lm, 1).select([0, 2])
+    rows = [
+        [Edit(v, 0.5, last, True, "vista")],
+        [Edit(v, 0.5, last, True), Edit(w, 2.0, last, True, "vista")],
+        [Edit(v, 0.5, last, True)],
+    ]
+    with steered(lm, rows):
+        together = logits(lm, inputs)[:, -1]
+    for row, edits in enumerate(rows):
+        alone = {name: value[row : row + 1] for name, value in inputs.items()}
+        with steered(lm, [edits]):
+            torch.testing.assert_close(together[row], logits(lm, alone)[0, -1], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together[0], together[2], atol=1e-2)  # the rule matters
+    one = {name: value[1:2] for name, value in inputs.items()}
+    with steered(lm, [rows[1][:1]]):
+        assert not torch.allclose(together[1], logits(lm, one)[0, -1], atol=1e-2)  # and both edits act
+
+
+def test_vista_steers_generated_tokens_and_leaves_no_hook(
+    lm: AudioLM, samples: np.ndarray, full_inputs: Any, hook_count: Callable[..., int]
+) -> None:
+    inputs = full_inputs(lm, (SHORT, samples))
+    length, hooks = inputs["input_ids"].shape[1], hook_count(lm)
+    v, options = vector(lm).select([1, 2]), {"do_sample": False, "max_new_tokens": 4, "min_new_tokens": 4}
+    with steer(lm, Injection(v, 1.5, rule="vista"), input_ids=inputs["input_ids"]):
+        made = lm.model.generate(**inputs, **options)
+    (again,) = made[:, :-1]
+    whole = {**inputs, "input_ids": again[None], "attention_mask": torch.ones(1, len(again), dtype=torch.long)}
+    slots = list(range(length - 1, len(again)))
+    with steer(lm, Injection(v, 1.5, slots, rule="vista"), input_ids=whole["input_ids"]):
+        scores = logits(lm, whole)[0, length - 1 :]
+    scores[:, lm.processor.tokenizer.eos_token_id] = -torch.inf  # as min_new_tokens does
+    assert scores.argmax(-1).tolist() == made[0, length:].tolist()
+    with pytest.raises(RuntimeError, match="inside"), steer(lm, Injection(v, rule="vista"), prompt_length=length):
+        assert hook_count(lm) == hooks + 2
+        raise RuntimeError("inside")
+    assert hook_count(lm) == hooks
+
+
 def test_no_trace_is_left(lm: AudioLM, samples: np.ndarray, full_inputs: Any, hook_count: Callable[..., int]) -> None:
     inputs = full_inputs(lm, (SHORT, samples))
     plain, hooks, names = logits(lm, inputs), hook_count(lm), set(lm.model.state_dict())
@@ -271,6 +370,8 @@ def test_what_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> 
         pass
     with pytest.raises(ValueError, match="finite"):
         Injection(v, float("nan"))
+    with pytest.raises(ValueError, match="unknown rule 'VISTA'; pass one of add, vista"):
+        Injection(v, rule="VISTA")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="SteeringVector, got Tensor"):
         Injection(v.directions)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="got str"):

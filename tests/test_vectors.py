@@ -51,6 +51,18 @@ def test_numpy_numbers_multiply_from_either_side() -> None:
         assert (half * v).allclose(v * 0.5) and (v * half).allclose(v * 0.5)
 
 
+def test_each_block_may_have_its_own_factor() -> None:
+    v = vector(active=(0, 1, 3))
+    scaled = v.scaled_by_block([2, 0, 5, -0.5])
+    assert torch.equal(scaled.directions, v.directions * torch.tensor([[2.0], [0.0], [5.0], [-0.5]]))
+    assert (scaled.blocks, scaled.acting_blocks()) == ((0, 1, 3), (0, 3))
+    assert scaled.provenance.recipe == "[2, 0, 5, -0.5] * (v0)"
+    assert v.scaled_by_block(np.full(4, 3.0)).allclose(3 * v)
+    for wrong in ([1, 2, 3], [1, 2, 3, float("nan")], []):
+        with pytest.raises(ValueError, match="factors must be 4 finite numbers"):
+            v.scaled_by_block(wrong)
+
+
 def test_vectors_do_not_change() -> None:
     v = vector()
     before = v.directions.clone()
