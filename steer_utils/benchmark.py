@@ -1,4 +1,4 @@
-"""Every method on the same scenes: a tidy table of overlaps, resumable, and its summary with intervals.
+"""Every method on the same scenes: a tidy table of overlaps, resumable.
 
 Scenes hold three events, every class equally often in each slot. The queried class is never one on which the
 settings were chosen, and a recording the model was trained on is left out.
@@ -6,30 +6,29 @@ settings were chosen, and a recording the model was trained on is left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .checkpoints import Checkpoint
+from .datasets import same_recordings
 from .facts import trained_recordings
-from .files import whole_file
 from .hearing import Hearing
-from .methods import METHODS, method_named
-from .provenance import library_versions
-from .queries import Method, Query
+from .methods import METHODS, method_named, standard_methods
+from .partials import Record, resumable_table
+from .prior import PRIOR_OF, positional_prior
+from .queries import POSITION, Method, Query
 from .recordings import ClipBank
 from .scenemaker import SceneMaker
+from .scores import scored
 from .settings import Settings
 from .sounds import SOUNDS
-from .statistics import Estimate, chance_corrected, cluster_mean, paired_difference, random_overlap
+from .statistics import random_overlap
 
 SLOTS = ("first", "middle", "last")
-Record = dict[str, Any]  # a row of the table
 PAPER_SECONDS = 17.0  # three clips of 5 s, two gaps of 1 s: a random 5 s window then covers 27.8 %
 
 
@@ -67,7 +66,7 @@ def scene_set(
         raise ValueError(f"scenes is {count}, seed {seed}; pass at least 1 scene and a seed of 0 or more")
     left_out = 0
     if clips is not None:
-        used = trained_recordings(checkpoint)
+        used = same_recordings(clips.clips, trained_recordings(checkpoint))  # whatever release's file names
         left_out = sum(clip.path.name in used for clip in clips.clips)
         if left_out == len(clips):
             raise ValueError(f"all {left_out} recordings were used to train {checkpoint.name}; pass other ones")
@@ -93,32 +92,51 @@ def run(
     scenes: SceneSet,
     settings: Settings,
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] | None = None,
     partial: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
-    """One row a (scene, event, method): truth, found window, overlap, IoU, chance.
+    """One row a (scene, event, method): truth, found window, scores (`scores.scored`), chance, curve.
 
-    Cost: a scene is encoded once, then about ten short suffix passes a query. `partial`: a file to which each
+    Cost: a scene is encoded once, then the short suffix passes that each method states. `partial`: a file to which each
     finished scene is appended; a killed run with the same settings goes on from there, one with others starts anew.
-    Raises ValueError for no methods, an unknown one or one named twice, before any work.
+    `methods`: their names; None: the standard ones. Raises ValueError for no methods, an unknown one, one named twice
+    or one that these settings cannot serve, before any work.
     """
+    if methods is None:
+        methods = standard_methods(settings, scenes.count)
     chosen = [method_named(name) for name in methods]
     if not chosen or len(set(methods)) != len(chosen):
         raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each of {', '.join(METHODS)} at most once")
-    facts = _facts(checkpoint, scenes, settings, methods)
-    finished = _resumed(partial, facts)
-    for index in progress(range(scenes.count)):
-        if index in finished:
-            continue
-        finished[index] = _scene_rows(checkpoint, scenes, settings, chosen, index)
-        if partial is not None:
-            with partial.open("a", encoding="utf-8") as file:
-                file.write(_line(finished[index]))
-    table = pd.DataFrame([row for index in range(scenes.count) for row in finished[index]])
-    table = table.astype({"start": float, "end": float})  # a method that found nothing at all gives None only
+    if POSITION in methods and PRIOR_OF not in methods:
+        raise ValueError(f"{POSITION!r} is the mean curve of {PRIOR_OF!r} in other scenes; pass {PRIOR_OF!r} too")
+    if lacking := {"steering-heads", POSITION}.intersection(methods).difference(
+        standard_methods(settings, scenes.count)
+    ):
+        raise ValueError(
+            f"{', '.join(sorted(lacking))} cannot run here: per-head selection needs settings with read_heads "
+            f"(tuning.select_heads), the positional prior at least two scenes, got {scenes.count}"
+        )
+    facts: dict[str, object] = {
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "scenes": scenes.facts(),
+        "settings": asdict(settings),
+        "methods": list(methods),
+    }
+    per_query = [method for method in chosen if method.find is not None]
+
+    def rows_of(index: int) -> list[Record]:
+        return _scene_rows(checkpoint, scenes, settings, per_query, index)
+
+    table = resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+    if POSITION in methods:
+        attrs = table.attrs
+        table = pd.concat([table, positional_prior(table)], ignore_index=True)
+        table.attrs = attrs
+    # What a method lacks is None in the rows and NaN in the table.
+    table = table.astype({name: float for name in ("start", "end", "center_error", "auroc", "pointing")})
     table = table.sort_values(["scene", "method"], kind="stable", ignore_index=True)
-    table.attrs = {**facts, "versions": library_versions()}
     return table
 
 
@@ -127,30 +145,23 @@ def _scene_rows(
 ) -> list[Record]:
     scene = scenes.maker.scene(index, scenes.seed)
     hearing = Hearing(checkpoint, scene.samples)
+    truths = [event.span for event in scene.events]
     rows: list[Record] = []
     for slot, event in enumerate(scene.events):
-        query = Query(event.name, event.span.duration, seed=hash_seed(scenes.seed, index, slot))
-        chance = random_overlap(event.span, hearing.span, event.span.duration)
-        for method in methods:
-            found = method.find(hearing, query, settings)
-            rows.append(
-                {
-                    "scene": index,
-                    "slot": slot_name(slot, len(scene.events)),
-                    "event": event.name,
-                    "source": event.source,
-                    "method": method.name,
-                    "truth_start": event.span.start,
-                    "truth_end": event.span.end,
-                    "start": found.interval.start if found.interval else None,
-                    "end": found.interval.end if found.interval else None,
-                    "overlap": found.interval.covers(event.span) if found.interval else 0.0,
-                    "iou": found.interval.iou(event.span) if found.interval else 0.0,
-                    "chance": chance,
-                    "failed": found.interval is None,
-                    "answer": found.answer,
-                }
-            )
+        others = tuple(other.name for other in scene.events if other is not event)
+        query = Query(event.name, event.span.duration, hash_seed(scenes.seed, index, slot), others)
+        asked: Record = {
+            "scene": index,
+            "slot": slot_name(slot, len(scene.events)),
+            "event": event.name,
+            "source": event.source,
+            "truth_start": event.span.start,
+            "truth_end": event.span.end,
+            "others": [[truth.start, truth.end] for truth in truths if truth is not event.span],
+            "token_seconds": hearing.span.seconds_per_token,
+            "chance": random_overlap(event.span, hearing.span, event.span.duration),
+        }
+        rows += [scored(asked, method.name, method.find(hearing, query, settings)) for method in methods if method.find]
     return rows
 
 
@@ -162,109 +173,3 @@ def slot_name(slot: int, count: int) -> str:
 def hash_seed(*parts: int) -> int:
     """One seed from several numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _facts(checkpoint: Checkpoint, scenes: SceneSet, settings: Settings, methods: Sequence[str]) -> dict[str, object]:
-    facts = {
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "scenes": scenes.facts(),
-        "settings": asdict(settings),
-        "methods": list(methods),
-    }
-    return dict(json.loads(json.dumps(facts)))  # as it will be compared: tuples become lists
-
-
-def _resumed(partial: Path | None, facts: dict[str, object]) -> dict[int, list[Record]]:
-    """Rows of the finished scenes of an interrupted run with the same facts, by scene; (re)starts its file.
-
-    The file has a line of facts, then a line a scene: one that a kill cut short does not parse, and is dropped.
-    """
-    if partial is None:
-        return {}
-    finished: dict[int, list[Record]] = {}
-    if partial.exists():
-        first, *lines = (_parsed(line) for line in partial.read_bytes().split(b"\n"))
-        if first == facts:
-            finished = {rows[0]["scene"]: rows for rows in lines if rows}
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(partial) as part:
-        part.write_text(_line(facts) + "".join(map(_line, finished.values())), encoding="utf-8")
-    return finished
-
-
-def _line(value: object) -> str:
-    return json.dumps(value) + "\n"
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Overlap with its 95 % interval per method and slot, beside the analytic chance of that slot.
-
-    `corrected` is (overlap - chance) / (1 - chance); `failed` the share of answers that named no time (overlap 0).
-    """
-    rows = []
-    for method in _methods_of(table):
-        own = table[table["method"] == method]
-        for slot in ("all", *SLOTS):
-            part = own if slot == "all" else own[own["slot"] == slot]
-            if part.empty:
-                continue
-            estimate = cluster_mean(part["overlap"].to_numpy(float), part["scene"].to_numpy())
-            chance = float(part["chance"].mean())
-            rows.append(
-                {
-                    "method": method,
-                    "slot": slot,
-                    "n": estimate.n,
-                    "overlap": estimate.mean,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "chance": chance,
-                    "corrected": chance_corrected(estimate.mean, chance),
-                    "iou": float(part["iou"].mean()),
-                    "failed": float(part["failed"].mean()),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def differences(table: pd.DataFrame, method: str = "steering") -> dict[str, Estimate]:
-    """Paired difference in overlap, `method` minus each other method, over the same queries.
-
-    Raises ValueError if the table lacks the method, or a query lacks one of the methods.
-    """
-    methods = _methods_of(table)
-    if method not in methods:
-        raise ValueError(f"the table has no rows of {method!r}; it has: {', '.join(methods)}")
-    wide = table.pivot(index=["scene", "event"], columns="method", values="overlap")  # an event is in a scene once
-    scenes = wide.index.get_level_values("scene").to_numpy()
-    return {
-        other: paired_difference(wide[method].to_numpy(), wide[other].to_numpy(), scenes)
-        for other in methods
-        if other != method
-    }
-
-
-def _methods_of(table: pd.DataFrame) -> list[str]:
-    there = set(table["method"])
-    return [name for name in METHODS if name in there]
-
-
-def report(table: pd.DataFrame) -> dict[str, object]:
-    """The run as one json object: model, settings, summary rows and paired differences."""
-    own = differences(table) if "steering" in set(table["method"]) else {}
-    return {
-        "model": table.attrs["model"],
-        "revision": table.attrs["revision"],
-        "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
-        "versions": table.attrs["versions"],
-        "rows": summary(table).to_dict("records"),
-        "steering_minus": {name: asdict(estimate) for name, estimate in own.items()},
-    }

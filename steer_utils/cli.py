@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .models import AudioLM
     from .settings import Settings
 
+PRESETS = {"smoke": 6, "course": 100, "paper": 300}  # scenes of a benchmark
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -143,9 +144,12 @@ def benchmark(
         Path | None,
         typer.Option(help="A folder of recordings with one csv (filename, category, ...); else procedural sounds."),
     ] = None,
-    scenes: Annotated[int, typer.Option(help="How many three-event scenes.")] = 200,
+    preset: Annotated[
+        str, typer.Option(help=f"Size of the run: {', '.join(f'{name} ({n} scenes)' for name, n in PRESETS.items())}.")
+    ] = "course",
+    scenes: Annotated[int | None, typer.Option(help="How many three-event scenes; else as the preset says.")] = None,
     seed: Annotated[int, typer.Option(help="What the scenes follow from.")] = 0,
-    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; else the standard ones.")] = None,
     settings: Annotated[Path | None, typer.Option(help="A settings file (json) in place of the model's own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every row as .parquet or .csv.")] = None,
     as_json: Json = False,
@@ -164,23 +168,27 @@ def benchmark(
         from .tables import check_table_target
 
         check_table_target(out)
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(PRESETS)}")
+    scenes = PRESETS[preset] if scenes is None else scenes
     if scenes < 1 or seed < 0:
         raise ValueError(f"scenes is {scenes} and seed {seed}; pass at least 1 scene and a seed of 0 or more")
     from .benchmark import run, scene_set
+    from .datasets import open_clips
     from .facts import model_settings
-    from .methods import METHODS, method_named
+    from .methods import method_named, standard_methods
     from .recordings import ClipBank
 
-    chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods else list(METHODS)
+    chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods else None
     own = None if settings is None else _read_settings(settings)
-    bank = None if clips is None else ClipBank.read(clips)
+    bank = None if clips is None else ClipBank(open_clips(clips))
     lm = _load(model, device, dtype)
     own = own or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     partial = None if out is None else out.with_name(f".{out.name}.partial")
     try:
         table = run(
-            lm, made, own, methods=list(dict.fromkeys(chosen)), partial=partial,
+            lm, made, own, methods=list(dict.fromkeys(chosen or standard_methods(own, scenes))), partial=partial,
             progress=lambda indices: progress(indices, "scene"),
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -194,6 +202,29 @@ def benchmark(
     typer.echo(report_json(table) if as_json else report_text(table))
     if out is not None:
         note(f"every row is in {out}")
+
+
+@app.command()
+def draw(
+    table: Annotated[Path, typer.Argument(help="What `steer-utils benchmark --out FILE.parquet` wrote.")],
+    figure: Annotated[Path, typer.Argument(help="Where the figure goes, as .png or .svg.")],
+) -> None:
+    """Draw a saved benchmark again, and print its report: the file holds all that is needed.
+
+    Example: steer-utils draw run.parquet run.png
+    """
+    from .files import check_target
+
+    check_target(figure, (".png", ".svg"))
+    from .tables import read_table, report_text
+
+    saved = read_table(table)
+    from .plots import alt_text_overlap, overlap_figure, write_figure
+    from .summaries import summary
+
+    rows = {str(saved.attrs["model"]): summary(saved)}
+    write_figure(overlap_figure(rows), figure, alt_text_overlap(rows), f"Overlap by method, from {table.name}")
+    typer.echo(report_text(saved))
 
 
 @app.command()

@@ -20,7 +20,7 @@ from .batches import Row
 from .checkpoints import Checkpoint
 from .facts import model_settings
 from .hearing import Hearing
-from .methods import method_named
+from .methods import finder
 from .queries import Found, Query
 from .settings import Settings
 from .spans import Interval, best_segment
@@ -94,12 +94,12 @@ def locate(
     pocket model does not know, ValueError for an unknown method or width, all before the model runs; and ValueError
     for an answer without a time (method "asking").
     """
-    chosen = method_named(method)
+    settings = settings or model_settings(checkpoint)
+    find = finder(method, settings)
     event = known_event(checkpoint, event)
     if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds is {seconds}; pass a positive width of the window")
     samples = read_audio(audio, sampling_rate=sampling_rate, target_rate=checkpoint.sampling_rate)
-    settings = settings or model_settings(checkpoint)
     checkpoint.prompt(settings.presence.format(event=event))  # refuses what no prompt can hold
     rate, longest = checkpoint.sampling_rate, checkpoint.window_seconds
     duration = len(samples) / rate
@@ -116,7 +116,7 @@ def locate(
             heard = (sure, start, hearing)
     assert heard is not None  # read_audio refuses sound that is silent all through
     sure, start, hearing = heard
-    found = chosen.find(hearing, Query(event, seconds or min(2.0, hearing.duration)), settings)
+    found = find(hearing, Query(event, seconds or min(2.0, hearing.duration)), settings)
     interval, score = _extent(found, hearing, seconds)
     return Located(
         event=event,

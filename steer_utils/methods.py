@@ -11,24 +11,18 @@ import numpy as np
 
 from .asking import asking
 from .audio import rms_curve
-from .batches import Row
+from .audio_steering import lwvs, mavs, vista
+from .controls import contrast_prompting, negative, random_vector, swapped
 from .hearing import Hearing
-from .queries import Found, Method, Query, windowed
+from .queries import POSITION, Finder, Found, Method, Query, windowed
+from .readout import contrast_of, steered_curve, steering_heads
 from .settings import Settings, paper_settings
-from .steering import Injection
 
 
 def steering(hearing: Hearing, query: Query, settings: Settings) -> Found:
     """Steer the neutral question with the contrast of two instructions; read where the attention then is."""
-    vector = hearing.contrast(
-        settings.positive.format(event=query.event), settings.negative, prompt=settings.question
-    ).select(settings.steered_blocks(hearing.checkpoint.num_blocks))
-    steered = Row(settings.question, steer=(Injection(vector, settings.strength),), keep_norm=settings.keep_norm)
-    if settings.read == "share":
-        (reading,) = hearing.read_rows([steered])
-        return windowed(reading.attention.curve(settings.read_blocks), hearing, query)
-    reading, base = hearing.read_rows([steered, Row(settings.question)])
-    return windowed((reading.attention - base.attention).curve(settings.read_blocks), hearing, query)
+    vector = contrast_of(hearing, query, settings)
+    return windowed(steered_curve(hearing, vector, settings), hearing, query)
 
 
 def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Found:
@@ -68,19 +62,49 @@ def random_window(hearing: Hearing, query: Query, settings: Settings) -> Found:
     return Found(hearing.span.interval(start, start + width), 0.0)
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes"),
-        Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400"),
-        Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector"),
-        Method("prompting-best", "prompting only, its best question", prompting_best, "1", "chosen for prompting"),
-        Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector"),
-        Method("asking", "asking when (direct prompting)", asking, "1 + answer tokens", "arXiv 2606.11400"),
-        Method("loudest", "loudest window", loudest, "0", "RMS per audio token"),
-        Method("random", "random window", random_window, "0", "uniform at token steps"),
-    )
-}
+#: The rows that every sceptical reader asks for, in the order of the table.
+_STANDARD = (
+    Method("steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes"),
+    Method("steering-heads", "steering, per-head selection", steering_heads, "3 or 4", "heads chosen on the same"),
+    Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400"),
+    Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector"),
+    Method("prompting-best", "prompting only, its best question", prompting_best, "1", "chosen for prompting"),
+    Method("contrast-prompting", "prompting contrast, no vector", contrast_prompting, "2", "attention(p+) - (p-)"),
+    Method("mavs", "audio steering, uniform (MAVS)", mavs, "3, and silence once", "arXiv 2510.12851"),
+    Method("lwvs", "audio steering, layer-wise (LWVS)", lwvs, "3, and silence once", "arXiv 2510.12851"),
+    Method("vista", "audio steering, VISTA's rule", vista, "3, and silence once", "arXiv 2502.03628"),
+    Method("random-vector", "steering, random vector", random_vector, "3 or 4", "equal norm in each block"),
+    Method("negative", "steering backwards", negative, "3 or 4", "-lambda"),
+    Method("swapped", "steering to another event", swapped, "3 or 4", "scored on the queried event"),
+    Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector"),
+    Method("asking", "asking when (direct prompting)", asking, "1 + answer tokens", "arXiv 2606.11400"),
+    Method("loudest", "loudest window", loudest, "0", "RMS per audio token"),
+    Method(POSITION, "positional prior", None, "0", "mean steering curve of the other scenes"),
+    Method("random", "random window", random_window, "0", "uniform at token steps"),
+)
+STANDARD = tuple(method.name for method in _STANDARD)
+METHODS: dict[str, Method] = {method.name: method for method in _STANDARD}
+
+
+def standard_methods(settings: Settings, scenes: int) -> tuple[str, ...]:
+    """The names of the standard methods that such a run can have: per-head selection needs heads that were chosen,
+    and the mean curve of other scenes needs other scenes."""
+    left_out = {"steering-heads"} if settings.read_heads is None else set()
+    if scenes < 2:
+        left_out.add(POSITION)
+    return tuple(name for name in STANDARD if name not in left_out)
+
+
+def finder(name: str, settings: Settings) -> Finder:
+    """How a method finds a sound in one audio. Raises ValueError for an unknown name, and for a method that needs more
+    than the audio and the query: other scenes, other events, or heads that were never chosen."""
+    find = method_named(name).find
+    if find is None or name == "swapped":
+        others = "scenes" if find is None else "events"
+        raise ValueError(f"{name!r} needs the other {others} of a benchmark; choose another method")
+    if name == "steering-heads" and settings.read_heads is None:
+        raise ValueError(f"{name!r} needs settings with read_heads (tuning.select_heads); choose another method")
+    return find
 
 
 def method_named(name: str) -> Method:

@@ -16,6 +16,7 @@ from typing import Literal
 from .files import whole_file
 
 Blocks = tuple[int, ...]
+Heads = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
     keep_norm           h' is scaled back to the norm of h
     read                "share": the steered attention share itself; "difference": steered minus unsteered share
     read_blocks         blocks whose attention is averaged; None: those after the first steered one
+    read_heads          the (block, head) pairs that per-head selection averages in their place; None: none were chosen
     prompt_blocks       the same for prompting with the same question; None: all
     prompt_question     the question that prompting alone does best with
     prompt_best_blocks  the blocks read for it; None: all
@@ -38,7 +40,7 @@ class Settings:
     chosen_on           how the settings were chosen; its "events" are the classes they were chosen on
 
     Raises ValueError for an instruction without {event} (or with other braces), an empty text, a strength that is not
-    finite, or blocks that are no block numbers.
+    finite, blocks that are no block numbers, or heads that are no pairs of numbers.
     """
 
     positive: str = "Focus on the {event}."
@@ -49,17 +51,19 @@ class Settings:
     keep_norm: bool = True
     read: Literal["share", "difference"] = "difference"
     read_blocks: Blocks | None = None
+    read_heads: Heads | None = None
     prompt_blocks: Blocks | None = None
     prompt_question: str = "Describe the sound."
     prompt_best_blocks: Blocks | None = None
     peak_blocks: Blocks | None = None
     ask: str = "When does the {event} happen? Answer with its start and its end in seconds."
-    presence: str = "Is there a {event} in the audio? Answer yes or no."
+    presence: str = "Does the audio contain this sound: {event}? Answer yes or no."
     chosen_on: dict[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("blocks", "read_blocks", "prompt_blocks", "prompt_best_blocks", "peak_blocks"):
             object.__setattr__(self, name, _block_numbers(name, getattr(self, name)))
+        object.__setattr__(self, "read_heads", _head_pairs(self.read_heads))
         for name in ("positive", "negative", "question", "ask", "presence"):
             _check_text(name, getattr(self, name), names_event=name in ("positive", "ask", "presence"))
         if self.read not in ("share", "difference"):
@@ -116,6 +120,18 @@ def _block_numbers(name: str, blocks: object) -> Blocks | None:
         numbers = ()
     if not numbers:
         raise ValueError(f"{name} is {blocks!r}; pass block numbers such as [3, 4, 5], or null for the default")
+    return numbers
+
+
+def _head_pairs(pairs: object) -> Heads | None:
+    if pairs is None:
+        return None
+    try:
+        numbers = tuple((operator.index(block), operator.index(head)) for block, head in pairs)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers:
+        raise ValueError(f"read_heads is {pairs!r}; pass (block, head) pairs such as [[3, 0], [4, 7]], or null")
     return numbers
 
 

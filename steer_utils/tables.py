@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from .benchmark import SLOTS, differences, report, summary
+from .benchmark import SLOTS
 from .files import check_target, whole_file
 from .methods import METHODS
+from .summaries import differences, report, significance, summary
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -26,12 +27,29 @@ def check_table_target(path: Path) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write whole or not at all. Parquet keeps `table.attrs` (model, settings, versions); a csv has the rows only."""
+    """Write whole or not at all. Parquet keeps everything, `table.attrs` (model, settings, seed, versions) included, so
+    that one file makes every figure again; a csv has the rows without attrs and without curves."""
     with whole_file(path) as part:
         if path.suffix.lower() == ".parquet":
             table.to_parquet(part, index=False, engine="pyarrow")
         else:
-            table.to_csv(part, index=False)
+            table.drop(columns=["others", "curve"], errors="ignore").to_csv(part, index=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table that `write_table` wrote as .parquet, with its attrs. Raises ValueError for any other file."""
+    check_table_target(path)
+    if path.suffix.lower() != ".parquet":
+        raise ValueError(f"{path} is no .parquet; a csv has lost settings and curves: run with --out FILE.parquet")
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a parquet table: {error}") from error
+    if lacking := {"model", "settings", "scenes", "methods"} - set(table.attrs):
+        raise ValueError(f"{path} is no table of `steer-utils benchmark`: it lacks {', '.join(sorted(lacking))}")
+    return table
 
 
 def report_json(table: pd.DataFrame) -> str:
@@ -61,8 +79,10 @@ def report_text(table: pd.DataFrame) -> str:
         lines.append(f"recordings left out because the model was trained on them: {left_out}")
     lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(summary(table))]
     lines += _failures(table)
+    lines += ["", "curves, without a known width", *_curves(table)] if table["auroc"].notna().any() else []
     if "steering" in set(table["method"]) and table["method"].nunique() > 1:
-        lines += ["", "steering minus ..., paired, points of overlap [95 % interval]", *_differences(table)]
+        lines += ["", "steering minus ..., paired, points of overlap [95 % interval], sign-flip p after Holm"]
+        lines += _differences(table)
     return "\n".join(lines)
 
 
@@ -98,14 +118,39 @@ def _failures(table: pd.DataFrame) -> list[str]:
 
 
 def _differences(table: pd.DataFrame) -> list[str]:
-    own = differences(table)
+    own, tests = differences(table), significance(table).set_index("method")
     return aligned(
         [
-            [_label(name), f"{100 * own[name].mean:+5.1f}{_interval(own[name].low, own[name].high, '+.1f')}"]
+            [
+                _label(name),
+                f"{100 * own[name].mean:+5.1f}{_interval(own[name].low, own[name].high, '+.1f')}",
+                f"p {p_text(tests.loc[name, 'p_holm'])}",
+            ]
             for name in METHODS
             if name in own
         ]
     )
+
+
+def _curves(table: pd.DataFrame) -> list[str]:
+    """Scores of the whole curve, and its overlap against the same curve rotated in time."""
+    rows, tests = summary(table), significance(table).set_index("method")
+    every = rows[(rows["slot"] == "all") & rows["auroc"].notna()]
+    cells = [["method", "frame AUROC", "peak in the event", "overlap when rotated", "p"]]
+    for row in every.itertuples():
+        null = tests.loc[row.method]
+        cells.append(
+            [_label(row.method), f"{row.auroc:.2f}", f"{100 * row.pointing:.1f} %", f"{100 * null['null_mean']:.1f} %",
+             p_text(null["p_null"])]
+        )  # fmt: skip
+    return aligned(cells)
+
+
+def p_text(p: float | None) -> str:
+    """A p-value to read: three digits, and no more certainty than ten thousand draws give."""
+    if p is None or not math.isfinite(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _label(method: str) -> str:

@@ -18,6 +18,8 @@ from .batches import Row
 from .checkpoints import Checkpoint
 from .hearing import Hearing
 from .maps import AttentionMap
+from .queries import Query
+from .readout import contrast_of, steered_attention
 from .scenemaker import SceneMaker
 from .settings import Blocks, Settings
 from .spans import AudioSpan, Interval
@@ -118,6 +120,7 @@ def tune(
         keep_norm=best.keep_norm,
         read=best.read,
         read_blocks=best.read_blocks,
+        read_heads=None,  # heads chosen for other strengths and blocks mean nothing here
         prompt_blocks=reads[int(prompt_means[0].argmax())],
         prompt_question=questions[int(question)],
         prompt_best_blocks=reads[int(column)],
@@ -134,6 +137,60 @@ def tune(
         },
     )
     return Tuned(settings, means, np.mean(ratios, axis=0))
+
+
+def select_heads(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    settings: Settings,
+    scenes: int,
+    count: Sequence[int] = (1, 3, 5),
+    *,
+    seed: int = 1000,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Settings:
+    """`settings` with `read_heads` chosen by mean overlap on three-event procedural scenes of the classes `names`.
+
+    Every head of the blocks after the first steered one is ranked by its own overlap; the best k are averaged, and the
+    k of `count` with the largest overlap is taken (the smaller one in a tie; one above the number of heads is passed
+    over). Ranking and k are chosen on the same scenes, so `chosen_on["heads"]["overlap"]` flatters: test on other
+    classes. Cost per query: one contrast and one
+    batch of one or two rows; every head's curve is held until the end (scenes x 3 x heads x tokens float32).
+    Raises ValueError, before any work, for fewer than three names, no scenes, a steered last block, or no count that
+    is a number of heads there are.
+    """
+    first = min(block % checkpoint.num_blocks for block in settings.steered_blocks(checkpoint.num_blocks)) + 1
+    heads = int(checkpoint.decoder.config.num_attention_heads)
+    pairs = list(product(range(first, checkpoint.num_blocks), range(heads)))
+    counts = sorted(number for number in count if number <= len(pairs))
+    if scenes < 1 or not counts or counts[0] < 1:
+        raise ValueError(
+            f"scenes is {scenes}, count {list(count)}, {len(pairs)} heads lie after the first steered block; pass at "
+            "least one scene, an earlier block to steer, and a count of at least one and at most these heads"
+        )
+    maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
+    seen: list[tuple[np.ndarray, AudioSpan, Interval]] = []
+    for index in progress(range(scenes)):
+        scene = maker.scene(index, seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        for event in scene.events:
+            vector = contrast_of(hearing, Query(event.name, event.span.duration), settings)
+            share = steered_attention(hearing, vector, settings).share[first:]
+            seen.append((share.mean(dim=2).flatten(0, 1).numpy(), hearing.span, event.span))
+    single = np.mean([overlaps_of(curves.astype(float), span, truth) for curves, span, truth in seen], axis=0)
+    ranking = np.argsort(-single, kind="stable")
+    means = {}
+    for number in counts:
+        kept = ranking[:number]
+        found = [overlaps_of(curves[kept].astype(float).mean(axis=0), span, truth) for curves, span, truth in seen]
+        means[number] = float(np.mean(found))
+    best = max(means, key=means.__getitem__)
+    chosen_on = {
+        **settings.chosen_on,
+        "events": list(dict.fromkeys([*settings.development_events, *names])),
+        "heads": {"scenes": scenes, "seed": seed, "candidates": len(pairs), "overlap": round(means[best], 4)},
+    }
+    return replace(settings, read_heads=tuple(pairs[place] for place in ranking[:best]), chosen_on=chosen_on)
 
 
 def _candidates(

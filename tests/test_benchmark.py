@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
@@ -16,14 +15,15 @@ import pytest
 import soundfile
 
 from steer_utils import benchmark
-from steer_utils.benchmark import SceneSet, differences, report, run, scene_set, slot_name, summary
-from steer_utils.methods import METHODS
+from steer_utils.benchmark import SceneSet, run, scene_set, slot_name
+from steer_utils.methods import METHODS, STANDARD, standard_methods
 from steer_utils.models import AudioLM
 from steer_utils.queries import Found
 from steer_utils.recordings import ClipBank
 from steer_utils.settings import PAPER, Settings
 from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
+from steer_utils.summaries import summary
 
 NAMES = tuple(SOUNDS)[:5]
 QUICK = ("steering", "loudest", "random")
@@ -139,7 +139,7 @@ def test_scenes_and_seed_are_checked(lm: AudioLM, count: int, seed: int) -> None
 
 def test_the_table_holds_each_method_on_each_query(lm: AudioLM) -> None:
     scenes = scene_set(lm, with_settings(), count=2, seed=1)
-    table = run(lm, scenes, with_settings())
+    table = run(lm, scenes, replace(with_settings(), read_heads=((2, 0),)))
     assert len(table) == 2 * 3 * len(METHODS)
     assert not table.duplicated(["scene", "event", "method"]).any()
     for index, rows in table.groupby("scene"):
@@ -254,73 +254,41 @@ def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
         assert len(run(lm, scenes, with_settings(), methods=["random"], partial=partial)) == 3
 
 
+def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:
+    heads = replace(with_settings(), read_heads=((2, 0),))
+    assert standard_methods(heads, 2) == STANDARD
+    assert set(STANDARD) - set(standard_methods(with_settings(), 1)) == {"steering-heads", "position"}
+    one = scene_set(lm, with_settings(), count=1, seed=0)
+    for methods in (["steering-heads"], ["steering", "position"]):
+        with pytest.raises(ValueError, match=rf"{methods[-1]} cannot run here.*got 1"):
+            run(lm, one, with_settings(), methods=methods, progress=stopping(0))
+    with pytest.raises(ValueError, match="mean curve of 'steering' in other scenes; pass 'steering' too"):
+        run(lm, one, heads, methods=["position"], progress=stopping(0))
+
+
+def test_recordings_of_another_release_are_left_out_too(
+    lm: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm.events = None
+    rows = ["filename,category"]
+    for place, name in enumerate(("dog", "rain", "siren")):
+        for take in "AB":
+            file = f"1-10{place}-{take}-{place}.wav"  # ESC-50's form
+            soundfile.write(tmp_path / file, 0.5 * np.sin(np.arange(RATE) * (0.1 + 0.1 * place)), RATE)
+            rows.append(f"{file},{name}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.setattr(benchmark, "trained_recordings", lambda _: frozenset({"1-100-A.ogg"}))  # ESC-10's form
+    scenes = scene_set(lm, with_settings(), count=3, seed=0, clips=ClipBank.read(tmp_path))
+    assert scenes.left_out == 1 and scenes.maker.clips is not None
+    assert "1-100-A-0.wav" not in {clip.path.name for clip in scenes.maker.clips.clips}
+
+
 @pytest.mark.parametrize("methods", [["stearing"], [], ["random", "random"]])
 def test_methods_are_checked_before_any_work(lm: AudioLM, tmp_path: Path, methods: list[str]) -> None:
     scenes = scene_set(lm, with_settings(), count=1, seed=0)
-    with pytest.raises(ValueError, match="steering, steering-paper, prompting"):
+    with pytest.raises(ValueError, match="steering, steering-heads, steering-paper, prompting"):
         run(lm, scenes, with_settings(), methods=methods, partial=tmp_path / "run", progress=stopping(0))
     assert not (tmp_path / "run").exists()
-
-
-# Summary ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def table() -> pd.DataFrame:
-    """Twenty scenes: steering overlaps 0.8, 0.6, 0.4 by slot, random as chance says, asking fails in the first slot."""
-    rows = []
-    for scene in range(20):
-        for place, slot in enumerate(("first", "middle", "last")):
-            chance = (0.2, 0.4, 0.2)[place]
-            for method, overlap in (("random", chance), ("steering", 0.8 - 0.2 * place), ("asking", 0.3 * place)):
-                failed = method == "asking" and place == 0
-                rows.append(
-                    {"scene": scene, "slot": slot, "event": NAMES[place], "method": method, "overlap": overlap,
-                     "iou": overlap / 2, "chance": chance, "failed": failed}
-                )  # fmt: skip
-    made = pd.DataFrame(rows)
-    made.attrs = {"model": "m", "revision": "r", "settings": {"strength": 1.0}, "scenes": {"seed": 0}, "versions": {}}
-    return made
-
-
-def test_summary_by_method_and_slot(table: pd.DataFrame) -> None:
-    rows = summary(table).set_index(["method", "slot"])
-    assert list(rows.index) == [
-        (m, s) for m in ("steering", "asking", "random") for s in ("all", "first", "middle", "last")
-    ]
-    assert rows.loc[("steering", "all"), ["overlap", "low", "high"]].tolist() == pytest.approx([0.6] * 3)
-    assert rows.loc[("steering", "middle"), "overlap"] == pytest.approx(0.6)
-    assert rows.loc[("steering", "all"), "chance"] == pytest.approx(0.8 / 3)
-    assert rows["n"].tolist() == [60, 20, 20, 20] * 3
-    assert rows.loc["random", "corrected"].tolist() == pytest.approx([0.0] * 4)
-    assert rows.loc[("steering", "middle"), "corrected"] == pytest.approx((0.6 - 0.4) / 0.6)
-    assert rows.loc["asking", "failed"].tolist() == pytest.approx([1 / 3, 1.0, 0.0, 0.0])
-    assert rows.loc[("steering", "last"), "iou"] == pytest.approx(0.2)
-
-
-def test_differences_are_paired_by_query(table: pd.DataFrame) -> None:
-    gaps = differences(table.sample(frac=1, random_state=0))
-    assert list(gaps) == ["asking", "random"]
-    assert gaps["random"].mean == pytest.approx(0.6 - 0.8 / 3)
-    assert (gaps["random"].n, gaps["random"].clusters) == (60, 20)
-    same = table[table["method"] == "steering"]
-    twin = pd.concat([same, same.assign(method="random")])
-    assert differences(twin)["random"].mean == differences(twin)["random"].high == 0.0
-    with pytest.raises(ValueError, match="no rows of 'steering'; it has: random"):
-        differences(table[table["method"] == "random"])
-    with pytest.raises(ValueError, match="finite"):
-        differences(table.drop(index=1))  # a query that steering lacks
-
-
-def test_the_report_is_one_json_object(table: pd.DataFrame) -> None:
-    made = json.loads(json.dumps(report(table), allow_nan=False))
-    assert (made["model"], made["settings"]["strength"], made["settings"]["scenes"]) == ("m", 1.0, {"seed": 0})
-    assert len(made["rows"]) == 12
-    first = made["rows"][0]
-    assert {"method", "slot", "n", "overlap", "low", "high", "chance"} <= set(first)
-    assert (first["method"], first["slot"], first["n"]) == ("steering", "all", 60)
-    assert made["steering_minus"]["random"]["mean"] == pytest.approx(1 / 3)
-    assert report(table[table["method"] == "random"])["steering_minus"] == {}
 
 
 def test_random_windows_reach_their_chance(lm: AudioLM) -> None:

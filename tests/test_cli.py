@@ -141,7 +141,7 @@ def test_locate_refuses_what_it_cannot_use(folder: Path, street: Path) -> None:
 
 
 def test_locate_refuses_bad_choices_before_loading(street: Path, tmp_path: Path, no_model: None) -> None:
-    refused(invoke("locate", street, "bell", "--method", "magic"), "pass one of steering, steering-paper")
+    refused(invoke("locate", street, "bell", "--method", "magic"), "pass one of steering, steering-heads")
     refused(invoke("locate", street, "bell", "--dtype", "int8"), "pass one of auto, float32")
     refused(invoke("locate", street, "bell", "--device", "abacus"), "cannot use the device 'abacus'")
     refused(invoke("locate", street, "bell", "--figure", tmp_path / "a.bmp"), "must end in .png or .svg")
@@ -173,6 +173,24 @@ def test_benchmark_prints_and_writes_the_table(folder: Path, tmp_path: Path) -> 
     table = pd.read_parquet(out)
     assert len(table) == 18 and table.attrs["scenes"]["seed"] == 3 and table.attrs["model"] == str(folder)
     assert os.listdir(tmp_path) == ["t.parquet"]
+
+
+def test_a_saved_benchmark_is_drawn_and_reported_again(folder: Path, tmp_path: Path) -> None:
+    table, figure = tmp_path / "t.parquet", tmp_path / "t.png"
+    run = bench(folder, "--methods", "random,unsteered", "--out", table)
+    again = invoke("draw", table, figure)
+    assert again.exit_code == 0 and again.stdout == run.stdout
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert invoke("draw", table, tmp_path / "t.pdf").exit_code == 2
+    assert invoke("draw", figure, tmp_path / "u.png").exit_code == 2
+
+
+def test_a_preset_is_a_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(steer_utils.cli.PRESETS, "smoke", 1)
+    result = invoke("benchmark", "--model", folder, "--preset", "smoke", "--methods", "random", "--json")
+    assert json.loads(result.stdout)["settings"]["scenes"]["scenes"] == 1
+    wrong = invoke("benchmark", "--model", folder, "--preset", "huge")
+    assert wrong.exit_code == 2 and "pass one of smoke, course, paper" in wrong.stderr
 
 
 def test_benchmark_json_is_one_object(folder: Path) -> None:

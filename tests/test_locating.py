@@ -255,3 +255,20 @@ def test_json_and_labels(one: AudioLM, samples: np.ndarray) -> None:
     fixed = replace(located, interval=Interval(3.28, 5.28), event="dog bark")
     assert isinstance(fixed, Located)
     assert fixed.label_line() == "3.280000\t5.280000\tdog bark\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("position", "needs the other scenes of a benchmark"),
+        ("swapped", "needs the other events of a benchmark"),
+        ("steering-heads", "needs settings with read_heads"),
+    ],
+)
+def test_methods_that_need_more_than_one_audio_are_refused_before_the_model_runs(
+    method: str, message: str, tiny_models: dict[str, AudioLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locating, "Hearing", None)
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    with pytest.raises(ValueError, match=message):
+        locate(tiny_models["qwen2_audio"], samples, "bell", method=method, sampling_rate=16_000)

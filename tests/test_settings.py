@@ -18,10 +18,11 @@ OWN = Settings(
     keep_norm=False,
     read="share",
     read_blocks=(1, 2),
+    read_heads=((1, 0), (2, 3)),
     prompt_blocks=(0,),
     peak_blocks=(-1,),
     ask="When is the {event}?",
-    presence="Is there a {event}?",
+    presence="Do you hear the {event}?",
     chosen_on={"events": ["siren", "knock"], "scenes": 60},
 )
 
@@ -53,6 +54,7 @@ def test_a_file_may_leave_settings_out(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"strength": 2, "blocks": [1, 3]}', encoding="utf-8")
     assert Settings.load(path) == Settings(strength=2, blocks=(1, 3))
+    assert Settings.load(path).read_heads is None  # files written before there were heads
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,11 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         ({"blocks": "34"}, "blocks is '34'"),
         ({"read_blocks": 3}, "read_blocks is 3"),
         ({"peak_blocks": [1.5]}, "peak_blocks is"),
+        ({"read_heads": ()}, "read_heads is ()"),
+        ({"read_heads": [3, 4]}, "read_heads is [3, 4]"),
+        ({"read_heads": [(3, 4, 5)]}, "read_heads is"),
+        ({"read_heads": [(3, 0.5)]}, "read_heads is"),
+        ({"read_heads": "34"}, "read_heads is '34'"),
         ({"chosen_on": {"events": "siren"}}, "events"),
         ({"chosen_on": {"events": [3]}}, "events"),
         ({"chosen_on": ["siren"]}, "events"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -14,15 +15,17 @@ from hypothesis import strategies as st
 from steer_utils import tuning
 from steer_utils.batches import Row
 from steer_utils.hearing import Hearing
-from steer_utils.methods import Query, prompting, prompting_best, steering, unsteered
+from steer_utils.methods import prompting, prompting_best, steering, unsteered
 from steer_utils.models import AudioLM
+from steer_utils.queries import Query
+from steer_utils.readout import steering_heads
 from steer_utils.scenemaker import SceneMaker
 from steer_utils.settings import PAPER, Settings
 from steer_utils.spans import AudioSpan, Interval, best_window
-from steer_utils.tuning import Candidate, Tuned, block_sets, overlaps_of, runs_of_blocks, tune
+from steer_utils.tuning import Candidate, Tuned, block_sets, overlaps_of, runs_of_blocks, select_heads, tune
 
 NAMES = ("dog bark", "bell", "siren")
-START = Settings(ask="When is the {event}?", presence="Is there a {event}?")
+START = Settings(ask="When is the {event}?", presence="Do you hear the {event}?")
 STRENGTHS = (1.0, 6.0)
 QUESTIONS = ("Name the sounds.", "How loud is it?")
 
@@ -30,7 +33,8 @@ QUESTIONS = ("Name the sounds.", "How loud is it?")
 @pytest.fixture(scope="module")
 def tuned(tiny_models: dict[str, AudioLM]) -> Tuned:
     model = tiny_models["qwen2_audio"]
-    return tune(model, NAMES, start=START, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS)
+    start = replace(START, read_heads=((3, 0),))
+    return tune(model, NAMES, start=start, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,82 @@ def test_rows_of_a_query_are_one_batch(qwen2: AudioLM, monkeypatch: pytest.Monke
     tune(qwen2, NAMES, start=START, scenes=1, strengths=(1.0,))
     candidates = len(block_sets(4)) * 2
     assert sizes == [1, *([2, candidates + 1] * 3)]
+
+
+# Heads ---------------------------------------------------------------------------------------------------------------
+
+STEERED = replace(START, strength=6.0, blocks=(1,), read_blocks=(2,), chosen_on={"events": ["knock"], "overlap": 0.5})
+
+
+def overlaps_of_heads(lm: AudioLM, start: Settings, heads: Sequence[Sequence[tuple[int, int]]]) -> list[float]:
+    """Mean overlap of each set of heads on the development scenes, each curve averaged by hand."""
+    found = []
+    for index in range(2):
+        scene = SceneMaker(NAMES, seconds=lm.window_seconds).scene(index, 1000)
+        hearing = Hearing(lm, scene.samples)
+        for event in scene.events:
+            vector = hearing.contrast(
+                start.positive.format(event=event.name), start.negative, prompt=start.question
+            ).select(start.blocks or ())
+            share = hearing.read(start.question, steer=vector, strength=start.strength).attention.share
+            if start.read == "difference":
+                share = share - hearing.read(start.question).attention.share
+            curves = [np.mean([share[block, head, 0].numpy() for block, head in each], axis=0) for each in heads]
+            found.append(
+                [best_window(curve, hearing.span, event.span.duration)[0].covers(event.span) for curve in curves]
+            )
+    return list(np.mean(found, axis=0))
+
+
+@pytest.mark.parametrize("read", ["share", "difference"])
+def test_the_heads_that_locate_best_are_chosen(qwen2: AudioLM, read: Any) -> None:
+    start = replace(STEERED, read=read)
+    chosen = select_heads(qwen2, NAMES, start, 2, count=(5, 1, 3))
+    pairs = [(block, head) for block in (2, 3) for head in range(4)]  # after the steered block
+    single = dict(zip(pairs, overlaps_of_heads(qwen2, start, [[pair] for pair in pairs]), strict=True))
+    assert len(set(single.values())) > 2
+    ranking = tuple(sorted(pairs, key=lambda pair: -single[pair]))
+    sets = [ranking[:count] for count in (1, 3, 5)]
+    reached = dict(zip(sets, overlaps_of_heads(qwen2, start, sets), strict=True))
+    assert chosen.read_heads in sets
+    best = max(reached.values())
+    assert reached[chosen.read_heads] == pytest.approx(best, abs=1e-6)
+    assert overlaps(qwen2, steering_heads, chosen) == pytest.approx(best, abs=1e-6)  # as a benchmark measures it
+    heads = {"scenes": 2, "seed": 1000, "candidates": 8, "overlap": pytest.approx(best, abs=1e-4)}
+    assert chosen.chosen_on["heads"] == heads
+
+
+def test_only_the_heads_change_and_their_classes_are_kept_out_of_tests(qwen2: AudioLM, tmp_path: Any) -> None:
+    chosen = select_heads(qwen2, NAMES, STEERED, 1)
+    assert replace(chosen, read_heads=None, chosen_on=STEERED.chosen_on) == STEERED
+    assert chosen.development_events == ("knock", *NAMES)
+    assert chosen.chosen_on["overlap"] == 0.5
+    chosen.save(tmp_path / "settings.json")
+    assert Settings.load(tmp_path / "settings.json") == chosen
+    assert select_heads(qwen2, NAMES, chosen, 1) == chosen  # what was chosen before has no say
+
+
+def test_tuning_forgets_heads_chosen_for_other_blocks(tuned: Tuned) -> None:
+    assert tuned.settings.read_heads is None  # it started with some
+
+
+@pytest.mark.parametrize(
+    ("settings_", "options", "message"),
+    [
+        (STEERED, {"scenes": 0}, "scenes is 0"),
+        (STEERED, {"count": ()}, r"count \[\]"),
+        (STEERED, {"count": (0, 1)}, "at least one and at most"),
+        (STEERED, {"count": (9,)}, "8 heads lie after the first steered block"),
+        (replace(STEERED, blocks=(-1,)), {}, "0 heads lie after the first steered block"),
+        (STEERED, {"names": ("bell", "siren")}, "distinct"),
+    ],
+)
+def test_heads_that_cannot_be_chosen_are_refused_before_any_work(
+    settings_: Settings, options: dict[str, Any], message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: Any) -> None:
+        raise AssertionError("refused before any work")
+
+    monkeypatch.setattr(tuning, "Hearing", no_work)
+    with pytest.raises(ValueError, match=message):
+        select_heads(qwen2, **{"names": NAMES, "settings": settings_, "scenes": 1, **options})
