@@ -1,0 +1,185 @@
+"""Is the shift of attention causal? Take away the window that was read out of it, and ask again.
+
+The window that a method found is taken out of the audio, the model hears again, and is asked again whether the sound is
+there and what it is. If its answer rests on what is in that window, it changes; a random window of equal width says how
+much any cut does, the true interval of the event how much is possible. The other causal test is in `swaps`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .batches import Row
+from .benchmark import SceneSet, slot_name
+from .checkpoints import Checkpoint
+from .hearing import Hearing
+from .locating import presence
+from .masking import Fill, check_fill, occluded, window_apart
+from .methods import method_named
+from .partials import Progress, Record, resumable_table, run_facts
+from .settings import PAPER, Settings
+from .shift_tables import query_in
+from .spans import Interval
+from .statistics import Estimate, cluster_mean, paired_difference, sign_flip
+
+WINDOWS = ("found", "random", "true")
+KEYS = ["scene", "event"]  # an event is in a scene once
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a model says about an event: probability of yes to "is it there?", its description, and a free one."""
+
+    presence: float
+    description: str
+    listing: str
+
+    @classmethod
+    def by(cls, hearing: Hearing, event: str, settings: Settings, question: str, max_new_tokens: int) -> _Said:
+        rows = [Row(f"{settings.positive.format(event=event)} {question}"), Row(question)]
+        return cls(presence(hearing, event, settings), *hearing.answers(rows, max_new_tokens=max_new_tokens))
+
+
+def occlusion_table(
+    checkpoint: Checkpoint,
+    scenes: SceneSet,
+    settings: Settings,
+    *,
+    method: str = "steering",
+    question: str = PAPER.question,
+    fill: Fill = "noise",
+    max_new_tokens: int = 32,
+    partial: Path | None = None,
+    progress: Progress = iter,
+) -> pd.DataFrame:
+    """One row a (scene, event, window), where the window that is silenced is the one `method` found, a random one of
+    equal width that does not touch it (as far as there is room), or the true interval.
+
+    hit                 how much of the event the window covers, 0..1
+    presence_before     probability of yes to the presence question; _after: without the window
+    listing_before      the answer to `question`; listed_before: whether it names the event
+    description_before  the answer to the focus instruction and `question`; changed: whether it is another one after
+
+    A query in which the method finds nothing (an answer without a time) has no rows. Cost a query: the method, three
+    hearings, four presence questions and eight answers. `fill`: see `masking`. Raises ValueError, before any work, for
+    an unknown method or fill, or a method that finds nothing in one audio alone.
+    """
+    find = method_named(method).find
+    if find is None:
+        raise ValueError(f"the method {method!r} needs other scenes to find anything; pass one that hears the audio")
+    check_fill(fill)
+    facts = {
+        **run_facts("occlusion", checkpoint, settings),
+        "scenes": scenes.facts(),
+        "method": method,
+        "question": question,
+        "fill": fill,
+        "max_new_tokens": max_new_tokens,
+    }
+
+    def rows_of(index: int) -> list[Record]:
+        scene = scenes.maker.scene(index, scenes.seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        rows = []
+        for slot, event in enumerate(scene.events):
+            query = query_in(scene, slot, scenes.seed)
+            found = find(hearing, query, settings).interval
+            if found is None:
+                continue
+            before = _Said.by(hearing, event.name, settings, question, max_new_tokens)
+            for which, window in _windows(found, event.span, scene.duration, query.seed).items():
+                audio = occluded(scene.samples, scene.rate, window, fill=fill, seed=query.seed)
+                after = _Said.by(Hearing(checkpoint, audio), event.name, settings, question, max_new_tokens)
+                rows.append(
+                    {
+                        "scene": index,
+                        "slot": slot_name(slot, len(scene.events)),
+                        "event": event.name,
+                        "window": which,
+                        "start": window.start,
+                        "end": window.end,
+                        "hit": window.covers(event.span),
+                        **{f"{name}_before": value for name, value in asdict(before).items()},
+                        **{f"{name}_after": value for name, value in asdict(after).items()},
+                        "listed_before": mention(before.listing, event.name) is not None,
+                        "listed_after": mention(after.listing, event.name) is not None,
+                        "changed": before.description != after.description,
+                    }
+                )
+        return rows
+
+    return resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+
+
+def _windows(found: Interval, truth: Interval, duration: float, seed: int) -> dict[str, Interval]:
+    found = Interval(found.start, min(found.end, duration))  # the last token can stand for a little more than there is
+    return {"found": found, "random": window_apart(found, duration, np.random.default_rng(seed)), "true": truth}
+
+
+def occlusion_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """What taking each window away does: mean drop with its 95 % interval over scenes and two-sided sign-flip p.
+
+    measure  presence and listed: before minus after; changed: whether the description is another one
+    window   found, random, true; "found - random" and "true - random": paired over the same queries
+    p        of no drop; NaN for changed of one window, which is never negative
+    Raises ValueError for a table without rows.
+    """
+    check_rows(table)
+    drops = {measure: table[f"{measure}_before"].astype(float) - table[f"{measure}_after"].astype(float)
+             for measure in ("presence", "listed")}  # fmt: skip
+    drops["changed"] = table["changed"].astype(float)
+    rows: list[Record] = []
+    for measure, drop in drops.items():
+        wide = table.assign(drop=drop).pivot(index=KEYS, columns="window", values="drop")
+        for window in WINDOWS:
+            own = table[table["window"] == window]
+            ends = {end: float(own[f"{measure}_{end}"].mean()) for end in ("before", "after") if measure != "changed"}
+            found = rate(wide[window]) if measure == "changed" else difference(wide[window], 0.0 * wide[window])
+            rows.append({"measure": measure, "window": window, **ends, **found})
+        for window in ("found", "true"):
+            found = difference(wide[window], wide["random"])
+            rows.append({"measure": measure, "window": f"{window} - random", **found})
+    return pd.DataFrame(rows).rename(columns={"mean": "drop"})
+
+
+# -- shared with the other test ---------------------------------------------------------------------------------------
+def mention(answer: str, event: str) -> int | None:
+    """The character at which an answer names an event, or None.
+
+    Every word of the name must begin a word of the answer, in any case and order: "A dog is barking" names a dog bark.
+    That a sound is denied ("no dog barks") is not understood.
+    """
+    places = [re.search(rf"\b{re.escape(word)}", answer, re.IGNORECASE) for word in event.split()]
+    starts = [found.start() for found in places if found]
+    return min(starts) if starts and len(starts) == len(places) else None
+
+
+def check_rows(table: pd.DataFrame) -> None:
+    """Raises ValueError for a table without rows."""
+    if table.empty:
+        raise ValueError("the table has no rows to sum up: no query was answered, or no scenes were made")
+
+
+def rate(values: pd.Series) -> Record:
+    """Mean of `values`, indexed by scene and event, with its 95 % interval over scenes; p is NaN."""
+    return _record(cluster_mean(values.to_numpy(), _scenes(values)), float("nan"))
+
+
+def difference(first: pd.Series, second: pd.Series) -> Record:
+    """Mean of first - second over the same queries, with its interval and two-sided sign-flip p."""
+    pair = first.to_numpy(), second.to_numpy(), _scenes(first)
+    return _record(paired_difference(*pair), sign_flip(*pair))
+
+
+def _scenes(values: pd.Series) -> np.ndarray:
+    return np.asarray(values.index.get_level_values("scene"))
+
+
+def _record(estimate: Estimate, p: float) -> Record:
+    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n,
+            "scenes": estimate.clusters, "p": p}  # fmt: skip

@@ -1,0 +1,222 @@
+"""Attention shifts over many scenes or questions: tidy tables, resumable, and what they say with intervals and tests.
+
+The unit is the scene (one audio), as in `statistics`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .audio import AudioError, read_audio
+from .benchmark import SceneSet, hash_seed, slot_name
+from .checkpoints import Checkpoint
+from .columns import Columns, estimate_columns
+from .hearing import Hearing
+from .partials import Progress, Record, resumable_table, run_facts
+from .queries import Query
+from .scenes import Scene
+from .settings import Settings
+from .shifts import CONDITIONS, Condition, shift
+from .statistics import holm
+
+#: What a summary tells of, and how: the change in this column, or (a divergence) the column itself.
+MEASURES = ("mass", "entropy", "effective", "head_entropy", "js", "head_js", "inside", "others")
+DIVERGENCES = ("js", "head_js")
+ALL_BLOCKS = -1  # `block` of a table whose blocks were averaged
+
+
+def shift_table(
+    checkpoint: Checkpoint,
+    scenes: SceneSet,
+    settings: Settings,
+    *,
+    conditions: Mapping[str, Condition] = CONDITIONS,
+    partial: Path | None = None,
+    progress: Progress = iter,
+) -> pd.DataFrame:
+    """One row a (scene, event, condition, block): the columns of `Shift`, and how many tokens the event and audio have.
+
+    Cost: a scene is encoded once, its base is one suffix pass, the CONDITIONS are 13 for each query. `partial`: see
+    `partials` (conditions are told apart by name). Raises ValueError for no conditions, before any work.
+    """
+    facts = {**_facts(checkpoint, settings, conditions), "scenes": scenes.facts()}
+
+    def rows_of(index: int) -> list[Record]:
+        scene = scenes.maker.scene(index, scenes.seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        base = hearing.read(settings.question).attention
+        rows = []
+        for slot, event in enumerate(scene.events):
+            others = [each for each in scene.events if each is not event]
+            query = query_in(scene, slot, scenes.seed)
+            place = {"scene": index, "slot": slot_name(slot, len(scene.events)), "event": event.name}
+            tokens = hearing.span.tokens(event.span)
+            sizes = {"event_tokens": tokens.stop - tokens.start, "tokens": hearing.span.count}
+            for name, condition in conditions.items():
+                changed = condition(hearing, query, settings).attention
+                moved = shift(base, changed, event.span, [each.span for each in others])
+                rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
+        return rows
+
+    return resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+
+
+def question_shift_table(
+    checkpoint: Checkpoint,
+    items: Iterable[tuple[str | Path, str]],
+    settings: Settings,
+    *,
+    focus: str = "meaningful parts",
+    seed: int = 0,
+    conditions: Mapping[str, Condition] = CONDITIONS,
+    partial: Path | None = None,
+    progress: Progress = iter,
+) -> pd.DataFrame:
+    """The same for (audio file, question) pairs, such as of MMAU or SAKURA: no event is known, so no inside.
+
+    Each question stands where `settings.question` stands, and `focus` for the event: "Focus on the meaningful parts."
+    One row a (scene, item, condition, block), where a scene is one audio file, heard once for all its questions; `item`
+    counts the pairs. Audio longer than the model takes is cut (`seconds` were heard of `duration`).
+    Raises ValueError for no pairs, an empty question, or a file that is missing, before any work; AudioError, naming
+    the file, for what cannot be heard.
+    """
+    pairs = [(str(path), question) for path, question in items]
+    missing = [path for path, _ in pairs if not Path(path).is_file()]
+    if not pairs or missing or any(not question.strip() for _, question in pairs):
+        raise ValueError(
+            f"got {len(pairs)} pairs, {len(missing)} without their file ({', '.join(missing[:3]) or 'none'}); pass at "
+            "least one (audio file, question), each with a file that exists and a question that is not empty"
+        )
+    files = list(dict.fromkeys(path for path, _ in pairs))
+    digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+    facts = {
+        **_facts(checkpoint, settings, conditions),
+        "items": {"files": len(files), "questions": len(pairs), "sha256": digest, "focus": focus, "seed": seed},
+    }
+
+    def rows_of(index: int) -> list[Record]:
+        hearing, duration = _heard(checkpoint, files[index])
+        rows = []
+        for item in (number for number, (path, _) in enumerate(pairs) if path == files[index]):
+            asked = replace(settings, question=pairs[item][1].strip())
+            base = hearing.read(asked.question).attention
+            query = Query(focus, hearing.duration, hash_seed(seed, item))
+            place = {"scene": index, "item": item, "path": files[index], "question": asked.question}
+            sizes = {"tokens": hearing.span.count, "seconds": hearing.duration, "duration": duration}
+            for name, condition in conditions.items():
+                moved = shift(base, condition(hearing, query, asked).attention)
+                rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
+        return rows
+
+    return resumable_table(len(files), rows_of, facts, partial=partial, progress=progress)
+
+
+def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
+    """The audio file as far as the model takes it in one go, and its whole duration in seconds."""
+    samples = read_audio(path, target_rate=checkpoint.sampling_rate)
+    heard = samples[: int(checkpoint.window_seconds * checkpoint.sampling_rate)]
+    if not np.any(heard):
+        raise AudioError(f"the first {checkpoint.window_seconds:g} s of {path!r} are silent; leave it out")
+    return Hearing(checkpoint, heard), len(samples) / checkpoint.sampling_rate
+
+
+def query_in(scene: Scene, slot: int, seed: int) -> Query:
+    """The query for event `slot` of a scene that was made with an index, as the benchmark asks it."""
+    own = scene.events[slot]
+    others = tuple(each.name for each in scene.events if each is not own)
+    return Query(own.name, own.span.duration, hash_seed(seed, scene.index or 0, slot), others)
+
+
+def _facts(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:
+    if not conditions:
+        raise ValueError(f"there are no conditions; pass some of {', '.join(CONDITIONS)}, or your own by name")
+    return {**run_facts("attention shift", checkpoint, settings), "conditions": list(conditions)}
+
+
+# -- what they say ---------------------------------------------------------------------------------------------------
+def averaged(table: pd.DataFrame, blocks: Iterable[int] | None = None) -> pd.DataFrame:
+    """The same table with `blocks` (default: all) averaged into one, of number -1: the answer in one row a condition.
+
+    Raises ValueError for blocks that the table does not have.
+    """
+    there = sorted(set(table["block"]))
+    wanted = there if blocks is None else sorted(set(blocks))
+    if not wanted or not set(wanted) <= set(there):
+        raise ValueError(f"blocks is {wanted}; the table has blocks {there}")
+    keys = [*_keys(table), "condition"]
+    numbers = [name for name in table.select_dtypes("number").columns if name not in (*keys, "block")]
+    kept = table[table["block"].isin(wanted)]
+    return kept.groupby(keys, sort=False)[numbers].mean().reset_index().assign(block=ALL_BLOCKS)
+
+
+def shift_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean change of each measure per condition and block, with its 95 % interval over scenes and sign-flip p.
+
+    measure   mass, entropy, effective (number of tokens), inside, others: changed minus base; head_entropy: the mean
+              over heads of each one's change; js, head_js: the divergence itself
+    base      its mean before the change, where it has one
+    p         two-sided, of no change; p_holm: adjusted over the conditions and blocks of a measure. NaN for a
+              divergence, which is never negative: test those between conditions, by `shift_differences`
+    """
+    changes = _changes(table)
+    found = estimate_columns(changes.to_numpy(), changes.index.get_level_values("scene").to_numpy())
+    summary = _rows(changes.columns, found)
+    divergent = summary["measure"].isin(DIVERGENCES)
+    summary.loc[divergent, ["p", "p_holm"]] = np.nan
+    means = table.groupby(["condition", "block"]).mean(numeric_only=True)
+    bases = [means.loc[(row.condition, row.block)].get(f"{row.measure}_base", np.nan) for row in summary.itertuples()]
+    summary.insert(3, "base", bases)
+    return summary
+
+
+def shift_differences(table: pd.DataFrame, condition: str = "steering") -> pd.DataFrame:
+    """Paired over the same queries: how much more `condition` changes each measure than each other condition.
+
+    Rows (measure, other, block): mean difference of the changes with interval and sign-flip p; p_holm over the rows
+    of a measure. Raises ValueError if the table lacks the condition, or has no other.
+    """
+    there = list(dict.fromkeys(table["condition"]))
+    if condition not in there or len(there) < 2:
+        raise ValueError(f"condition is {condition!r}; the table has {', '.join(there)}, and needs it and another")
+    changes = _changes(table)
+    own = changes.xs(condition, axis=1, level="condition")
+    others = changes.drop(columns=condition, level="condition")
+    gaps = pd.DataFrame(
+        {column: own[(column[0], column[2])] - others[column] for column in others.columns}
+    )  # columns: (measure, other, block)
+    found = estimate_columns(gaps.to_numpy(), gaps.index.get_level_values("scene").to_numpy())
+    return _rows(others.columns, found).rename(columns={"condition": "other"}).assign(condition=condition)
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """What names a query in the table: an event is in a scene once, a question has its item."""
+    return ["scene", "item" if "item" in table else "event"]
+
+
+def _changes(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a query (scene, ...), columns (measure, condition, block): changed minus base, or the divergence."""
+    if table.empty:
+        raise ValueError("the table is empty: there is nothing to sum up")
+    changed = table.copy()
+    measures = [name for name in MEASURES if name in changed]
+    for name in measures:
+        if f"{name}_base" in changed:
+            changed[name] = changed[name] - changed[f"{name}_base"]
+    return changed.pivot(index=_keys(table), columns=["condition", "block"], values=measures)[measures]
+
+
+def _rows(columns: pd.MultiIndex, found: Columns) -> pd.DataFrame:
+    rows = columns.to_frame(index=False, name=["measure", "condition", "block"])
+    rows = rows.assign(mean=found.mean, low=found.low, high=found.high, n=found.n, scenes=found.clusters, p=found.p)
+    rows["p_holm"] = np.nan
+    for _, own in rows.groupby("measure"):
+        adjusted = holm({str(index): p for index, p in own["p"].items()})
+        rows.loc[own.index, "p_holm"] = list(adjusted.values())
+    return rows
