@@ -149,7 +149,9 @@ def benchmark(
     ] = "course",
     scenes: Annotated[int | None, typer.Option(help="How many three-event scenes; else as the preset says.")] = None,
     seed: Annotated[int, typer.Option(help="What the scenes follow from.")] = 0,
-    methods: Annotated[str | None, typer.Option(help="Names, separated by commas; else the standard ones.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="A settings file (json) in place of the model's own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every row as .parquet or .csv.")] = None,
     as_json: Json = False,
@@ -176,19 +178,21 @@ def benchmark(
     from .benchmark import run, scene_set
     from .datasets import open_clips
     from .facts import model_settings
-    from .methods import method_named, standard_methods
+    from .methods import FURTHER, method_named, standard_methods
     from .recordings import ClipBank
 
-    chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods else None
+    everything = methods == "all"
+    chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
     own = None if settings is None else _read_settings(settings)
     bank = None if clips is None else ClipBank(open_clips(clips))
     lm = _load(model, device, dtype)
     own = own or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
+    wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
     partial = None if out is None else out.with_name(f".{out.name}.partial")
     try:
         table = run(
-            lm, made, own, methods=list(dict.fromkeys(chosen or standard_methods(own, scenes))), partial=partial,
+            lm, made, own, methods=list(dict.fromkeys(wanted)), partial=partial,
             progress=lambda indices: progress(indices, "scene"),
         )  # fmt: skip
     except KeyboardInterrupt:

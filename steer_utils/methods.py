@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from .asking import asking
+from .attribution import gradient_input, integrated_gradients, occlusion
 from .audio import rms_curve
 from .audio_steering import lwvs, mavs, vista
 from .controls import contrast_prompting, negative, random_vector, swapped
 from .hearing import Hearing
+from .lenses import logit_lens, rollout
 from .queries import POSITION, Finder, Found, Method, Query, windowed
 from .readout import contrast_of, steered_curve, steering_heads
 from .settings import Settings, paper_settings
@@ -82,8 +84,17 @@ _STANDARD = (
     Method(POSITION, "positional prior", None, "0", "mean steering curve of the other scenes"),
     Method("random", "random window", random_window, "0", "uniform at token steps"),
 )
+#: Slower ones that look for evidence in other places than a steered attention row.
+_FURTHER = (
+    Method("gradient-input", "gradient x input", gradient_input, "1 and back", "of the answer yes - no"),
+    Method("integrated-gradients", "integrated gradients", integrated_gradients, "16 and back", "arXiv 1703.01365"),
+    Method("occlusion", "occlusion", occlusion, "1, and a part each 0.2 s", "window set to the mean"),
+    Method("rollout", "attention rollout", rollout, "1 whole", "arXiv 2005.00928"),
+    Method("logit-lens", "logit lens per audio token", logit_lens, "1 over the audio", "last block, first token"),
+)
 STANDARD = tuple(method.name for method in _STANDARD)
-METHODS: dict[str, Method] = {method.name: method for method in _STANDARD}
+FURTHER = tuple(method.name for method in _FURTHER)
+METHODS: dict[str, Method] = {method.name: method for method in (*_STANDARD, *_FURTHER)}
 
 
 def standard_methods(settings: Settings, scenes: int) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ import steer_utils.locating
 import steer_utils.models
 import steer_utils.runs
 from steer_utils.cli import app
+from steer_utils.methods import METHODS
 from steer_utils.pocket.architecture import save
 
 RATE = 16_000
@@ -183,6 +184,11 @@ def test_a_saved_benchmark_is_drawn_and_reported_again(folder: Path, tmp_path: P
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert invoke("draw", table, tmp_path / "t.pdf").exit_code == 2
     assert invoke("draw", figure, tmp_path / "u.png").exit_code == 2
+
+
+def test_all_methods_are_those_that_can_run(folder: Path) -> None:
+    found = json.loads(bench(folder, "--methods", "all", "--json", scenes=1).stdout)
+    assert {row["method"] for row in found["rows"]} == {*METHODS} - {"steering-heads", "position"}
 
 
 def test_a_preset_is_a_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
