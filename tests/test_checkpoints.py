@@ -7,12 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from steer_utils.checkpoints import Checkpoint, CheckpointError, fingerprint, open_checkpoint
 from steer_utils.families import FAMILIES, UnsupportedModelError
-from steer_utils.models import AudioLM
+from steer_utils.models import AudioLM, load
+from steer_utils.vectors import SteeringVector
 
 
 def test_open_from_a_folder(model_folder: Path, lm: AudioLM) -> None:
@@ -94,6 +96,29 @@ def test_damaged_pocket_facts(model_folder: Path, tmp_path: Path) -> None:
 def test_device_and_device_map_exclude_each_other() -> None:
     with pytest.raises(CheckpointError, match="not both"):
         open_checkpoint("anything/at-all", device="cpu", device_map="auto")
+
+
+def test_a_device_map_without_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steer_utils.checkpoints.find_spec", lambda name: None)
+    with pytest.raises(CheckpointError, match="pip install accelerate"):
+        open_checkpoint("anything/at-all", device_map="auto")
+
+
+def test_embeddings_that_a_device_map_keeps_on_disk(model_folder: Path, lm: AudioLM, samples: np.ndarray) -> None:
+    """What a GPU has no room for lies on the meta device until it runs: ids must go where it runs."""
+    pytest.importorskip("accelerate", reason="device maps need accelerate")
+    parts = {"model.audio_tower": "cpu", "model.multi_modal_projector": "cpu", "lm_head": "cpu"}
+    spread = load(model_folder, device_map={**parts, "model.language_model": "disk"})
+    assert spread.decoder.get_input_embeddings().weight.device.type == "meta"
+    assert spread.device == torch.device("cpu")
+    readings = [
+        each.hear(samples, sampling_rate=16_000).read(
+            "Describe the sound.", steer=SteeringVector(torch.ones(4, 48), (1, 2), torch.ones(4)), strength=2.0
+        )
+        for each in (spread, lm)
+    ]
+    torch.testing.assert_close(readings[0].logits, readings[1].logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(readings[0].attention.share, readings[1].attention.share, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("instruction", ["", "   ", "\n"])

@@ -18,6 +18,8 @@ def test_the_decoder_is_not_the_audio_tower(lm: AudioLM) -> None:
     assert decoder is not lm.family.audio_tower(lm.model)
     assert len(lm.family.blocks(lm.model)) == lm.model.config.text_config.num_hidden_layers
     assert lm.family.head(lm.model) is lm.model.get_output_embeddings()
+    heard = torch.zeros(3, lm.model.config.audio_config.hidden_size)
+    assert lm.family.projector(lm.model)(heard).shape == (3, lm.hidden_size)
 
 
 def test_a_wrong_width_is_refused(lm: AudioLM) -> None:
