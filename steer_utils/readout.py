@@ -22,7 +22,7 @@ def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> SteeringV
     v_l = h_l(audio, p+) - h_l(audio, p-) at the last prompt token (arXiv 2606.11400). Cost: two suffix passes.
     """
     vector = hearing.contrast(
-        settings.positive.format(event=query.event), settings.negative, prompt=settings.question
+        settings.positive.format(event=query.event), settings.negative, prompt=settings.contrast_question
     )
     return vector.select(settings.steered_blocks(hearing.checkpoint.num_blocks))
 

@@ -24,7 +24,8 @@ class Settings:
     """How to contrast, where to add, what to read.
 
     positive, negative  the two instructions; {event} stands for the queried sound
-    question            follows both, and is the prompt that is steered
+    question            the prompt that is steered, and read
+    vector_question     follows both instructions when the vector is made; None: `question`
     strength            lambda in h' = h + lambda v
     blocks              blocks whose output is steered; None: the later half, floor(L/2) ... L-1
     keep_norm           h' is scaled back to the norm of h
@@ -46,6 +47,7 @@ class Settings:
     positive: str = "Focus on the {event}."
     negative: str = "Listen to the whole audio."
     question: str = "Describe the sound."
+    vector_question: str | None = None
     strength: float = 1.0
     blocks: Blocks | None = None
     keep_norm: bool = True
@@ -66,6 +68,7 @@ class Settings:
         object.__setattr__(self, "read_heads", _head_pairs(self.read_heads))
         for name in ("positive", "negative", "question", "ask", "presence"):
             _check_text(name, getattr(self, name), names_event=name in ("positive", "ask", "presence"))
+        _check_text("vector_question", self.contrast_question, names_event=False)
         if self.read not in ("share", "difference"):
             raise ValueError(f'read is {self.read!r}; pass "share" or "difference"')
         if isinstance(self.strength, bool) or not isinstance(self.strength, (int, float)):
@@ -83,6 +86,11 @@ class Settings:
         if not isinstance(events, (list, tuple)) or not all(isinstance(event, str) for event in events):
             raise ValueError(f'chosen_on must hold "events" as a list of names, got {self.chosen_on!r}')
         return tuple(events)
+
+    @property
+    def contrast_question(self) -> str:
+        """What follows both instructions when the vector is made."""
+        return self.question if self.vector_question is None else self.vector_question
 
     def steered_blocks(self, num_blocks: int) -> Blocks:
         """The blocks that are steered in a model of `num_blocks` blocks."""

@@ -96,7 +96,7 @@ def tune(
         unsteered = _run_curves(base.attention, reads)
         for event in scene.events:
             positive = start.positive.format(event=event.name)
-            vector = hearing.contrast(positive, start.negative, prompt=start.question)
+            vector = hearing.contrast(positive, start.negative, prompt=start.contrast_question)
             rows = [
                 Row(start.question, steer=(Injection(vector.select(blocks), strength),), keep_norm=keep)
                 for strength, blocks, keep in grid

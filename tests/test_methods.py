@@ -48,7 +48,8 @@ def curve_of(found: Found) -> np.ndarray:
 
 def steered(hearing: Hearing, settings: Settings) -> np.ndarray:
     """The steered share by the public objects, one step a line."""
-    vector = hearing.contrast(settings.positive.format(event="dog bark"), settings.negative, prompt=settings.question)
+    positive = settings.positive.format(event="dog bark")
+    vector = hearing.contrast(positive, settings.negative, prompt=settings.vector_question or settings.question)
     vector = vector.select(settings.steered_blocks(hearing.checkpoint.num_blocks))
     injection = Injection(vector, settings.strength)
     reading = hearing.read(settings.question, steer=injection, keep_norm=settings.keep_norm)

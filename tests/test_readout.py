@@ -73,3 +73,16 @@ def test_heads_must_have_been_chosen(hearing: Hearing, monkeypatch: pytest.Monke
         steering_heads(hearing, QUERY, OWN)
     with pytest.raises(TypeError):
         steering_heads(hearing, QUERY, replace(OWN, read_heads=((2, 0),)))
+
+
+def test_the_vector_is_made_before_its_own_question(hearing: Hearing) -> None:
+    settings = replace(OWN, vector_question="How loud is it?")
+    vector = contrast_of(hearing, QUERY, settings)
+    positive = settings.positive.format(event=QUERY.event)
+    expected = hearing.contrast(positive, settings.negative, prompt="How loud is it?").select(vector.blocks)
+    torch.testing.assert_close(vector.directions, expected.directions)
+    assert not torch.allclose(vector.directions, contrast_of(hearing, QUERY, OWN).directions, atol=1e-3)
+    base = hearing.read(OWN.question).attention  # what is steered and read stays the other question
+    steered = hearing.read(OWN.question, steer=Injection(vector, OWN.strength), keep_norm=OWN.keep_norm).attention
+    expected_curve = (steered if OWN.read == "share" else steered - base).curve(OWN.read_blocks)
+    np.testing.assert_allclose(steered_curve(hearing, vector, settings), expected_curve, atol=1e-6)

@@ -116,3 +116,10 @@ def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:
 def test_development_events() -> None:
     assert PAPER.development_events == ()
     assert OWN.development_events == ("siren", "knock")
+
+
+def test_the_vector_may_be_made_before_another_question() -> None:
+    assert Settings().contrast_question == Settings().question
+    assert Settings(vector_question="Is it high or low?").contrast_question == "Is it high or low?"
+    with pytest.raises(ValueError, match="vector_question is '  '; pass a sentence"):
+        Settings(vector_question="  ")

@@ -211,7 +211,7 @@ def overlaps_of_heads(lm: AudioLM, start: Settings, heads: Sequence[Sequence[tup
         hearing = Hearing(lm, scene.samples)
         for event in scene.events:
             vector = hearing.contrast(
-                start.positive.format(event=event.name), start.negative, prompt=start.question
+                start.positive.format(event=event.name), start.negative, prompt=start.contrast_question
             ).select(start.blocks or ())
             share = hearing.read(start.question, steer=vector, strength=start.strength).attention.share
             if start.read == "difference":
