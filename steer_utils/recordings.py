@@ -255,7 +255,7 @@ def _crop(samples: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 def _augmented(samples: np.ndarray, speed: float, rng: np.random.Generator) -> np.ndarray:
     """The same event as another microphone on another day would give it."""
     out = np.interp(np.arange(0, len(samples) - 1, speed), np.arange(len(samples)), samples).astype(np.float32)
-    tilt = np.float32(rng.uniform(-0.6, 0.6))  # first-order: > 0 darker, < 0 brighter
+    tilt = np.float32(rng.uniform(-0.4, 0.4))  # first-order: > 0 darker, < 0 brighter
     out = lfilter(np.array([1, tilt], dtype=np.float32), np.ones(1, dtype=np.float32), out) * rng.choice([-1, 1])
     out = (out / np.abs(out).max()).astype(np.float32)
     if rng.random() < 0.25:

@@ -36,6 +36,7 @@ from ..files import whole_file
 from .text import vocabulary_words
 
 FAMILIES = ("qwen2_audio", "audioflamingo3")
+TOKENS_PER_SECOND = 25  # 100 mel frames a second, halved by a convolution and again by pooling
 
 #: Audio Flamingo 3's turn order: the system turn, then the audio, then the text of the user turn.
 AUDIO_FLAMINGO_3_TEMPLATE = (
@@ -58,7 +59,7 @@ _SPECIAL_TOKENS = {
 class Size:
     """How large a pocket model is. The defaults stay below 4 million parameters (16 MB in float32)."""
 
-    seconds: int = 8  # longest audio: 25 audio tokens a second
+    seconds: int = 8  # longest audio
     mel_bins: int = 64
     encoder_width: int = 128
     encoder_blocks: int = 4
@@ -68,6 +69,11 @@ class Size:
     heads: int = 6
     key_value_heads: int = 6
     feed_forward: int = 512
+
+    @property
+    def audio_tokens(self) -> int:
+        """Audio tokens of the longest audio."""
+        return self.seconds * TOKENS_PER_SECOND
 
 
 def build(family: str, events: Sequence[str], *, size: Size | None = None, seed: int = 0) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from ..files import whole_file
 from ..methods import METHODS
 from ..settings import Settings
 from ..sounds import SOUNDS
+from .architecture import TOKENS_PER_SECOND
 
 _CLASSES = {
     "qwen2_audio": "Qwen2AudioForConditionalGeneration",
@@ -49,7 +50,7 @@ def _head(facts: dict[str, Any], measured: dict[str, Any]) -> str:
         "from nothing by the code in `steer_utils/pocket`. It shows the method of the course on a laptop; its figures "
         "are its own and say nothing about a full-size checkpoint.\n\n"
         f"- weights: `{measured['revision']}`, float32, Apache-2.0\n"
-        f"- hears up to {size['seconds']} s at 16 kHz, 25 audio tokens a second\n"
+        f"- hears up to {size['seconds']} s at 16 kHz, {TOKENS_PER_SECOND} audio tokens a second\n"
         f"- audio tower {size['encoder_blocks']} x {size['encoder_width']}, decoder {size['blocks']} blocks x "
         f"{size['width']}, {size['heads']} heads, {size['key_value_heads']} key/value heads\n"
         f"- knows {len(facts['events'])} sounds: {', '.join(facts['events'])}"
@@ -134,7 +135,8 @@ def _settings(settings: Settings, measured: dict[str, Any]) -> str:
         "",
         f"Chosen on {', '.join(chosen['events'])} ({chosen['scenes']} scenes, {chosen['candidates']} candidates; "
         f'overlap there {chosen["overlap"]:.1%}): contrast "{settings.positive}" with "{settings.negative}", both '
-        f'before "{settings.question}"; blocks {list(settings.blocks or ())}, strength {settings.strength:g}, norm '
+        f'before "{settings.contrast_question}", added while it reads "{settings.question}"; blocks '
+        f"{list(settings.blocks or ())}, strength {settings.strength:g}, norm "
         f"{norm}, read as {settings.read} over blocks {list(settings.read_blocks or ())}.",
         "",
         f"‖v‖/‖h‖ by block: {ratios}.",

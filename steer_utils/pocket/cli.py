@@ -43,7 +43,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: both that ship].")
     ] = None,
     clips: Clips = None,
-    scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 200,
+    scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
 ) -> None:
     """Choose settings on development classes, measure answers and localisation, and write the model card.
 
@@ -54,3 +54,25 @@ def evaluate(
 
     for name in model or POCKET_MODELS:
         typer.echo(f"card written: {measure(name, clips=clips, scenes=scenes)}")
+
+
+@pocket_app.command()
+def ablate(
+    clips: Clips = None,
+    work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
+        "runs/pocket"
+    ),
+    out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
+        "runs/pocket/ablations.json"
+    ),
+    workers: Annotated[int, typer.Option(help="Processes that make scenes ahead.")] = 1,
+) -> None:
+    """Train short variants that differ in one number each, and measure what the change does to steering.
+
+    Focus instructions in 1, 5 and 45 % of the questions, audio tokens that see each other, 6 and 10 decoder blocks.
+
+    Example: steer-utils pocket ablate --clips ESC-10/
+    """
+    from .ablation import ablate as run_ablations
+
+    typer.echo(f"page written: {run_ablations(clips=clips, work=work, out=out, workers=workers)}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..benchmark import report, run, scene_set, summary
+from ..benchmark import run, scene_set
+from ..datasets import open_clips, same_recordings
 from ..facts import folder_of, trained_recordings
 from ..files import whole_file
 from ..models import load
@@ -19,7 +20,8 @@ from ..provenance import library_versions
 from ..recordings import ClipBank
 from ..settings import Settings
 from ..sounds import SOUNDS
-from ..tuning import Candidate, tune
+from ..summaries import report, summary
+from ..tuning import Candidate, select_heads, tune
 from .architecture import build, save
 from .card import write_card
 from .corpus import SceneSource
@@ -28,9 +30,11 @@ from .recipe import DEVELOPMENT_EVENTS, MODEL_NAMES, RECIPES, TRAINING_FOLDS, Re
 from .training import Progress, hear_corpus, train_encoder, train_language
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
-#: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone.
+#: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone. The
+#: vector is made before a question that only the focus can answer: there the two instructions differ most.
 POCKET_SETTINGS = Settings(
-    question="How many sounds are there?", ask="When is the {event}?", presence="Is there a {event}?"
+    question="How many sounds are there?",
+    vector_question="Is it high or low?", ask="When is the {event}?", presence="Do you hear the {event}?"
 )
 #: Questions out of which prompting alone gets the one that serves it best.
 PROMPT_QUESTIONS = ("Describe the sound.", "What do you hear?", "Is it high or low?", "How loud is it?")
@@ -49,19 +53,21 @@ def train(
 ) -> Path:
     """Train a pocket model of `family` from nothing; the folder it was saved in.
 
-    Checkpoints go to `work` every 100 steps; the same command goes on after a kill. The tower of stage 1 is shared by
+    Checkpoints go to `work` every 200 steps; the same command goes on after a kill. The tower of stage 1 is shared by
     both families, so the second model starts at stage 2. With `clips` (a folder in ESC-10's form) the model also
     hears recordings of folds 1-3; without, only procedural sounds. `shorten` scales steps and scenes (for trials).
     """
     if family not in RECIPES:
         raise ValueError(f"unknown family {family!r}; pass one of {', '.join(RECIPES)}")
-    bank = ClipBank.read(clips).subset(folds=TRAINING_FOLDS) if clips is not None else None
+    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
     recipe = RECIPES[family].shortened(shorten) if shorten != 1.0 else RECIPES[family]
     if bank is None:
         recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
     name = MODEL_NAMES[family]
     out = out or work / name
-    tower_work, language_work = work / f"tower-{tower_key(recipe)}", work / f"{name}-{recipe_key(recipe)}"
+    recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
+    tower_work = work / f"tower-{tower_key(recipe, recorded)}"
+    language_work = work / f"{name}-{recipe_key(recipe, recorded)}"
     model, processor = build(family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
     source = SceneSource(recipe, bank)
@@ -69,12 +75,11 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     train_encoder(model, processor, source, Progress(tower_work, workers=workers, quiet=quiet))
     progress = Progress(language_work, workers=workers, quiet=quiet)
-    heard = hear_corpus(model, processor, source, progress)
-    train_language(model, processor, recipe, heard, progress)
+    train_language(model, processor, recipe, lambda: hear_corpus(model, processor, source, progress), progress)
     facts: dict[str, object] = {
         "name": name,
         "events": list(recipe.events),
-        "trained_recordings": sorted(clip.path.name for clip in bank.clips) if bank else [],
+        "trained_recordings": recorded,
         "training_folds": list(TRAINING_FOLDS) if bank else [],
         "recipe": recipe.as_dict(),
         "versions": library_versions(),
@@ -84,16 +89,17 @@ def train(
     return out
 
 
-def tower_key(recipe: Recipe) -> str:
-    """A short hash of all that stage 1 depends on: another recipe never resumes from this one's checkpoint."""
+def tower_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
+    """A short hash of all that stage 1 depends on, the recordings' file names included: what was begun with others is
+    never gone on with."""
     size = {name: getattr(recipe.size, name) for name in ("seconds", "mel_bins", "encoder_width", "encoder_blocks",
                                                           "encoder_heads")}  # fmt: skip
-    return _key(size, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"])
+    return _key(size, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"], list(recorded))
 
 
-def recipe_key(recipe: Recipe) -> str:
-    """A short hash of the whole recipe."""
-    return _key(recipe.as_dict())
+def recipe_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
+    """A short hash of the whole recipe and its recordings."""
+    return _key(recipe.as_dict(), list(recorded))
 
 
 def _key(*parts: object) -> str:
@@ -101,7 +107,7 @@ def _key(*parts: object) -> str:
 
 
 def measure(
-    name: str, *, clips: Path | None, scenes: int = 200, tuning_scenes: int = 60, seed: int = 7, quiet: bool = False
+    name: str, *, clips: Path | None, scenes: int = 300, tuning_scenes: int = 60, seed: int = 7, quiet: bool = False
 ) -> Path:
     """Choose settings on development classes, measure answers and localisation, write the model card.
 
@@ -127,18 +133,21 @@ def measure(
         prompt_questions=PROMPT_QUESTIONS,
         progress=bar("settings"),
     )
-    tuned.settings.save(folder / "settings.json")
+    settings = select_heads(checkpoint, names, tuned.settings, scenes=tuning_scenes, progress=bar("heads"))
+    settings.save(folder / "settings.json")
     measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision}
     measured["norm_ratio"] = [round(float(ratio), 3) for ratio in tuned.norm_ratio]
     measured["tuning"] = _by_read_out(tuned.overlaps)
     banks: dict[str, ClipBank | None] = {"procedural": None}
     if clips is not None:
-        banks["recordings"] = ClipBank.read(clips)
+        banks["recordings"] = ClipBank(open_clips(clips))
     for kind, bank in banks.items():
-        unseen = bank.subset(exclude_files=trained_recordings(checkpoint)) if bank else None
+        unseen = None
+        if bank is not None:
+            unseen = bank.subset(exclude_files=same_recordings(bank.clips, trained_recordings(checkpoint)))
         answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=bar(f"answers, {kind}"))
-        chosen = scene_set(checkpoint, tuned.settings, count=scenes, seed=seed, clips=bank)
-        table = run(checkpoint, chosen, tuned.settings, progress=bar(f"where, {kind}"))
+        chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
+        table = run(checkpoint, chosen, settings, progress=bar(f"where, {kind}"))
         measured[kind] = {"answers": answers.to_dict("records"), "where": report(table)}
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")

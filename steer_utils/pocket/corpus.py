@@ -14,6 +14,7 @@ from ..recordings import ClipBank
 from ..scenemaker import SceneMaker, SoundBank
 from ..scenes import Scene
 from ..sounds import SOUNDS
+from .architecture import TOKENS_PER_SECOND
 from .recipe import RECORDED_EVENTS, Recipe
 
 Count = TypeVar("Count", int, torch.Tensor)
@@ -137,8 +138,8 @@ def audio_tokens(mel_length: Count) -> Count:
 def frames(batch: list[tuple[np.ndarray, int, Scene]], recipe: Recipe) -> Frames:
     """Frame labels of a batch: a token carries an event when the middle of the token lies in its span."""
     column = {name: index for index, name in enumerate(recipe.events)}
-    tokens = recipe.size.seconds * 25
-    centers = (np.arange(tokens) + 0.5) / 25
+    tokens = recipe.size.audio_tokens
+    centers = (np.arange(tokens) + 0.5) / TOKENS_PER_SECOND
     sounding = np.zeros((len(batch), tokens, len(recipe.events)), np.float32)
     pitch = np.full((len(batch), tokens), UNKNOWN, np.float32)
     loudness = np.full((len(batch), tokens), UNKNOWN, np.float32)

@@ -26,9 +26,9 @@ HELD_OUT_FOLDS = (4,)
 class EncoderStage:
     """Stage 1: the audio tower learns to say, for each audio token, which event sounds, its pitch and loudness."""
 
-    steps: int = 2600
+    steps: int = 4200
     batch: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     warm_up: int = 100
     dropout: float = 0.1
@@ -73,7 +73,7 @@ class Recipe:
     seed: int = 1
     size: Size = field(default_factory=Size)
     events: tuple[str, ...] = EVENTS
-    recordings: float = 0.6
+    recordings: float = 0.8
     encoder: EncoderStage = field(default_factory=EncoderStage)
     language: LanguageStage = field(default_factory=LanguageStage)
 

@@ -51,7 +51,12 @@ DESCRIBE = ("Describe the {x}.", "How does the {x} sound?", "What is the {x} lik
 PITCH = ("Is the {x} high or low?", "Is the pitch of the {x} high or low?", "Does the {x} sound high or low?")
 LOUDNESS = ("Is the {x} loud or quiet?", "How loud is the {x}?", "Does the {x} sound loud or quiet?")
 COUNT = ("How many sounds are there?", "How many sounds do you hear?", "Count the sounds.")
-PRESENCE = ("Is there a {x}?", "Do you hear a {x}?", "Can you hear the {x}?", "Does the audio contain a {x}?")
+PRESENCE = (
+    "Do you hear the {x}?",
+    "Can you hear the {x}?",
+    "Is the {x} in the audio?",
+    "Does the audio contain the {x}?",
+)
 AFTER = ("What comes after the {x}?", "Which sound follows the {x}?", "What do you hear after the {x}?")
 BEFORE = ("What comes before the {x}?", "Which sound is before the {x}?", "What do you hear before the {x}?")
 ORDER = ("Which sound is {n}?", "What is the {n} sound?", "Name the {n} sound.")

@@ -7,7 +7,7 @@ first, on frame labels, and then frozen, as real systems freeze theirs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,7 @@ def hear_corpus(model: Any, processor: Any, source: SceneSource, progress: Progr
     """The scenes of stage 2, encoded once by the frozen tower: every later step is spared synthesis and tower."""
     count, size = source.recipe.language.scenes, source.recipe.size
     device = model.device
-    states = torch.empty(count, size.seconds * 25, size.encoder_width, dtype=torch.bfloat16, device=device)
+    states = torch.empty(count, size.audio_tokens, size.encoder_width, dtype=torch.bfloat16, device=device)
     tokens: list[int] = []
     scenes: list[Scene] = []
     features = SceneFeatures(source, processor.feature_extractor, _LANGUAGE_SCENES, count)
@@ -124,8 +124,10 @@ def hear_corpus(model: Any, processor: Any, source: SceneSource, progress: Progr
     return HeardScenes(states, tokens, scenes)
 
 
-def train_language(model: Any, processor: Any, recipe: Recipe, heard: HeardScenes, progress: Progress) -> None:
-    """Stage 2. About 1.2 s a step of 24 scenes x 10 turns on two cores."""
+def train_language(
+    model: Any, processor: Any, recipe: Recipe, hear: Callable[[], HeardScenes], progress: Progress
+) -> None:
+    """Stage 2. About 1.2 s a step of 24 scenes x 10 turns on two cores. `hear` is called only if steps are left."""
     stage, device = recipe.language, model.device
     model.requires_grad_(False)
     parts = {
@@ -138,7 +140,10 @@ def train_language(model: Any, processor: Any, recipe: Recipe, heard: HeardScene
     parameters = _trainable(parts)
     optimizer, checkpoint = _optimizer(parameters, stage, device), progress.folder / "language.safetensors"
     done = load_progress(checkpoint, parameters, optimizer, "language")
-    packer = Packer(processor)
+    if done >= stage.steps:
+        model.requires_grad_(False)
+        return
+    heard, packer = hear(), Packer(processor)
     steps = _bar(range(done, stage.steps), "language", done, stage.steps, progress)
     for step in steps:
         rng = np.random.default_rng([recipe.seed, 11, step])

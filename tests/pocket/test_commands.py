@@ -122,13 +122,15 @@ def test_another_recipe_has_another_place() -> None:
     for other in (replace(qwen2, seed=2), replace(qwen2, recordings=0.5), replace(qwen2, events=("bell",)),
                   replace(qwen2, encoder=replace(qwen2.encoder, steps=3))):  # fmt: skip
         assert tower_key(other) != tower_key(qwen2)
+    for key in (tower_key, recipe_key):  # other recordings
+        assert len({key(qwen2), key(qwen2, ["a.wav"]), key(qwen2, ["a.wav", "b.wav"])}) == 3
     answers_only = replace(qwen2, language=replace(qwen2.language, steps=3))
     assert tower_key(answers_only) == tower_key(qwen2) and recipe_key(answers_only) != recipe_key(qwen2)
 
 
 def test_shortened_recipes_keep_their_shape() -> None:
     short = RECIPES["qwen2_audio"].shortened(0.01)
-    assert (short.encoder.steps, short.language.steps, short.language.scenes) == (26, 13, 120)
+    assert (short.encoder.steps, short.language.steps, short.language.scenes) == (42, 13, 120)
     assert short.shortened(1e-9).encoder.steps == 1
     assert short.size == RECIPES["qwen2_audio"].size
 

@@ -15,7 +15,7 @@ from steer_utils.pocket.training import answer_loss
 
 TURNS = (
     Turn("describe", "Describe the siren.", "loud high siren"),
-    Turn("presence", "Is there a dog bark?", "no"),
+    Turn("presence", "Do you hear the dog bark?", "no"),
     Turn("listing", "What do you hear?", "bell, dog bark, siren"),
 )
 
@@ -97,8 +97,8 @@ def test_pairs_do_not_see_each_other(lm: AudioLM, packer: Packer, samples: np.nd
         packed = packer.pack(tokens, [[first, TURNS[2]]])
         return packed_logits(lm, packed, states, tokens)[0, answer_slots(packed)[1]]
 
-    same_length = second(Turn("presence", "Is there a bell?", "yes"))
-    assert torch.allclose(same_length, second(Turn("presence", "Is there a siren?", "no")), atol=1e-4)
+    same_length = second(Turn("presence", "Do you hear the bell?", "yes"))
+    assert torch.allclose(same_length, second(Turn("presence", "Do you hear the siren?", "no")), atol=1e-4)
     longer = second(Turn("listing", "Listen to the whole audio. Name the sounds.", "siren, bell"))
     assert torch.allclose(same_length, longer, atol=1e-4)
 
@@ -155,7 +155,7 @@ def test_only_answers_are_learnt(lm: AudioLM, packer: Packer) -> None:
 
 
 def test_a_pair_is_the_prompt_of_inference(lm: AudioLM, packer: Packer) -> None:
-    tokens = lm.tokens("Is there a dog bark?")
+    tokens = lm.tokens("Do you hear the dog bark?")
     ids, labels = packer.pair(TURNS[1])
     question = labels.count(IGNORE)
     assert tuple(packer.head) == tokens.head[:-1]

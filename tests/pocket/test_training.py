@@ -218,13 +218,13 @@ def test_a_killed_language_run_goes_on_bit_for_bit(
 ) -> None:
     model, processor = fresh
     whole, interrupted, resumed = (copy.deepcopy(model) for _ in range(3))
-    train_language(whole, processor, recipe, heard, quiet(tmp_path / "whole"))
+    train_language(whole, processor, recipe, lambda: heard, quiet(tmp_path / "whole"))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         kill_at(3, patch)
-        train_language(interrupted, processor, recipe, heard, quiet(tmp_path / "cut"))
+        train_language(interrupted, processor, recipe, lambda: heard, quiet(tmp_path / "cut"))
     torch.manual_seed(5)
     seen = losses(monkeypatch)
-    train_language(resumed, processor, recipe, heard, quiet(tmp_path / "cut"))
+    train_language(resumed, processor, recipe, lambda: heard, quiet(tmp_path / "cut"))
     assert len(seen) == 3  # the two steps saved are not repeated
     assert not changed(state(whole), state(resumed))
     assert not changed(*(load_file(tmp_path / f"{folder}/language.safetensors") for folder in ("whole", "cut")))
@@ -235,7 +235,7 @@ def test_the_language_stage_leaves_the_tower_alone(
 ) -> None:
     model, processor = fresh
     before = state(model)
-    train_language(model, processor, recipe, heard, quiet(tmp_path))
+    train_language(model, processor, recipe, lambda: heard, quiet(tmp_path))
     moved = changed(before, state(model))
     assert not any("audio_tower" in name for name in moved)
     for part in ("multi_modal_projector", "language_model.layers.0", "language_model.layers.1", "lm_head"):
@@ -251,7 +251,7 @@ def test_the_decoder_learns_a_few_scenes_by_heart(
     stage = LanguageStage(scenes=2, steps=25, batch=2, turns=1, learning_rate=1e-2, warm_up=3, mix=only_listings)
     heard = HeardScenes(heard.states[:2], heard.tokens[:2], heard.scenes[:2])
     seen = losses(monkeypatch)
-    train_language(*fresh, replace(recipe, language=stage), heard, quiet(tmp_path, every=100))
+    train_language(*fresh, replace(recipe, language=stage), lambda: heard, quiet(tmp_path, every=100))
     assert np.mean(seen[-3:]) < 0.35 * seen[0]  # the words alone, in any order, would end near 0.45
 
 

@@ -1,0 +1,210 @@
+"""Short trainings that differ in one thing each: which part of the training makes steering work, and where?
+
+Three questions, each answered by models trained alike but for one number:
+
+    focus   how often must a model meet focus instructions until a prompt alone moves its attention?
+    local   does it matter that audio tokens mostly see only themselves inside the decoder in training?
+    blocks  does a deeper decoder look at the audio later, as 7B models do?
+
+All share one frozen tower and one corpus of procedural scenes. They are short (a fraction of a shipped model's
+training), so only their differences mean something.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..benchmark import run, scene_set
+from ..datasets import open_clips
+from ..families import FAMILIES
+from ..files import whole_file
+from ..models import AudioLM
+from ..recordings import ClipBank
+from ..sounds import SOUNDS
+from ..summaries import report
+from ..tuning import Candidate, Tuned, tune
+from .architecture import build
+from .commands import POCKET_SETTINGS, PROMPT_QUESTIONS, recipe_key, tower_key
+from .corpus import HeardScenes, SceneSource
+from .evaluation import evaluate
+from .recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, LanguageStage, Recipe
+from .training import Progress, hear_corpus, train_encoder, train_language
+
+SHORT = LanguageStage(scenes=6000, steps=500, batch=12, turns=6)
+METHODS = ("steering", "prompting", "prompting-best", "unsteered")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training and what it is there to show. `question` is focus, local or blocks; "" for the common reference."""
+
+    name: str
+    question: str
+    recipe: Recipe
+
+
+def variants(base: Recipe, stage: LanguageStage = SHORT) -> list[Variant]:
+    """The reference and one variant a changed number."""
+    base = replace(base, language=stage)
+
+    def focused(share: float) -> Recipe:
+        return replace(base, language=replace(stage, mix=replace(stage.mix, focus=share)))
+
+    return [
+        Variant("reference", "", base),
+        Variant("focus 1 %", "focus", focused(0.01)),
+        Variant("focus 45 %", "focus", focused(0.45)),
+        Variant("10 blocks", "blocks", replace(base, size=replace(base.size, blocks=10))),
+        Variant("local 0 %", "local", replace(base, language=replace(stage, local_audio=0.0))),
+    ]
+
+
+def ablate(
+    *,
+    clips: Path | None,
+    work: Path,
+    out: Path,
+    base: Recipe = RECIPES["qwen2_audio"],
+    stage: LanguageStage = SHORT,
+    scenes: int = 100,
+    tuning_scenes: int = 40,
+    workers: int = 1,
+    quiet: bool = False,
+) -> Path:
+    """Train and measure every variant, write `out` (json) and the page beside it (.md); the page's path.
+
+    Resumable: checkpoints are in `work` (the tower is that of `train`), a variant measured is in `out` and is not
+    made again. Cost on two cores: about five minutes a variant, ten blocks twice that.
+    """
+    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
+    recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
+    if bank is None:
+        base = replace(base, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    tower = Progress(work / f"tower-{tower_key(base, recorded)}", workers=workers, quiet=quiet)
+
+    @cache
+    def heard() -> HeardScenes:
+        model, processor = _built(base, tower, bank)
+        procedural = replace(base, recordings=0.0, language=stage)
+        return hear_corpus(model, processor, SceneSource(procedural, None), tower)
+
+    measured = _read(out)
+    for variant in variants(base, stage):
+        key = recipe_key(variant.recipe, recorded)
+        if measured.get(variant.name, {}).get("recipe_key") == key:
+            continue
+        model, processor = _built(variant.recipe, tower, bank)
+        folder = work / f"ablation-{key}"
+        folder.mkdir(parents=True, exist_ok=True)
+        train_language(model, processor, variant.recipe, heard, replace(tower, folder=folder))
+        lm = AudioLM(model.eval(), processor, FAMILIES[base.family], variant.name, revision=key, events=base.events)
+        measured[variant.name] = {
+            "recipe_key": key,
+            "question": variant.question,
+            "language": asdict(variant.recipe.language),
+            "blocks": variant.recipe.size.blocks,
+            **_measured(lm, scenes, tuning_scenes, quiet),
+        }
+        with whole_file(out) as part:
+            part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    page = out.with_suffix(".md")
+    with whole_file(page) as part:
+        part.write_text(ablation_page(measured), encoding="utf-8")
+    return page
+
+
+def _built(recipe: Recipe, tower: Progress, bank: ClipBank | None) -> tuple[Any, Any]:
+    """A new model with the trained tower in it (trained now, if it is not there yet)."""
+    model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
+    tower.folder.mkdir(parents=True, exist_ok=True)
+    train_encoder(model, processor, SceneSource(recipe, bank), tower)
+    return model, processor
+
+
+def _read(out: Path) -> dict[str, Any]:
+    return dict(json.loads(out.read_text(encoding="utf-8"))) if out.is_file() else {}
+
+
+def _measured(lm: AudioLM, scenes: int, tuning_scenes: int, quiet: bool) -> dict[str, Any]:
+    def bar(label: str) -> Callable[[Iterable[int]], Iterable[int]]:
+        return lambda steps: tqdm(steps, f"{lm.name}: {label}", disable=quiet)
+
+    names = [event for event in DEVELOPMENT_EVENTS if event in (lm.events or ())]
+    tuned = tune(
+        lm, names, start=POCKET_SETTINGS, scenes=tuning_scenes, prompt_questions=PROMPT_QUESTIONS,
+        progress=bar("settings"),
+    )  # fmt: skip
+    answers = evaluate(lm, scenes=scenes, progress=bar("answers"))
+    table = run(lm, scene_set(lm, tuned.settings, count=scenes, seed=7), tuned.settings, methods=METHODS,
+                progress=bar("where"))  # fmt: skip
+    where = report(table)
+    return {
+        "settings": asdict(tuned.settings),
+        "norm_ratio": [round(float(ratio), 3) for ratio in tuned.norm_ratio],
+        "by_block_read": _best(tuned, lambda candidate: candidate.read_blocks, lm.num_blocks),
+        "by_block_steered": _best(tuned, lambda candidate: candidate.blocks, lm.num_blocks),
+        "listing": float(answers.loc[answers["kind"] == "listing", "right"].iloc[0]),
+        "focused": float(answers.loc[answers["kind"] == "focused", "right"].iloc[0]),
+        "rows": [row for row in where["rows"] if row["slot"] == "all"],
+        "steering_minus": where["steering_minus"],
+    }
+
+
+def _best(tuned: Tuned, blocks_of: Callable[[Candidate], Sequence[int]], num_blocks: int) -> list[float | None]:
+    """For each block: the best development overlap of the candidates that read (or steer) this block alone."""
+    return [
+        max(
+            (round(overlap, 3) for one, overlap in tuned.overlaps.items() if tuple(blocks_of(one)) == (block,)),
+            default=None,
+        )
+        for block in range(num_blocks)
+    ]
+
+
+def ablation_page(measured: dict[str, Any]) -> str:
+    """What `ablate` measured, as a page in Markdown."""
+    first = next(iter(measured.values()))
+    language, n = first["language"], first["rows"][0]["n"]
+    lines = [
+        "# Which part of the training makes steering work?",
+        "",
+        f"Short trainings ({language['steps']} steps of {language['batch']} scenes with {language['turns']} questions, "
+        f"one frozen tower, procedural scenes), alike but for the number named; measured on {n} queries of classes "
+        "on which no setting was chosen. Only differences between these rows mean something: the models that ship "
+        "were trained longer. Written by `steer-utils pocket ablate`.",
+        "",
+        "| training | listing exact | focused description | steering | prompting, same question | prompting, its best "
+        "question | steering minus prompting (95 %) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, one in measured.items():
+        rows = {row["method"]: row for row in one["rows"]}
+        gap = one["steering_minus"]["prompting"]
+        cells = [f"{rows[method]['overlap']:.1%}" for method in METHODS[:3]]
+        lines.append(
+            f"| {name} | {one['listing']:.0%} | {one['focused']:.0%} | {' | '.join(cells)} | "
+            f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}) |"
+        )
+    lines += [
+        "",
+        "Best overlap on the development classes when one block alone is read, or one block alone is steered "
+        "(the last block moves no attention):",
+        "",
+        "| training | ‖v‖/‖h‖ by block | one block read | one block steered |",
+        "|---|---|---|---|",
+    ]
+    for name, one in measured.items():
+        ratios = " ".join(f"{ratio:.2f}" for ratio in one["norm_ratio"])
+        read, steered = (
+            " ".join("-" if value is None else f"{100 * value:.0f}" for value in one[key])
+            for key in ("by_block_read", "by_block_steered")
+        )
+        lines.append(f"| {name} | {ratios} | {read} | {steered} |")
+    return "\n".join(lines) + "\n"
