@@ -77,7 +77,7 @@ def test_varied_is_what_differs() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 12), st.data())
+@given(st.integers(3, 12), st.data())  # of two blocks the later half is the last: nothing to read after it
 def test_only_what_can_change_is_measured(blocks: int, data: st.DataObject) -> None:
     steered = data.draw(st.lists(st.integers(0, blocks - 1), min_size=1, unique=True).map(tuple))
     read = data.draw(st.lists(st.integers(0, blocks - 1), min_size=1, unique=True).map(tuple))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -172,9 +173,12 @@ def test_audio_steering_knows_no_query(hearing: Hearing) -> None:
     assert torch.allclose(found.attention.share, by_hand.attention.share, atol=1e-6)
 
 
-def test_conditions_leave_the_model_as_it_was(lm: AudioLM, hearing: Hearing, hook_count: object) -> None:
+def test_conditions_leave_the_model_as_it_was(
+    lm: AudioLM, hearing: Hearing, hook_count: Callable[[AudioLM], int]
+) -> None:
+    hooks = hook_count(lm)  # transformers leaves some where a test asked it for all attention maps
     before = hearing.read(OWN.question).attention.share
     for name in CONDITIONS:
         moved_by(name, hearing)
-    assert hook_count(lm) == 0  # type: ignore[operator]
+    assert hook_count(lm) == hooks
     assert torch.equal(before, hearing.read(OWN.question).attention.share)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from steer_utils.checkpoints import fingerprint
 from steer_utils.families import FAMILIES
-from steer_utils.methods import METHODS
+from steer_utils.methods import METHODS, STANDARD
 from steer_utils.models import load
 from steer_utils.pocket import commands, training
 from steer_utils.pocket.architecture import build, save
@@ -148,7 +148,7 @@ def test_three_files_are_left_and_say_which_weights_they_are_about(measured: Pat
     scenes = found["procedural"]["where"]["settings"]["scenes"]
     assert not set(scenes["classes"]) & set(DEVELOPMENT_EVENTS)
     assert scenes["scenes"] == 2
-    assert {row["method"] for row in found["procedural"]["where"]["rows"]} == set(METHODS)
+    assert {row["method"] for row in found["procedural"]["where"]["rows"]} == set(STANDARD)
     assert len(found["norm_ratio"]) == 3
 
 
