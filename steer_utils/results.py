@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from .files import whole_file
-from .methods import METHODS
+from .methods import FURTHER, METHODS
 from .models import POCKET_MODELS, WEIGHTS
 
 NOT_RUN = "not run here"
@@ -32,7 +32,8 @@ def measured(name: str) -> dict | None:
 
 
 def results_table() -> str:
-    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval."""
+    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
+    further methods are left out unless a model was measured with them."""
     columns: list[tuple[str, dict]] = []
     for name in POCKET_MODELS:
         evaluation = measured(name)
@@ -48,6 +49,8 @@ def results_table() -> str:
         "|---" * (len(columns) + 3) + "|",
     ]
     for method in METHODS.values():
+        if method.name in FURTHER and not any(method.name in rows for _, rows in columns):
+            continue
         cells = [_cell(rows.get(method.name)) for _, rows in columns]
         paper = PAPER_FIGURES.get(method.name, ("", ""))
         lines.append("| " + " | ".join([method.label, *cells, *paper]) + " |")

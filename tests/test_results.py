@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steer_utils import results
-from steer_utils.methods import METHODS
+from steer_utils.methods import FURTHER, METHODS, STANDARD
 from steer_utils.models import POCKET_MODELS
 from steer_utils.results import NOT_RUN, PAPER_FIGURES, measured, results_table, write_table
 
@@ -38,9 +38,9 @@ def cells(line: str) -> list[str]:
 
 
 def test_what_was_not_run_says_so(weights: Path) -> None:
-    head, rule, *rows = results_table().splitlines()[: 2 + len(METHODS)]
+    head, rule, *rows = results_table().splitlines()[: 2 + len(STANDARD)]
     assert len(cells(head)) == 1 + 2 * len(POCKET_MODELS) + 2 == len(cells(rule))
-    for line, method in zip(rows, METHODS.values(), strict=True):
+    for line, method in zip(rows, (METHODS[name] for name in STANDARD), strict=True):
         label, *own, paper_qwen2, paper_af3 = cells(line)
         assert label == method.label
         assert own == [NOT_RUN] * 4
@@ -117,3 +117,10 @@ def test_the_readme_has_its_marks() -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count(MARKS[0]) == text.count(MARKS[1]) == 1
     assert text.index(MARKS[0]) < text.index(MARKS[1])
+
+
+def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Path) -> None:
+    labels = [METHODS[name].label for name in FURTHER]
+    assert not any(label in results_table() for label in labels)
+    evaluated(weights, POCKET_MODELS[0], 0.25)  # with every method
+    assert all(label in results_table() for label in labels)
