@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -71,8 +73,7 @@ def differences(table: pd.DataFrame, method: str = "steering") -> dict[str, Esti
     methods = _methods_of(table)
     if method not in methods:
         raise ValueError(f"the table has no rows of {method!r}; it has: {', '.join(methods)}")
-    wide = table.pivot(index=["scene", "event"], columns="method", values="overlap")  # an event is in a scene once
-    scenes = wide.index.get_level_values("scene").to_numpy()
+    wide, scenes = _by_query(table)
     return {
         other: paired_difference(wide[method].to_numpy(), wide[other].to_numpy(), scenes)
         for other in methods
@@ -84,8 +85,7 @@ def significance(table: pd.DataFrame, method: str = "steering") -> pd.DataFrame:
     """Two tests a method. Columns: method, null_mean and p_null (overlap of the same curves rotated in time, for
     methods with curves), p_flip (paired sign-flip of scenes against `method`, two-sided) and p_holm (adjusted for the
     number of comparisons)."""
-    wide = table.pivot(index=["scene", "event"], columns="method", values="overlap")
-    scenes = wide.index.get_level_values("scene").to_numpy()
+    wide, scenes = _by_query(table)
     methods = _methods_of(table)
     flips = {
         other: sign_flip(wide[method].to_numpy(), wide[other].to_numpy(), scenes)
@@ -113,6 +113,12 @@ def _null(own: pd.DataFrame) -> dict[str, float | None]:
     return {"null_mean": null.null_mean, "p_null": null.p}
 
 
+def _by_query(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Overlaps with a row a query and a column a method, and the scene of each row. An event is in a scene once."""
+    wide = table.pivot(index=["scene", "event"], columns="method", values="overlap")
+    return wide, wide.index.get_level_values("scene").to_numpy()
+
+
 def _methods_of(table: pd.DataFrame) -> list[str]:
     there = set(table["method"])
     return [name for name in METHODS if name in there]
@@ -121,20 +127,22 @@ def _methods_of(table: pd.DataFrame) -> list[str]:
 def report(table: pd.DataFrame) -> dict[str, Any]:
     """The run as one json object: model, settings, summary rows and paired differences."""
     own = differences(table) if "steering" in set(table["method"]) else {}
-    return {
+    found = {
         "model": table.attrs["model"],
         "revision": table.attrs["revision"],
         "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
         "versions": table.attrs["versions"],
-        "rows": records(summary(table)),
+        "rows": summary(table).to_dict("records"),
         "steering_minus": {name: asdict(estimate) for name, estimate in own.items()},
-        "tests": records(significance(table)),
+        "tests": significance(table).to_dict("records"),
     }
+    return dict(finite(found))
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries that json can hold: what is missing is None, never NaN."""
-    return [
-        {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]
+def finite(value: Any) -> Any:
+    """The same, as strict json can hold it: what is no finite number is None, in mappings and lists at any depth."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

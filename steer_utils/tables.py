@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def report_json(table: pd.DataFrame) -> str:
-    """`benchmark.report` as one json object; what is not a number becomes null."""
-    return json.dumps(_finite(report(table)), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """`summaries.report` as one json object; what is not a number is null."""
+    return json.dumps(report(table), indent=2, allow_nan=False)
 
 
 def report_text(table: pd.DataFrame) -> str:
@@ -77,12 +69,13 @@ def report_text(table: pd.DataFrame) -> str:
     ]
     if left_out:
         lines.append(f"recordings left out because the model was trained on them: {left_out}")
-    lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(summary(table))]
+    rows, tests = summary(table), significance(table).set_index("method")
+    lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(rows)]
     lines += _failures(table)
-    lines += ["", "curves, without a known width", *_curves(table)] if table["auroc"].notna().any() else []
+    lines += ["", "curves, without a known width", *_curves(rows, tests)] if table["auroc"].notna().any() else []
     if "steering" in set(table["method"]) and table["method"].nunique() > 1:
         lines += ["", "steering minus ..., paired, points of overlap [95 % interval], sign-flip p after Holm"]
-        lines += _differences(table)
+        lines += _differences(table, tests)
     return "\n".join(lines)
 
 
@@ -117,8 +110,8 @@ def _failures(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _differences(table: pd.DataFrame) -> list[str]:
-    own, tests = differences(table), significance(table).set_index("method")
+def _differences(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
+    own = differences(table)
     return aligned(
         [
             [
@@ -132,9 +125,8 @@ def _differences(table: pd.DataFrame) -> list[str]:
     )
 
 
-def _curves(table: pd.DataFrame) -> list[str]:
+def _curves(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     """Scores of the whole curve, and its overlap against the same curve rotated in time."""
-    rows, tests = summary(table), significance(table).set_index("method")
     every = rows[(rows["slot"] == "all") & rows["auroc"].notna()]
     cells = [["method", "frame AUROC", "peak in the event", "overlap when rotated", "p"]]
     for row in every.itertuples():
