@@ -77,7 +77,7 @@ def audio_readings(
     hearing: Hearing, query: Query, settings: Settings, form: AudioSteering = MAVS
 ) -> tuple[Reading, Reading]:
     """q read with the vector, and without it. Cost: three suffix passes, and once a hearing the encoding of silence."""
-    instruction = f"{settings.positive.format(event=query.event)} {settings.question}"
+    instruction = settings.focus(query.event)
     base = hearing.read(instruction)
     vector = _difference(hearing, base, hearing.silence.read(instruction))
     scaled = vector.scaled_by_block(block_factors(vector.num_blocks, form.beta))

@@ -23,6 +23,7 @@ from .prior import PRIOR_OF, positional_prior
 from .queries import POSITION, Method, Query
 from .recordings import ClipBank
 from .scenemaker import SceneMaker
+from .scenes import Scene
 from .scores import scored
 from .settings import Settings
 from .sounds import SOUNDS
@@ -148,8 +149,7 @@ def _scene_rows(
     truths = [event.span for event in scene.events]
     rows: list[Record] = []
     for slot, event in enumerate(scene.events):
-        others = tuple(other.name for other in scene.events if other is not event)
-        query = Query(event.name, event.span.duration, hash_seed(scenes.seed, index, slot), others)
+        query = query_in(scene, slot, scenes.seed)
         asked: Record = {
             "scene": index,
             "slot": slot_name(slot, len(scene.events)),
@@ -163,6 +163,13 @@ def _scene_rows(
         }
         rows += [scored(asked, method.name, method.find(hearing, query, settings)) for method in methods if method.find]
     return rows
+
+
+def query_in(scene: Scene, slot: int, seed: int) -> Query:
+    """The query for event `slot` of a scene that was made with an index."""
+    own = scene.events[slot]
+    others = tuple(each.name for each in scene.events if each is not own)
+    return Query(own.name, own.span.duration, hash_seed(seed, scene.index or 0, slot), others)
 
 
 def slot_name(slot: int, count: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .batches import Row
-from .benchmark import SceneSet, slot_name
+from .benchmark import SceneSet, query_in, slot_name
 from .checkpoints import Checkpoint
 from .hearing import Hearing
 from .locating import presence
@@ -23,7 +23,6 @@ from .masking import Fill, check_fill, occluded, window_apart
 from .methods import method_named
 from .partials import Progress, Record, resumable_table, run_facts
 from .settings import PAPER, Settings
-from .shift_tables import query_in
 from .spans import Interval
 from .statistics import Estimate, cluster_mean, paired_difference, sign_flip
 
@@ -41,7 +40,7 @@ class _Said:
 
     @classmethod
     def by(cls, hearing: Hearing, event: str, settings: Settings, question: str, max_new_tokens: int) -> _Said:
-        rows = [Row(f"{settings.positive.format(event=event)} {question}"), Row(question)]
+        rows = [Row(settings.focus(event, question)), Row(question)]
         return cls(presence(hearing, event, settings), *hearing.answers(rows, max_new_tokens=max_new_tokens))
 
 

@@ -34,13 +34,12 @@ def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Found:
 
 def prompting(hearing: Hearing, query: Query, settings: Settings) -> Found:
     """Attention under the focus instruction itself, before the question that `steering` asks; nothing steered."""
-    instruction = f"{settings.positive.format(event=query.event)} {settings.question}"
-    return windowed(hearing.read(instruction).attention.curve(settings.prompt_blocks), hearing, query)
+    return windowed(hearing.read(settings.focus(query.event)).attention.curve(settings.prompt_blocks), hearing, query)
 
 
 def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Found:
     """The same before the question that serves prompting best (chosen on development classes, as its blocks)."""
-    instruction = f"{settings.positive.format(event=query.event)} {settings.prompt_question}"
+    instruction = settings.focus(query.event, settings.prompt_question)
     return windowed(hearing.read(instruction).attention.curve(settings.prompt_best_blocks), hearing, query)
 
 

@@ -92,6 +92,10 @@ class Settings:
         """What follows both instructions when the vector is made."""
         return self.question if self.vector_question is None else self.vector_question
 
+    def focus(self, event: str, question: str | None = None) -> str:
+        """The prompt with the instruction to attend to `event` before `question` (default: the settings' own)."""
+        return f"{self.positive.format(event=event)} {self.question if question is None else question}"
+
     def steered_blocks(self, num_blocks: int) -> Blocks:
         """The blocks that are steered in a model of `num_blocks` blocks."""
         return self.blocks if self.blocks is not None else tuple(range(num_blocks // 2, num_blocks))

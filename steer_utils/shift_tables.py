@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from .audio import AudioError, read_audio
-from .benchmark import SceneSet, hash_seed, slot_name
+from .benchmark import SceneSet, hash_seed, query_in, slot_name
 from .checkpoints import Checkpoint
 from .columns import Columns, estimate_columns
 from .hearing import Hearing
 from .partials import Progress, Record, resumable_table, run_facts
 from .queries import Query
-from .scenes import Scene
 from .settings import Settings
 from .shifts import CONDITIONS, Condition, shift
 from .statistics import holm
@@ -125,13 +124,6 @@ def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
     if not np.any(heard):
         raise AudioError(f"the first {checkpoint.window_seconds:g} s of {path!r} are silent; leave it out")
     return Hearing(checkpoint, heard), len(samples) / checkpoint.sampling_rate
-
-
-def query_in(scene: Scene, slot: int, seed: int) -> Query:
-    """The query for event `slot` of a scene that was made with an index, as the benchmark asks it."""
-    own = scene.events[slot]
-    others = tuple(each.name for each in scene.events if each is not own)
-    return Query(own.name, own.span.duration, hash_seed(seed, scene.index or 0, slot), others)
 
 
 def _facts(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:

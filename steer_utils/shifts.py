@@ -158,7 +158,7 @@ def audio_steering(hearing: Hearing, query: Query, settings: Settings) -> Readin
 
 def prompting(hearing: Hearing, query: Query, settings: Settings) -> Reading:
     """The focus instruction before the same question, nothing steered. One suffix pass."""
-    return hearing.read(f"{settings.positive.format(event=query.event)} {settings.question}")
+    return hearing.read(settings.focus(query.event))
 
 
 def neutral_prompting(hearing: Hearing, query: Query, settings: Settings) -> Reading:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from .batches import Row
-from .benchmark import SceneSet, slot_name
+from .benchmark import SceneSet, query_in, slot_name
 from .causality import KEYS, check_rows, difference, mention, rate
 from .checkpoints import Checkpoint
 from .hearing import Hearing
@@ -21,7 +21,6 @@ from .partials import Progress, Record, resumable_table, run_facts
 from .readout import contrast_of
 from .scenes import Event
 from .settings import PAPER, Settings
-from .shift_tables import query_in
 from .steering import Injection
 from .vectors import SteeringVector
 
@@ -70,7 +69,7 @@ def swap_table(
         answers = hearing.answers(
             [
                 Row(question),
-                *(Row(f"{settings.positive.format(event=query.event)} {question}") for query in queries),
+                *(Row(settings.focus(query.event, question)) for query in queries),
                 *(_steered(hearing, asked, vector, steer_answer) for vector in (*vectors, *noise)),
             ],
             max_new_tokens=max_new_tokens,

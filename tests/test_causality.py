@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from steer_utils import causality
-from steer_utils.benchmark import SceneSet, scene_set
+from steer_utils.benchmark import SceneSet, query_in, scene_set
 from steer_utils.causality import difference, mention, occlusion_summary, occlusion_table, rate
 from steer_utils.hearing import Hearing
 from steer_utils.locating import presence
@@ -19,7 +19,6 @@ from steer_utils.methods import METHODS
 from steer_utils.models import AudioLM
 from steer_utils.queries import Found
 from steer_utils.settings import PAPER, Settings
-from steer_utils.shift_tables import query_in
 from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
 from steer_utils.statistics import cluster_mean, paired_difference, sign_flip

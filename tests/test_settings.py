@@ -123,3 +123,9 @@ def test_the_vector_may_be_made_before_another_question() -> None:
     assert Settings(vector_question="Is it high or low?").contrast_question == "Is it high or low?"
     with pytest.raises(ValueError, match="vector_question is '  '; pass a sentence"):
         Settings(vector_question="  ")
+
+
+def test_a_focus_prompt_is_the_instruction_and_a_question() -> None:
+    settings = Settings(positive="Focus on the {event}.", question="Describe the sound.")
+    assert settings.focus("dog bark") == "Focus on the dog bark. Describe the sound."
+    assert settings.focus("dog bark", "Is it high?") == "Focus on the dog bark. Is it high?"

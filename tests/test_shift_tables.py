@@ -13,7 +13,7 @@ import soundfile
 
 from steer_utils import shift_tables
 from steer_utils.audio import AudioError
-from steer_utils.benchmark import SceneSet, hash_seed, scene_set
+from steer_utils.benchmark import SceneSet, hash_seed, query_in, scene_set
 from steer_utils.columns import estimate_columns
 from steer_utils.hearing import Hearing, Reading
 from steer_utils.models import AudioLM
@@ -21,7 +21,6 @@ from steer_utils.queries import Query
 from steer_utils.settings import PAPER, Settings
 from steer_utils.shift_tables import (
     averaged,
-    query_in,
     question_shift_table,
     shift_differences,
     shift_summary,
