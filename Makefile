@@ -18,10 +18,10 @@ SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lab lint pocket lock clean
+.PHONY: help setup course exercises test lab lint pocket lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: ## Make .venv with the locked versions; the second time there is nothing to do
 	@set -e; \
@@ -45,6 +45,9 @@ setup: ## Make .venv with the locked versions; the second time there is nothing 
 
 course: setup ## Run the course's main job: the first notebook, its figures, the result table
 	$(BIN)/steer-utils course
+
+exercises: setup ## Make the exercise versions of the lessons (solutions blanked) again
+	$(BIN)/steer-utils exercises
 
 test: setup ## Check the style and run every test, notebooks included
 	$(BIN)/ruff check --quiet .

@@ -1,4 +1,4 @@
-"""`steer-utils course` and `steer-utils run`: notebooks from the command line. Mounted by `steer_utils.cli`."""
+"""`steer-utils course`, `run` and `exercises`: notebooks from the command line. Mounted by `steer_utils.cli`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def run_notebooks(
             raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
         given[name.strip()] = value
     _run_all(notebooks, given, preset, out)
+
+
+@course_app.command()
+def exercises(
+    notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
+    out: Annotated[Path | None, typer.Option(help="Where they go [default: NOTEBOOKS/exercises].")] = None,
+) -> None:
+    """Make the exercise versions of the lessons: the solutions are blanked, everything else is the same.
+
+    Example: steer-utils exercises
+    """
+    from .exercises import write_exercises
+
+    for path in write_exercises(notebooks, out or notebooks / "exercises"):
+        typer.echo(str(path))
 
 
 def _run_all(paths: list[Path], given: dict[str, str], preset: str | None, out: Path) -> None:

@@ -1,0 +1,63 @@
+"""How a check speaks: `correct` prints, `Wrong` is raised with a hint, and a blank is told from a mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Wrong(AssertionError):
+    """An answer is not right yet; the message is a hint. Notebooks show the hint alone, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython calls this in place of its own
+        return [f"Not yet: {self}"]
+
+
+def correct(said: str) -> None:
+    """Say that the answer is right, and what it means."""
+    print(f"Correct. {said}")
+
+
+def answered(answer: Any) -> Any:
+    """The answer itself. Raises Wrong for a blank: `...`, None, or an array or list that holds one."""
+    if answer is None or answer is ...:
+        raise Wrong("nothing is here yet: replace the ... in the cell above, run it, then run this cell again")
+    if isinstance(answer, (list, tuple)):
+        for each in answer:
+            answered(each)
+    return answer
+
+
+def number(answer: Any) -> float:
+    """The answer as one number. Raises Wrong for a blank, or what is no single number."""
+    value = answered(answer)
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise Wrong(f"this must be a number, not {type(value).__name__}") from None
+    if array.size != 1 or not np.isfinite(array).all():
+        raise Wrong(f"this must be one finite number, not {array.size} values" if array.size != 1 else "this is NaN")
+    return float(array.reshape(()))
+
+
+def near(value: float, expected: float, tolerance: float = 1e-6) -> bool:
+    """Whether two numbers agree to `tolerance`, relative and absolute."""
+    return bool(abs(value - expected) <= tolerance * max(1.0, abs(expected)))
+
+
+def values(answer: Any, shape: Sequence[int]) -> np.ndarray:
+    """The answer as an array of numbers of this shape. Raises Wrong for a blank, NaN or another shape."""
+    value = answered(answer)
+    if hasattr(value, "detach"):  # a torch tensor
+        value = value.detach().cpu().float().numpy()
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise Wrong(f"this must be an array of numbers, not {type(value).__name__}") from None
+    if array.shape != tuple(shape):
+        raise Wrong(f"the shape is {array.shape}; it should be {tuple(shape)}")
+    if not np.isfinite(array).all():
+        raise Wrong("there is NaN or infinity in it")
+    return array
