@@ -14,16 +14,15 @@ import typer
 
 from .console import Commands, note, progress
 from .course import course_app
+from .options import Clips, Device, Dtype, Json, Model, Out, Own, check_scenes, open_model, partial_of, read_settings
 from .pocket.cli import pocket_app
+from .research import research_app
 
 if TYPE_CHECKING:
     from .locating import Located
     from .models import AudioLM
-    from .settings import Settings
 
 PRESETS = {"smoke": 6, "course": 100, "paper": 300}  # scenes of a benchmark
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
 
 app = typer.Typer(
     name="steer-utils",
@@ -37,12 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(pocket_app, name="pocket")
-app.add_typer(course_app)  # without a name: its commands stand beside the others
-
-Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
-Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
-Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
+app.add_typer(course_app)  # without a name: their commands stand beside the others
+app.add_typer(research_app)
 
 
 def main() -> None:
@@ -98,7 +93,7 @@ def locate(
     from .methods import method_named
 
     method_named(method)
-    lm = _load(model, device, dtype)
+    lm = open_model(model, device, dtype)
     found = find(
         lm, samples, event, method=method, seconds=seconds, sampling_rate=TARGET_RATE,
         progress=lambda starts: progress(starts, "window", quiet=None),
@@ -140,10 +135,7 @@ def _located_text(found: Located) -> str:
 @app.command()
 def benchmark(
     model: Model = "pocket-qwen2-audio",
-    clips: Annotated[
-        Path | None,
-        typer.Option(help="A folder of recordings with one csv (filename, category, ...); else procedural sounds."),
-    ] = None,
+    clips: Clips = None,
     preset: Annotated[
         str, typer.Option(help=f"Size of the run: {', '.join(f'{name} ({n} scenes)' for name, n in PRESETS.items())}.")
     ] = "course",
@@ -152,8 +144,8 @@ def benchmark(
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
     ] = None,
-    settings: Annotated[Path | None, typer.Option(help="A settings file (json) in place of the model's own.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write every row as .parquet or .csv.")] = None,
+    settings: Own = None,
+    out: Out = None,
     as_json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -173,8 +165,7 @@ def benchmark(
     if preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(PRESETS)}")
     scenes = PRESETS[preset] if scenes is None else scenes
-    if scenes < 1 or seed < 0:
-        raise ValueError(f"scenes is {scenes} and seed {seed}; pass at least 1 scene and a seed of 0 or more")
+    check_scenes(scenes, seed)
     from .benchmark import run, scene_set
     from .datasets import open_clips
     from .facts import model_settings
@@ -183,13 +174,13 @@ def benchmark(
 
     everything = methods == "all"
     chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
-    own = None if settings is None else _read_settings(settings)
+    own = read_settings(settings)
     bank = None if clips is None else ClipBank(open_clips(clips))
-    lm = _load(model, device, dtype)
+    lm = open_model(model, device, dtype)
     own = own or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
-    partial = None if out is None else out.with_name(f".{out.name}.partial")
+    partial = partial_of(out)
     try:
         table = run(
             lm, made, own, methods=list(dict.fromkeys(wanted)), partial=partial,
@@ -210,10 +201,12 @@ def benchmark(
 
 @app.command()
 def draw(
-    table: Annotated[Path, typer.Argument(help="What `steer-utils benchmark --out FILE.parquet` wrote.")],
+    table: Annotated[Path, typer.Argument(help="What `benchmark` or `analyse` wrote with --out FILE.parquet.")],
     figure: Annotated[Path, typer.Argument(help="Where the figure goes, as .png or .svg.")],
 ) -> None:
-    """Draw a saved benchmark again, and print its report: the file holds all that is needed.
+    """Draw a saved run again, and print its report: the file holds all that is needed.
+
+    An analysis of several figures writes each beside FIGURE, with its name added.
 
     Example: steer-utils draw run.parquet run.png
     """
@@ -223,7 +216,19 @@ def draw(
     from .tables import read_table, report_text
 
     saved = read_table(table)
-    from .plots import alt_text_overlap, overlap_figure, write_figure
+    from .analyses import analysis_of, analysis_text
+    from .plots import write_figure
+
+    analysis = analysis_of(saved.attrs)
+    if analysis is not None:
+        drawn = analysis.figures(saved)
+        for name, one in drawn.items():
+            path = figure if len(drawn) == 1 else figure.with_name(f"{figure.stem}_{name}{figure.suffix}")
+            write_figure(one.figure, path, one.alt, one.caption)
+            note(f"drawn: {path}")
+        typer.echo(analysis_text(analysis, saved))
+        return
+    from .plots import alt_text_overlap, overlap_figure
     from .summaries import summary
 
     rows = {str(saved.attrs["model"]): summary(saved)}
@@ -267,27 +272,3 @@ def models() -> None:
         size = sum(path.stat().st_size for path in facts.parent.glob("*.safetensors")) / 1e6
         typer.echo(f"{name} ({size:.0f} MB) knows {len(events)} sounds: {', '.join(events)}")
     typer.echo("Any Qwen2-Audio or Audio Flamingo 3 checkpoint works too, by folder or hub id, and takes any text.")
-
-
-def _load(model: str, device: str | None, dtype: str | None) -> AudioLM:
-    import torch
-
-    from .models import load
-
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(DTYPES)}")
-    if device is not None:
-        try:
-            torch.empty(1, device=device)
-        except Exception as error:  # each backend has its own kind
-            raise ValueError(f"cannot use the device {device!r}: {str(error)[:200]}") from error
-    return load(model, dtype=dtype, device=device)
-
-
-def _read_settings(path: Path) -> Settings:
-    from .settings import Settings
-
-    try:
-        return Settings.load(path)
-    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a settings file: {error}") from error

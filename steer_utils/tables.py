@@ -47,8 +47,11 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path, engine="pyarrow")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a parquet table: {error}") from error
-    if lacking := {"model", "settings", "scenes", "methods"} - set(table.attrs):
-        raise ValueError(f"{path} is no table of `steer-utils benchmark`: it lacks {', '.join(sorted(lacking))}")
+    needed = {"model", "settings", "scenes"} | (set() if "analysis" in table.attrs else {"methods"})
+    if lacking := needed - set(table.attrs):
+        raise ValueError(
+            f"{path} is no table of `steer-utils benchmark` or `analyse`: it lacks {', '.join(sorted(lacking))}"
+        )
     return table
 
 

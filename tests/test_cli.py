@@ -324,9 +324,13 @@ def test_run_refuses_before_the_first_notebook_starts(course: Path) -> None:
 # -- the program ---------------------------------------------------------------------------------------------------
 def test_help_teaches_each_command() -> None:
     listing = invoke("--help").stdout
-    for command in ("locate", "benchmark", "course", "run", "models", "pocket"):
+    single = ("locate", "benchmark", "draw", "results", "models", "course", "run", "exercises", "analyse", "datasets",
+              "fetch", "cost")  # fmt: skip
+    for command in (*single, "pocket"):
         assert command in listing
-    for command in (["locate"], ["benchmark"], ["course"], ["run"], ["models"], ["pocket", "train"]):
+    for command in ([name] for name in single):
+        assert "Example: steer-utils " in invoke(*command, "--help").stdout
+    for command in (["pocket", "train"], ["pocket", "evaluate"], ["pocket", "ablate"]):
         assert "Example: steer-utils " in invoke(*command, "--help").stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from transformers import DynamicCache
 from transformers.models.audioflamingo3 import modeling_audioflamingo3
 
 from steer_utils.batches import Row
-from steer_utils.costs import Cost, cost_table, estimate
+from steer_utils.costs import STANDARD_PASSES, Cost, cost_table, estimate
 from steer_utils.families import FAMILIES, UnsupportedModelError
 from steer_utils.full_size import full_size_config
-from steer_utils.hearing import Hearing
+from steer_utils.hearing import Hearing, Reading
+from steer_utils.methods import METHODS, standard_methods
 from steer_utils.models import AudioLM
 from steer_utils.pocket.architecture import build
+from steer_utils.queries import Query
+from steer_utils.settings import PAPER
 
 ONE: dict[str, Any] = {
     "dtype": torch.bfloat16,
@@ -214,6 +218,27 @@ def test_the_table_names_both_checkpoints_and_says_that_nothing_was_run() -> Non
         ("nvidia/audio-flamingo-3-hf", "float32", "33.1 GB"),
     ]
     assert "not run here" in table and "300 scenes of 17 s" in table and "assumed" in table
+
+
+def test_the_standard_passes_are_those_that_the_methods_make(
+    tiny_models: dict[str, AudioLM], samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_models["qwen2_audio"]
+    hearing = lm.hear(samples, sampling_rate=16_000)
+    query = Query("siren", 0.5, 0, others=("bell",))
+    rows: list[int] = []
+    read = Hearing.read_rows
+
+    def counted(self: Hearing, asked: Sequence[Row], **options: Any) -> list[Reading]:
+        rows.append(len(asked))  # behind silence too
+        return read(self, asked, **options)
+
+    monkeypatch.setattr(Hearing, "read_rows", counted)
+    for name in standard_methods(PAPER, 2):
+        find = METHODS[name].find
+        if find is not None and name != "asking":
+            find(hearing, query, PAPER)
+    assert sum(rows) == STANDARD_PASSES
 
 
 def test_the_configuration_is_left_as_it_was(lm: AudioLM) -> None:

@@ -1,0 +1,65 @@
+"""Options that several commands take, and what they open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .models import AudioLM
+    from .settings import Settings
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
+Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
+Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
+Clips = Annotated[
+    Path | None,
+    typer.Option(help="A folder of recordings with one csv (filename, category, ...); else procedural sounds."),
+]
+Own = Annotated[Path | None, typer.Option(help="A settings file (json) in place of the model's own.")]
+Out = Annotated[Path | None, typer.Option(help="Write every row as .parquet or .csv.")]
+
+
+def check_scenes(scenes: int, seed: int) -> None:
+    """Raises ValueError for no scenes or a negative seed."""
+    if scenes < 1 or seed < 0:
+        raise ValueError(f"scenes is {scenes} and seed {seed}; pass at least 1 scene and a seed of 0 or more")
+
+
+def open_model(model: str, device: str | None, dtype: str | None) -> AudioLM:
+    """The model that is named. Raises ValueError for a number type or device that cannot be used, before loading."""
+    import torch
+
+    from .models import load
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(DTYPES)}")
+    if device is not None:
+        try:
+            torch.empty(1, device=device)
+        except Exception as error:  # each backend has its own kind
+            raise ValueError(f"cannot use the device {device!r}: {str(error)[:200]}") from error
+    return load(model, dtype=dtype, device=device)
+
+
+def read_settings(path: Path | None) -> Settings | None:
+    """The settings of a file; None for no file. Raises ValueError for a file that holds none."""
+    from .settings import Settings
+
+    if path is None:
+        return None
+    try:
+        return Settings.load(path)
+    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a settings file: {error}") from error
+
+
+def partial_of(out: Path | None) -> Path | None:
+    """Where finished scenes are kept until `out` can be written."""
+    return None if out is None else out.with_name(f".{out.name}.partial")
