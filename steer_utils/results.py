@@ -31,6 +31,14 @@ def measured(name: str) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def _further(name: str, kind: str) -> list[dict]:
+    """The rows of the slower methods, which `steer-utils pocket analyse` measures on fewer scenes."""
+    path = WEIGHTS / name / "analyses.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = found.get(f"further, {kind}", {}).get("rows", [])
+    return [row for row in rows if row["method"] in FURTHER and row["slot"] == "all"]
+
+
 def results_table() -> str:
     """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
     further methods are left out unless a model was measured with them."""
@@ -43,6 +51,7 @@ def results_table() -> str:
                 continue
             where = evaluation[kind]["where"]
             rows = {row["method"]: row for row in where["rows"] if row["slot"] == "all"}
+            rows |= {row["method"]: row for row in _further(name, kind)}
             columns.append((f"{name}, {label} (n = {rows['random']['n']})", rows))
     lines = [
         "| overlap, % | " + " | ".join(title for title, _ in columns) + " | paper: Qwen2-Audio | paper: AF3 |",
@@ -51,7 +60,7 @@ def results_table() -> str:
     for method in METHODS.values():
         if method.name in FURTHER and not any(method.name in rows for _, rows in columns):
             continue
-        cells = [_cell(rows.get(method.name)) for _, rows in columns]
+        cells = [_cell(rows.get(method.name), rows.get("random")) for _, rows in columns]
         paper = PAPER_FIGURES.get(method.name, ("", ""))
         lines.append("| " + " | ".join([method.label, *cells, *paper]) + " |")
     lines += [
@@ -63,10 +72,12 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
-def _cell(row: dict | None) -> str:
+def _cell(row: dict | None, reference: dict | None) -> str:
+    """A figure with its interval, and how many queries it is from where that differs from the column's."""
     if row is None:
         return NOT_RUN
-    return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f})"
+    fewer = f", n = {row['n']}" if reference is not None and row["n"] != reference["n"] else ""
+    return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer})"
 
 
 def write_table(page: Path) -> None:

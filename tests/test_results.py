@@ -124,3 +124,14 @@ def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Pat
     assert not any(label in results_table() for label in labels)
     evaluated(weights, POCKET_MODELS[0], 0.25)  # with every method
     assert all(label in results_table() for label in labels)
+
+
+def test_slower_methods_come_from_their_own_file_and_say_how_many(weights: Path) -> None:
+    name = POCKET_MODELS[0]
+    evaluated(weights, name, 0.25)
+    rows = [{"method": method, "slot": "all", "n": 300, "overlap": 0.4, "low": 0.3, "high": 0.5} for method in METHODS]
+    (weights / name / "analyses.json").write_text(json.dumps({"further, procedural": {"rows": rows}}))
+    table = results_table().splitlines()
+    for method in METHODS.values():
+        (line,) = [line for line in table if cells(line)[0] == method.label]
+        assert cells(line)[1] == ("40.0 (30.0-50.0, n = 300)" if method.name in FURTHER else "25.0 (23.0-28.0)")

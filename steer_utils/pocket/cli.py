@@ -57,6 +57,31 @@ def evaluate(
 
 
 @pocket_app.command()
+def analyse(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: both that ship].")
+    ] = None,
+    clips: Clips = None,
+    figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
+    work: Annotated[Path, typer.Option(help="Finished scenes; the same command goes on after a kill.")] = Path(
+        "runs/pocket"
+    ),
+    scenes: Annotated[int, typer.Option(help="Three-event scenes of each analysis.")] = 200,
+    further: Annotated[int, typer.Option(help="Three-event scenes of each kind for the slower methods.")] = 100,
+) -> None:
+    """Run every analysis and the slower methods, and write analyses.json and analyses.md beside the weights.
+
+    Example: steer-utils pocket analyse --model pocket-qwen2-audio --clips ESC-10/
+    """
+    from ..models import POCKET_MODELS
+    from .studies import study
+
+    for name in model or POCKET_MODELS:
+        page = study(name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further)
+        typer.echo(f"page written: {page}")
+
+
+@pocket_app.command()
 def ablate(
     clips: Clips = None,
     work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(

@@ -1,0 +1,139 @@
+"""What surrounds a pocket model's table: every analysis, and the slower methods, as files beside its weights.
+
+analyses.json holds the rows, analyses.md says them. Both are the output of `steer-utils pocket analyse`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..analyses import ANALYSES, analysis_report
+from ..benchmark import run, scene_set
+from ..datasets import open_clips
+from ..facts import folder_of, model_settings
+from ..figures import save_figure
+from ..files import whole_file
+from ..methods import FURTHER, METHODS
+from ..models import load
+from ..recordings import ClipBank
+from ..summaries import finite, report
+
+FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
+
+
+def study(
+    name: str,
+    *,
+    clips: Path | None,
+    figures: Path,
+    work: Path,
+    scenes: int = 200,
+    further_scenes: int = 100,
+    seed: int = 7,
+    quiet: bool = False,
+) -> Path:
+    """Run every analysis on procedural scenes, and the slower methods also on recordings (`clips`); the page's path.
+
+    The scenes are the first ones of `measure` (same seed). Finished scenes are kept in `work`: the same command goes
+    on after a kill. Raises ValueError, before any work, for a model that is no pocket model.
+    """
+    checkpoint = load(name)
+    folder = folder_of(checkpoint)
+    if folder is None or not (folder / "pocket.json").is_file():
+        raise ValueError(f"{name!r} is not a pocket model; the page is written beside weights that have a pocket.json")
+    settings = model_settings(checkpoint)
+    for needed in (figures, work):
+        needed.mkdir(parents=True, exist_ok=True)
+
+    def bar(label: str) -> Callable[[Iterable[int]], Iterable[int]]:
+        return lambda units: tqdm(units, label, disable=quiet)
+
+    found: dict[str, Any] = {"model": checkpoint.name, "revision": checkpoint.revision}
+    made = scene_set(checkpoint, settings, count=scenes, seed=seed)
+    for analysis in ANALYSES.values():
+        partial = work / f"{folder.name}-{analysis.name}.partial"
+        table = analysis.run(checkpoint, made, settings, partial=partial, progress=bar(analysis.name))
+        found[analysis.name] = analysis_report(analysis, table)
+        for label, drawn in analysis.figures(table).items():
+            stem = figures / f"{analysis.name}_{label}_{folder.name}"
+            save_figure(drawn.figure, stem, drawn.alt, drawn.caption)
+    banks = {"procedural": None} | ({"recordings": ClipBank(open_clips(clips))} if clips is not None else {})
+    for kind, bank in banks.items():
+        chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
+        partial = work / f"{folder.name}-further-{kind}.partial"
+        table = run(checkpoint, chosen, settings, methods=FURTHER_METHODS, partial=partial,
+                    progress=bar(f"further methods, {kind}"))  # fmt: skip
+        found[f"further, {kind}"] = report(table)
+    with whole_file(folder / "analyses.json") as part:
+        part.write_text(json.dumps(finite(found), indent=1) + "\n", encoding="utf-8")
+    page = folder / "analyses.md"
+    with whole_file(page) as part:
+        part.write_text(study_page(found, folder.name), encoding="utf-8")
+    return page
+
+
+def study_page(found: dict[str, Any], model: str) -> str:
+    """What `study` found, as a page in Markdown."""
+    lines = [
+        f"# {model}: what its table hangs on",
+        "",
+        f"Measured on the weights `{found['revision']}` by `steer-utils pocket analyse`; nothing here is written by "
+        "hand. The figures are in the course's figures/. What this small model shows is its own behaviour.",
+    ]
+    for analysis in ANALYSES.values():
+        own = found[analysis.name]
+        scenes = own["scenes"]
+        lines += [
+            "",
+            f"## {analysis.question}",
+            "",
+            f"`steer-utils analyse {analysis.name}`: {scenes['scenes']} {scenes['sounds']} scenes, seed "
+            f"{scenes['seed']}. Intervals are 95 % over scenes.",
+            "",
+            *_markdown(own["rows"]),
+        ]
+    lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
+    for kind in ("procedural", "recordings"):
+        own = found.get(f"further, {kind}")
+        if own is None:
+            continue
+        rows = [row for row in own["rows"] if row["slot"] == "all"]
+        lines += [f"{kind.capitalize()} scenes, the same for all rows, overlap in %:", ""]
+        lines += [*_markdown([_further(row, own["steering_minus"]) for row in rows]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _further(row: dict[str, Any], gaps: dict[str, Any]) -> dict[str, Any]:
+    gap = gaps.get(row["method"])
+    against = f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else None
+    return {
+        "method": METHODS[row["method"]].label,
+        "passes": METHODS[row["method"]].passes,
+        "queries": row["n"],
+        "overlap": f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f})",
+        "frame AUROC": row["auroc"],
+        "steering minus it": against,
+    }
+
+
+def _markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of equal keys as a table; numbers to three digits, what is missing as a dash."""
+    heads = list(rows[0])
+    return [
+        f"| {' | '.join(heads)} |",
+        "|" + "---|" * len(heads),
+        *(f"| {' | '.join(_cell(row[head]) for head in heads)} |" for row in rows),
+    ]
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
