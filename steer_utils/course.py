@@ -1,4 +1,4 @@
-"""`steer-utils course`, `run` and `exercises`: notebooks from the command line. Mounted by `steer_utils.cli`."""
+"""The course from the command line: `course`, `run`, `exercises` and `doctor`. Mounted by `steer_utils.cli`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def course(
 
 @course_app.command("run")
 def run_notebooks(
-    notebooks: Annotated[list[Path], typer.Argument(help="Notebooks, run in this order.")],
+    notebooks: Annotated[list[str], typer.Argument(help="Notebooks, by path or by number (06), run in this order.")],
     preset: Preset = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--parameter", help="name=value, for a parameter of the notebook.")
@@ -52,7 +52,7 @@ def run_notebooks(
 ) -> None:
     """Run notebooks with other parameters.
 
-    Example: steer-utils run notebooks/00_start_here.ipynb --preset smoke -p seed=3
+    Example: steer-utils run 06 --preset smoke -p seed=3
     """
     given = {}
     for each in parameter or []:
@@ -60,7 +60,18 @@ def run_notebooks(
         if not equals or not name.strip():
             raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
         given[name.strip()] = value
-    _run_all(notebooks, given, preset, out)
+    _run_all([_lesson(name) for name in notebooks], given, preset, out)
+
+
+def _lesson(name: str) -> Path:
+    """The notebook of a path, or of a lesson's number in notebooks/. Raises ValueError for a number without one."""
+    if not name.isdigit():
+        return Path(name)
+    found = sorted(Path("notebooks").glob(f"{int(name):02d}_*.ipynb"))
+    if len(found) != 1:
+        there = ", ".join(path.name for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))) or "none"
+        raise ValueError(f"there is no lesson {name} in notebooks/ (there: {there}); run it from the course's folder")
+    return found[0]
 
 
 @course_app.command()
@@ -76,6 +87,24 @@ def exercises(
 
     for path in write_exercises(notebooks, out or notebooks / "exercises"):
         typer.echo(str(path))
+
+
+@course_app.command()
+def doctor() -> None:
+    """Check that this machine is ready for the course, and say what to do where it is not.
+
+    Python, packages, memory, disk, audio, the models, jupyter, GPU. Exit code 1 if a check fails.
+
+    Example: steer-utils doctor
+    """
+    from .doctor import examine, healthy
+
+    findings = examine()
+    for finding in findings:
+        typer.echo(str(finding))
+    if not healthy(findings):
+        raise typer.Exit(1)
+    typer.echo("\nReady. Next: make course, then make lab")
 
 
 def _run_all(paths: list[Path], given: dict[str, str], preset: str | None, out: Path) -> None:

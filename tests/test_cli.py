@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import steer_utils.benchmark
 import steer_utils.console
+import steer_utils.doctor
 import steer_utils.locating
 import steer_utils.models
 import steer_utils.runs
@@ -311,6 +312,35 @@ def test_run_passes_parameters_and_names_a_failure(course: Path) -> None:
     assert failed.exit_code == 1 and "see it in runs/00_a.ipynb" in failed.stderr
 
 
+def test_run_takes_the_number_of_a_lesson(course: Path) -> None:
+    assert invoke("run", "01", "0").exit_code == 0
+    assert [line.split()[0] for line in (course / "log").read_text().splitlines()] == [
+        "notebooks/01_b.ipynb", "notebooks/00_a.ipynb",
+    ]  # fmt: skip
+    refused(invoke("run", "7"), "there is no lesson 7 in notebooks/ (there: 00_a.ipynb, 01_b.ipynb)")
+
+
+def test_exercises_are_written_beside_the_lessons(course: Path) -> None:
+    assert invoke("exercises").exit_code == 0 and not list(course.glob("notebooks/exercises/*"))
+    lesson = nbformat.read(course / "notebooks" / "00_a.ipynb", as_version=4)
+    source = "# solution: begin\na = 1\n# solution: end"
+    lesson.cells += [nbformat.v4.new_code_cell(source, metadata={"tags": ["solution"]})]
+    nbformat.write(lesson, course / "notebooks" / "00_a.ipynb")
+    assert invoke("exercises").stdout == "notebooks/exercises/00_a.ipynb\n"
+    assert "a = 1" not in (course / "notebooks" / "exercises" / "00_a.ipynb").read_text()
+    refused(invoke("exercises", "--notebooks", course / "log"), "no numbered notebooks")
+
+
+def test_doctor_fails_when_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    well = steer_utils.doctor.Finding("python", "OK", "3.11")
+    ill = steer_utils.doctor.Finding("audio", "FAIL", "no sound", "make setup")
+    monkeypatch.setattr(steer_utils.doctor, "examine", lambda: [well])
+    assert "Ready. Next: make course" in invoke("doctor").stdout
+    monkeypatch.setattr(steer_utils.doctor, "examine", lambda: [well, ill])
+    found = invoke("doctor")
+    assert found.exit_code == 1 and "→ make setup" in found.stdout and "Ready" not in found.stdout
+
+
 def test_run_refuses_before_the_first_notebook_starts(course: Path) -> None:
     first = "notebooks/00_a.ipynb"
     refused(invoke("run", first, "-p", "sede=4"), "no parameter sede; it has: preset='smoke', seed=0")
@@ -324,8 +354,8 @@ def test_run_refuses_before_the_first_notebook_starts(course: Path) -> None:
 # -- the program ---------------------------------------------------------------------------------------------------
 def test_help_teaches_each_command() -> None:
     listing = invoke("--help").stdout
-    single = ("locate", "benchmark", "draw", "results", "models", "course", "run", "exercises", "analyse", "datasets",
-              "fetch", "cost")  # fmt: skip
+    single = ("locate", "benchmark", "draw", "results", "models", "course", "run", "exercises", "doctor", "analyse",
+              "datasets", "fetch", "cost")  # fmt: skip
     for command in (*single, "pocket"):
         assert command in listing
     for command in ([name] for name in single):
