@@ -43,7 +43,7 @@ setup: ## Make .venv with the locked versions; the second time there is nothing 
 	echo '$(MADE_FROM)' > $(STAMP); \
 	echo "$(VENV) is ready. Next: make course"
 
-course: setup ## Run the course's main job: the first notebook, its figures, the result table
+course: setup ## Run every notebook, draw every figure, print the result table
 	$(BIN)/steer-utils course
 
 exercises: setup ## Make the exercise versions of the lessons (solutions blanked) again
