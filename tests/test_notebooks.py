@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -12,11 +13,18 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from steer_utils.checks import LESSONS
+from steer_utils.exercises import exercise_version, tags
+from steer_utils.runs import known_parameters
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 LARGEST = 1_000_000  # bytes
 LEAST_COMPARED = 0.6
+PARAMETERS = ["preset", "model", "events", "query", "seed", "figures"]  # what every lesson has
+#: "**Exercise 04.1** · title · ●●○ medium · 8 minutes"
+EXERCISE = re.compile(r"\*\*Exercise (\d\d)\.(\d)\*\* · .+ · (●○○ easy|●●○ medium|●●● hard) · (\d+) minutes")
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -28,12 +36,56 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def tags(cell: nbformat.NotebookNode) -> set[str]:
-    return set(cell.metadata.get("tags", []))
+def markdown(notebook: nbformat.NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
 
 
-def test_there_are_notebooks() -> None:
-    assert [path.name for path in NOTEBOOKS][:1] == ["00_start_here.ipynb"]
+def test_the_course_is_whole() -> None:
+    assert [path.stem for path in NOTEBOOKS] == [
+        "00_start_here", "01_loading_models", "02_capturing_activations", "03_building_contrastive_vectors",
+        "04_steering", "05_visualising_temporal_attention", "06_locating_sounds", "07_reproducing_the_benchmarks",
+        "08_beyond_the_paper",
+    ]  # fmt: skip
+    for lesson in LESSONS:
+        assert (ROOT / "steer_utils" / "checks" / f"{lesson}.py").is_file()
+        assert (ROOT / "tests" / f"test_checks_{lesson}.py").is_file(), "right and wrong answers prove a check"
+
+
+# -- the form of a lesson ------------------------------------------------------------------------------------------
+def test_a_lesson_says_what_for_how_long_and_what_it_needs(notebook: nbformat.NotebookNode) -> None:
+    first, texts = notebook.cells[0].source, markdown(notebook)
+    assert re.match(r"# \d\d · ", first)
+    for part in ("**After this notebook you can**", "**Time**", "**You need**"):
+        assert part in first
+    headings = [line for text in texts for line in text.splitlines() if line.startswith("## ")]
+    assert headings[-2:] == ["## Summary", "## Reading"]
+    assert sum("**Predict.**" in text for text in texts) >= 2, "the reader predicts before it is shown"
+
+
+def test_exercises_are_a_task_a_solution_and_a_check(notebook: nbformat.NotebookNode) -> None:
+    number = notebook.cells[0].source[2:4]
+    kinds = [tags(cell) & {"exercise", "solution", "check"} for cell in notebook.cells]
+    places = [place for place, kind in enumerate(kinds) if kind == {"exercise"}]
+    assert 2 <= len(places) <= 4
+    for count, place in enumerate(places, start=1):
+        assert kinds[place + 1 : place + 3] == [{"solution"}, {"check"}]
+        found = EXERCISE.match(notebook.cells[place].source)
+        assert found and found[1] == number and found[2] == str(count), notebook.cells[place].source[:80]
+        assert notebook.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded"
+        check = notebook.cells[place + 2]
+        assert re.match(r"checks\.\w+\.\w+\(", check.source), check.source
+        assert check.outputs and check.outputs[0].text.startswith("Correct")
+    assert sum(bool(kind) for kind in kinds) == 3 * len(places)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_exercise_version_is_that_of_the_lesson(path: Path) -> None:
+    """Made again it is the same: `make exercises` was run after the last change."""
+    made = exercise_version(nbformat.read(path, as_version=4), path.name)
+    there = nbformat.read(path.parent / "exercises" / path.name, as_version=4)
+    assert there == made
+    for cell in code_cells(there):
+        ast.parse(cell.source)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -51,6 +103,13 @@ def test_executed_in_order_without_errors(notebook: nbformat.NotebookNode) -> No
 
 def test_one_parameters_cell(notebook: nbformat.NotebookNode) -> None:
     assert sum("parameters" in tags(cell) for cell in code_cells(notebook)) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_parameters_are_those_of_the_course(path: Path) -> None:
+    known = known_parameters(path)
+    assert [name for name in known if name in PARAMETERS] == PARAMETERS
+    assert known["preset"] == "course" and known["model"] == "pocket-qwen2-audio"
 
 
 def test_enough_outputs_are_compared(notebook: nbformat.NotebookNode) -> None:
@@ -72,7 +131,7 @@ def test_figures_have_alt_text_and_a_caption(notebook: nbformat.NotebookNode) ->
 
 
 def test_links_are_well_formed(notebook: nbformat.NotebookNode) -> None:
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    text = "\n".join(markdown(notebook))
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("http"):
             assert re.fullmatch(r"https://[\w.-]+(/[\w./-]*)?", target), target
