@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from .audio import sliding_starts
-from .checkpoints import Checkpoint
 from .hearing import Hearing
 from .prefixes import Prefix
+from .presence import yes_and_no, yes_minus_no
 from .queries import Found, Query, windowed
 from .settings import Settings
 from .spans import AudioSpan
@@ -37,8 +37,8 @@ class Presence:
 
     prefix: Prefix
     tail: torch.Tensor
-    yes: tuple[int, ...]
-    no: tuple[int, ...]
+    yes: list[int]
+    no: list[int]
 
     @property
     def audio(self) -> torch.Tensor:
@@ -72,7 +72,7 @@ class Presence:
         )
         logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return logits[:, list(self.yes)].logsumexp(dim=1) - logits[:, list(self.no)].logsumexp(dim=1)
+        return yes_minus_no(logits, self.yes, self.no)
 
 
 def presence_of(hearing: Hearing, query: Query, settings: Settings) -> Presence:
@@ -86,7 +86,7 @@ def presence_of(hearing: Hearing, query: Query, settings: Settings) -> Presence:
     prompt = checkpoint.tokens(settings.presence.format(event=query.event))
     if prompt.head != prefix.head:
         raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
-    yes, no = _first_tokens(checkpoint, "yes", "Yes"), _first_tokens(checkpoint, "no", "No")
+    yes, no = yes_and_no(checkpoint)
     if set(yes) & set(no):
         raise ValueError(f"the tokenizer of {checkpoint.name} has no tokens of its own for yes and no")
     with torch.no_grad():
@@ -181,11 +181,6 @@ def covering_mean(values: np.ndarray, starts: Sequence[int], width: int, count: 
     """For each of `count` tokens the mean of `values` over the windows of `width` tokens that cover it, (count,)."""
     covers = np.array([(start <= np.arange(count)) & (np.arange(count) < start + width) for start in starts])
     return values @ covers / covers.sum(axis=0)
-
-
-def _first_tokens(checkpoint: Checkpoint, *words: str) -> tuple[int, ...]:
-    tokenizer = checkpoint.processor.tokenizer
-    return tuple(sorted({tokenizer(word, add_special_tokens=False).input_ids[0] for word in words}))
 
 
 def _curve(values: torch.Tensor) -> np.ndarray:

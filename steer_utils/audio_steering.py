@@ -14,8 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .hearing import Hearing, Reading
-from .provenance import Provenance, library_versions
+from .hearing import Hearing, Reading, state_difference
 from .queries import Found, Query, windowed
 from .settings import Settings
 from .steering import Injection, Rule
@@ -105,16 +104,4 @@ def boosted_blocks(num_blocks: int) -> range:
 
 
 def _difference(hearing: Hearing, heard: Reading, silent: Reading) -> SteeringVector:
-    checkpoint = hearing.checkpoint
-    provenance = Provenance(
-        model=checkpoint.name,
-        family=checkpoint.family.model_type,
-        revision=checkpoint.revision,
-        positive=heard.instruction,
-        negative=silent.instruction,
-        positions="last",
-        recipe=f"audio - silence, both {heard.instruction!r}",
-        versions=library_versions(),
-    )
-    norms = 0.5 * (heard.hidden.norm(dim=1) + silent.hidden.norm(dim=1))  # as in `Hearing.contrast`
-    return SteeringVector(heard.hidden - silent.hidden, tuple(range(len(norms))), norms, provenance)
+    return state_difference(hearing.checkpoint, heard, silent, f"audio - silence, both {heard.instruction!r}")

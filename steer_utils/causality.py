@@ -18,10 +18,10 @@ from .batches import Row
 from .benchmark import SceneSet, query_in, slot_name
 from .checkpoints import Checkpoint
 from .hearing import Hearing
-from .locating import presence
 from .masking import Fill, check_fill, occluded, window_apart
 from .methods import method_named
 from .partials import Progress, Record, resumable_table, run_facts
+from .presence import presence
 from .settings import PAPER, Settings
 from .spans import Interval
 from .statistics import Estimate, cluster_mean, paired_difference, sign_flip

@@ -128,19 +128,7 @@ class Hearing:
             raise ValueError("a contrast needs two instructions; one of them is empty")
         first, second = (f"{instruction.strip()} {prompt}".strip() for instruction in (positive, negative))
         plus, minus = self.read_rows([Row(first), Row(second)])
-        provenance = Provenance(
-            model=self.checkpoint.name,
-            family=self.checkpoint.family.model_type,
-            revision=self.checkpoint.revision,
-            positive=first,
-            negative=second,
-            positions="last",
-            recipe=f"{first!r} - {second!r}",
-            versions=library_versions(),
-        )
-        # The mean of both norms, so that v and -v have the same ratio ‖v‖/‖h‖.
-        norms = 0.5 * (plus.hidden.norm(dim=1) + minus.hidden.norm(dim=1))
-        return SteeringVector(plus.hidden - minus.hidden, tuple(range(len(norms))), norms, provenance)
+        return state_difference(self.checkpoint, plus, minus, f"{first!r} - {second!r}")
 
     # -- answering ---------------------------------------------------------------------------------------------
     def answer(
@@ -211,6 +199,23 @@ class Hearing:
             )
         answers = [_until(row, stop_tokens(checkpoint)) for row in made[:, ids.shape[1] :].tolist()]
         return [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
+
+
+def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, recipe: str) -> SteeringVector:
+    """v_l = h_l(plus) - h_l(minus) at the last prompt token, for each block l; `recipe` says in words what it is."""
+    provenance = Provenance(
+        model=checkpoint.name,
+        family=checkpoint.family.model_type,
+        revision=checkpoint.revision,
+        positive=plus.instruction,
+        negative=minus.instruction,
+        positions="last",
+        recipe=recipe,
+        versions=library_versions(),
+    )
+    # The mean of both norms, so that v and -v have the same ratio ‖v‖/‖h‖.
+    norms = 0.5 * (plus.hidden.norm(dim=1) + minus.hidden.norm(dim=1))
+    return SteeringVector(plus.hidden - minus.hidden, tuple(range(len(norms))), norms, provenance)
 
 
 def stop_tokens(checkpoint: Checkpoint) -> list[int]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .audio import SILENCE, read_audio, sliding_starts
-from .batches import Row
 from .checkpoints import Checkpoint
 from .facts import model_settings
 from .hearing import Hearing
 from .methods import finder
+from .presence import presence
 from .queries import Found, Query
 from .settings import Settings
 from .spans import Interval, best_segment
@@ -150,18 +149,6 @@ def known_event(checkpoint: Checkpoint, event: str) -> str:
         f"{checkpoint.name} does not know {event!r}.{hint} It knows: {', '.join(checkpoint.events)}. "
         "A full-size model takes any text."
     )
-
-
-def presence(hearing: Hearing, event: str, settings: Settings) -> float:
-    """Probability of yes against no as the first token of the answer to "is there a ...?", 0..1."""
-    (reading,) = hearing.read_rows([Row(settings.presence.format(event=event))])
-    tokenizer = hearing.checkpoint.processor.tokenizer
-
-    def evidence(*words: str) -> torch.Tensor:
-        ids = {tokenizer(word, add_special_tokens=False).input_ids[0] for word in words}
-        return reading.logits[sorted(ids)].logsumexp(0)
-
-    return float((evidence("yes", "Yes") - evidence("no", "No")).sigmoid())
 
 
 def _extent(found: Found, hearing: Hearing, seconds: float | None) -> tuple[Interval, float]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import rankdata
 
-from .spans import AudioSpan, Interval
+from .spans import AudioSpan, Interval, checked_curve, window_overlaps
 
 ROUNDING = 1e-9  # token times are multiples of 0.04 s as floats: this much must not decide a threshold
 
@@ -57,7 +57,7 @@ def pointing(curve: np.ndarray, span: AudioSpan, truth: Interval) -> bool:
     The first token wins a tie. Raises ValueError for a curve of another length or with NaN or infinity in it.
     """
     inside = span.tokens(truth)
-    return inside.start <= int(np.argmax(_checked(curve, span))) < inside.stop
+    return inside.start <= int(np.argmax(checked_curve(curve, span))) < inside.stop
 
 
 def frame_auroc(curve: np.ndarray, span: AudioSpan, truth: Interval) -> float:
@@ -66,7 +66,7 @@ def frame_auroc(curve: np.ndarray, span: AudioSpan, truth: Interval) -> float:
     The probability that a token of the event has the larger value, ties counting half. Needs no known width. NaN where
     all tokens or none lie in the event. Raises ValueError as `pointing` does. One sort: O(T log T).
     """
-    values = _checked(curve, span)
+    values = checked_curve(curve, span)
     inside = span.tokens(truth)
     count = inside.stop - inside.start
     pairs = count * (span.count - count)
@@ -84,7 +84,7 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     audio, so that the best one must be searched again after each rotation (as `best_window` does, with the width of
     the event). Cost: O(T²) time and memory for T tokens. Raises ValueError as `pointing` does.
     """
-    values = _checked(curve, span)
+    values = checked_curve(curve, span)
     width = span.window_tokens(truth.duration)
     placements = span.count - width + 1
     cumulative = np.concatenate([[0.0], np.cumsum(np.tile(values, 2))])
@@ -94,16 +94,4 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     # As in `best_window`: rounding in the cumulative sum must not break ties, the first of equals wins.
     slack = 1e-12 * max(1.0, float(np.abs(values).sum()))
     first = (seen >= seen.max(axis=1, keepdims=True) - slack).argmax(axis=1)[-np.arange(span.count)]
-    starts = first * span.seconds_per_token
-    shared = np.minimum(starts + width * span.seconds_per_token, truth.end) - np.maximum(starts, truth.start)
-    return np.clip(shared, 0.0, None) / truth.duration
-
-
-def _checked(curve: np.ndarray, span: AudioSpan) -> np.ndarray:
-    values = np.asarray(curve, dtype=np.float64)
-    if values.shape != (span.count,):
-        raise ValueError(f"the curve has shape {values.shape}, but the audio has {span.count} tokens")
-    bad = np.count_nonzero(~np.isfinite(values))
-    if bad:
-        raise ValueError(f"the curve has {span.count} values, {bad} of them NaN or infinite; pass finite ones")
-    return values
+    return window_overlaps(first, width, span, truth)

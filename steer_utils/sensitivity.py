@@ -32,7 +32,7 @@ from .hearing import Hearing
 from .partials import Progress, Record, resumable_table, run_facts
 from .positions import event_tokens
 from .settings import Settings
-from .spans import AudioSpan, Interval
+from .spans import AudioSpan, Interval, window_overlaps
 from .statistics import random_overlap
 from .steering import Injection
 from .vectors import SteeringVector
@@ -111,10 +111,10 @@ def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.nd
     for place, width in enumerate(WIDTHS):
         tokens = span.window_tokens(width * truth.duration)
         inside = sums[:, tokens:] - sums[:, :-tokens]
-        starts = (inside >= inside.max(axis=1, keepdims=True) - slack).argmax(axis=1) * span.seconds_per_token
-        long = tokens * span.seconds_per_token
-        shared = np.clip(np.minimum(starts + long, truth.end) - np.maximum(starts, truth.start), 0.0, None)
-        found[:, :, place] = shared / truth.duration, shared / (long + truth.duration - shared)
+        first = (inside >= inside.max(axis=1, keepdims=True) - slack).argmax(axis=1)
+        overlap = window_overlaps(first, tokens, span, truth)
+        shared, both = overlap * truth.duration, tokens * span.seconds_per_token + truth.duration
+        found[:, :, place] = overlap, shared / (both - shared)
     found[:, np.isnan(curves).any(axis=1)] = np.nan
     return found.round(6)
 

@@ -118,7 +118,7 @@ def best_window(curve: np.ndarray, span: AudioSpan, seconds: float) -> tuple[Int
     `curve`: (count,), one value an audio token. The window moves by one token; the first one wins a tie.
     One cumulative sum: O(count). Raises ValueError for a curve of another length or with NaN or infinity in it.
     """
-    values = _checked(curve, span)
+    values = checked_curve(curve, span)
     width = span.window_tokens(seconds)
     cumulative = np.concatenate([[0.0], np.cumsum(values)])
     sums = cumulative[width:] - cumulative[:-width]
@@ -135,7 +135,7 @@ def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3)
     `least_seconds` about its middle. Returns the interval and the mean of the curve in it. Of a flat curve it is the
     first `least_seconds`. Raises ValueError as `best_window` does.
     """
-    values = _checked(curve, span)
+    values = checked_curve(curve, span)
     least = span.window_tokens(least_seconds)
     kernel = np.ones(span.window_tokens(SMOOTHING))
     # Divided by how many tokens each sum has: zeros beyond the ends would pull the curve down there.
@@ -152,10 +152,21 @@ def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3)
     return span.interval(first, stop), float(values[first:stop].mean())
 
 
-def _checked(curve: np.ndarray, span: AudioSpan) -> np.ndarray:
+def window_overlaps(starts: np.ndarray, tokens: int, span: AudioSpan, truth: Interval) -> np.ndarray:
+    """Overlap |W ∩ E| / |E| with `truth` of each window that begins at a token of `starts` (any shape): the same shape.
+
+    All windows are `tokens` long; as `Interval.covers`, many at once.
+    """
+    first = starts * span.seconds_per_token
+    shared = np.minimum(first + tokens * span.seconds_per_token, truth.end) - np.maximum(first, truth.start)
+    return np.clip(shared, 0.0, None) / truth.duration
+
+
+def checked_curve(curve: np.ndarray, span: AudioSpan) -> np.ndarray:
+    """`curve` as numbers, (tokens,). Raises ValueError for another length, or NaN or infinity in it."""
     values = np.asarray(curve, dtype=np.float64)
     if values.shape != (span.count,):
         raise ValueError(f"the curve has shape {values.shape}, but the audio has {span.count} tokens")
-    if not np.isfinite(values).all():
-        raise ValueError("the curve holds NaN or infinite values; a window cannot be chosen from it")
+    if bad := np.count_nonzero(~np.isfinite(values)):
+        raise ValueError(f"the curve has {span.count} values, {bad} of them NaN or infinite; pass finite ones")
     return values

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import permutation_test
 
 from .metrics import rotated_overlaps
-from .spans import AudioSpan, Interval
+from .spans import AudioSpan, Interval, window_overlaps
 
 RESAMPLES = 4000
 DRAWS = 10_000  # of the tests: the smallest p is 1e-4, and one of 0.05 has a standard error of 0.002
@@ -61,9 +61,7 @@ def random_overlap(truth: Interval, span: AudioSpan, seconds: float) -> float:
     width that is not a positive number.
     """
     width = span.window_tokens(seconds)
-    starts = np.arange(span.count - width + 1) * span.seconds_per_token
-    shared = np.minimum(starts + width * span.seconds_per_token, truth.end) - np.maximum(starts, truth.start)
-    return float(np.clip(shared, 0, None).mean() / truth.duration)
+    return float(window_overlaps(np.arange(span.count - width + 1), width, span, truth).mean())
 
 
 def cluster_mean(values: np.ndarray, clusters: np.ndarray, *, seed: int = 0) -> Estimate:

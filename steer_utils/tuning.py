@@ -22,7 +22,7 @@ from .queries import Query
 from .readout import contrast_of, steered_attention
 from .scenemaker import SceneMaker
 from .settings import Blocks, Settings
-from .spans import AudioSpan, Interval
+from .spans import AudioSpan, Interval, window_overlaps
 from .steering import Injection
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -217,6 +217,4 @@ def overlaps_of(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndar
     """Overlap of each curve's best window with `truth`: (..., tokens) -> (...). As `best_window`, many at once."""
     width = span.window_tokens(truth.duration)
     sums = np.concatenate([np.zeros((*curves.shape[:-1], 1)), curves.cumsum(axis=-1)], axis=-1)
-    starts = (sums[..., width:] - sums[..., :-width]).argmax(axis=-1) * span.seconds_per_token
-    shared = np.minimum(starts + width * span.seconds_per_token, truth.end) - np.maximum(starts, truth.start)
-    return np.clip(shared, 0.0, None) / truth.duration
+    return window_overlaps((sums[..., width:] - sums[..., :-width]).argmax(axis=-1), width, span, truth)

@@ -33,8 +33,8 @@ from steer_utils.attribution import (
     sliding_windows,
 )
 from steer_utils.hearing import Hearing
-from steer_utils.locating import presence as presence_probability
 from steer_utils.models import AudioLM
+from steer_utils.presence import presence as presence_probability
 from steer_utils.queries import Query
 from steer_utils.settings import Settings
 from steer_utils.spans import AudioSpan, best_window
@@ -384,7 +384,7 @@ def test_errors_come_before_the_model_runs(
         method(hearing, Query(f"dog {lm.processor.audio_token}", 0.5), OWN)
     with pytest.raises(RuntimeError, match="stopped"):
         method(hearing, QUERY, OWN)
-    monkeypatch.setattr(attribution, "_first_tokens", lambda checkpoint, *words: (1,))  # <unk> for both
+    monkeypatch.setattr(attribution, "yes_and_no", lambda checkpoint: ([1], [1]))  # <unk> for both
     with pytest.raises(ValueError, match="no tokens of its own for yes and no"):
         method(hearing, QUERY, OWN)
 

@@ -13,10 +13,10 @@ from steer_utils import causality
 from steer_utils.benchmark import SceneSet, query_in, scene_set
 from steer_utils.causality import difference, mention, occlusion_summary, occlusion_table, rate
 from steer_utils.hearing import Hearing
-from steer_utils.locating import presence
 from steer_utils.masking import occluded
 from steer_utils.methods import METHODS
 from steer_utils.models import AudioLM
+from steer_utils.presence import presence
 from steer_utils.queries import Found
 from steer_utils.settings import PAPER, Settings
 from steer_utils.sounds import SOUNDS

@@ -36,10 +36,10 @@ from steer_utils.checkpoints import CheckpointError, open_checkpoint
 from steer_utils.families import FAMILIES, UnsupportedModelError
 from steer_utils.full_size import PARAMETERS, full_size_config
 from steer_utils.hearing import Hearing, stop_tokens
-from steer_utils.locating import presence
 from steer_utils.models import AudioLM, load
 from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE
 from steer_utils.positions import Layout, event_tokens, token_mask
+from steer_utils.presence import presence
 from steer_utils.settings import PAPER
 from steer_utils.spans import AudioSpan
 from steer_utils.steering import Edit, Injection, steered

@@ -16,9 +16,10 @@ import steer_utils
 from steer_utils import locating
 from steer_utils.audio import AudioError
 from steer_utils.hearing import Hearing
-from steer_utils.locating import Located, UnknownEventError, known_event, locate, presence
+from steer_utils.locating import Located, UnknownEventError, known_event, locate
 from steer_utils.methods import METHODS
 from steer_utils.models import AudioLM
+from steer_utils.presence import presence
 from steer_utils.queries import Query
 from steer_utils.settings import PAPER, Settings
 from steer_utils.spans import Interval, best_segment
