@@ -14,7 +14,19 @@ import typer
 
 from .console import Commands, note, progress
 from .course import course_app
-from .options import Clips, Device, Dtype, Json, Model, Out, Own, check_scenes, open_model, partial_of, read_settings
+from .options import (
+    Clips,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Out,
+    Own,
+    check_scenes,
+    finished_table,
+    open_model,
+    read_settings,
+)
 from .pocket.cli import pocket_app
 from .research import research_app
 
@@ -180,23 +192,16 @@ def benchmark(
     own = own or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
-    partial = partial_of(out)
-    try:
-        table = run(
+    table = finished_table(
+        lambda partial: run(
             lm, made, own, methods=list(dict.fromkeys(wanted)), partial=partial,
             progress=lambda indices: progress(indices, "scene"),
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        note("stopped" + (": the same command goes on from here" if partial is not None else ""))
-        raise typer.Exit(130) from None
-    from .tables import report_json, report_text, write_table
+        ),
+        out,
+    )  # fmt: skip
+    from .tables import report_json, report_text
 
-    if out is not None and partial is not None:
-        write_table(table, out)
-        partial.unlink(missing_ok=True)
     typer.echo(report_json(table) if as_json else report_text(table))
-    if out is not None:
-        note(f"every row is in {out}")
 
 
 @app.command()

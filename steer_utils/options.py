@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .console import note
+
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from .models import AudioLM
     from .settings import Settings
 
@@ -60,6 +65,21 @@ def read_settings(path: Path | None) -> Settings | None:
         raise ValueError(f"{path} is not a settings file: {error}") from error
 
 
-def partial_of(out: Path | None) -> Path | None:
-    """Where finished scenes are kept until `out` can be written."""
-    return None if out is None else out.with_name(f".{out.name}.partial")
+def finished_table(make: Callable[[Path | None], DataFrame], out: Path | None) -> DataFrame:
+    """The table of a long run, written to `out`. `make` takes the file that keeps what is finished, beside `out`.
+
+    Stopped by Ctrl-C it says how to go on, and exits with code 130.
+    """
+    partial = None if out is None else out.with_name(f".{out.name}.partial")
+    try:
+        table = make(partial)
+    except KeyboardInterrupt:
+        note("stopped" + (": the same command goes on from here" if partial is not None else ""))
+        raise typer.Exit(130) from None
+    if out is not None and partial is not None:
+        from .tables import write_table
+
+        write_table(table, out)
+        partial.unlink(missing_ok=True)
+        note(f"every row is in {out}")
+    return table

@@ -1,4 +1,4 @@
-"""`steer-utils analyse`, `datasets`, `fetch` and `cost`: what surrounds the benchmark. Mounted by `steer_utils.cli`."""
+"""What surrounds the benchmark: `analyse`, `questions`, `datasets`, `fetch`, `cost`. Mounted by `steer_utils.cli`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from .console import note, progress
-from .options import Clips, Device, Dtype, Json, Model, Out, Own, check_scenes, open_model, partial_of, read_settings
+from .options import (
+    Clips,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Out,
+    Own,
+    check_scenes,
+    finished_table,
+    open_model,
+    read_settings,
+)
 
 research_app = typer.Typer()
 
@@ -38,7 +50,7 @@ def analyse(
 
     Example: steer-utils analyse shift --scenes 50 --out shift.parquet --figures figures
     """
-    from .tables import check_table_target, write_table
+    from .tables import check_table_target
 
     if out is not None:
         check_table_target(out)
@@ -58,18 +70,13 @@ def analyse(
     lm = open_model(model, device, dtype)
     own = given or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
-    partial = partial_of(out)
-    try:
-        table = analysis.run(lm, made, own, partial=partial, progress=lambda units: progress(units, "scene"))
-    except KeyboardInterrupt:
-        note("stopped" + (": the same command goes on from here" if partial is not None else ""))
-        raise typer.Exit(130) from None
-    if out is not None and partial is not None:
-        write_table(table, out)
-        partial.unlink(missing_ok=True)
+    table = finished_table(
+        lambda partial: analysis.run(
+            lm, made, own, partial=partial, progress=lambda units: progress(units, "scene")
+        ),
+        out,
+    )
     typer.echo(json.dumps(analysis_report(analysis, table), indent=2) if as_json else analysis_text(analysis, table))
-    if out is not None:
-        note(f"every row is in {out}")
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         for name, drawn in analysis.figures(table).items():
@@ -132,3 +139,58 @@ def cost(
             passes_per_query=STANDARD_PASSES if passes is None else passes,
         )
     )  # fmt: skip
+
+
+@research_app.command()
+def questions(
+    mmau: Annotated[Path | None, typer.Option(help="mmau-test-mini.json of MMAU; then give --audio too.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="The folder test-mini-audios of MMAU.")] = None,
+    sakura: Annotated[Path | None, typer.Option(help="The folder of SAKURA; then give --track too.")] = None,
+    track: Annotated[str, typer.Option(help="A track of SAKURA: Animal, Emotion, Gender or Language.")] = "Animal",
+    limit: Annotated[int, typer.Option(help="How many questions, from the first on; 0: all.")] = 100,
+    drop_broken: Annotated[bool, typer.Option("--drop-broken", help="Leave out questions without an answer.")] = False,
+    model: Model = "pocket-qwen2-audio",
+    settings: Own = None,
+    out: Out = None,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Measure how steering and prompting change attention on the questions of MMAU test-mini or SAKURA.
+
+    As `analyse shift`, but the audio is the data set's, no event is known, and the instruction is to focus on the
+    meaningful parts. You must have the data (see `steer-utils datasets`). A pocket model knows few words of these
+    questions: what it shows on them says little.
+
+    Example: steer-utils questions --sakura SAKURA --track Animal --model Qwen/Qwen2-Audio-7B-Instruct
+    """
+    from .tables import check_table_target
+
+    if out is not None:
+        check_table_target(out)
+    if (mmau is None) == (sakura is None) or (mmau is not None and audio is None):
+        raise ValueError("pass either --mmau FILE with --audio FOLDER, or --sakura FOLDER (with --track NAME)")
+    if limit < 0:
+        raise ValueError(f"limit is {limit}; pass a number of questions, or 0 for all")
+    from . import questions as sets
+
+    if mmau is not None and audio is not None:
+        asked = sets.mmau(mmau, audio, drop_broken=drop_broken)
+    else:
+        assert sakura is not None
+        asked = sets.sakura(sakura, track, drop_broken=drop_broken)
+    given = read_settings(settings)
+    from .analyses import question_report, question_text
+    from .facts import model_settings
+    from .shift_tables import question_shift_table
+
+    lm = open_model(model, device, dtype)
+    pairs = [(each.path, each.prompt) for each in asked[: limit or None]]
+    own = given or model_settings(lm)
+    table = finished_table(
+        lambda partial: question_shift_table(
+            lm, pairs, own, partial=partial, progress=lambda units: progress(units, "audio")
+        ),
+        out,
+    )
+    typer.echo(json.dumps(question_report(table), indent=2) if as_json else question_text(table))

@@ -355,7 +355,7 @@ def test_run_refuses_before_the_first_notebook_starts(course: Path) -> None:
 def test_help_teaches_each_command() -> None:
     listing = invoke("--help").stdout
     single = ("locate", "benchmark", "draw", "results", "models", "course", "run", "exercises", "doctor", "analyse",
-              "datasets", "fetch", "cost")  # fmt: skip
+              "questions", "datasets", "fetch", "cost")  # fmt: skip
     for command in (*single, "pocket"):
         assert command in listing
     for command in ([name] for name in single):

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from tinies import EVENTS, tiny
 from typer.testing import CliRunner
 
@@ -103,6 +105,42 @@ def test_analyse_refuses_before_loading(tmp_path: Path, monkeypatch: pytest.Monk
     refused(invoke("analyse", "shift", "--scenes", 0), "at least 1 scene")
 
 
+# -- questions -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def sakura(tmp_path: Path) -> Path:
+    """SAKURA's layout with one track of two recordings, one longer than the model hears."""
+    root = tmp_path / "SAKURA" / "data" / "Animal"
+    (root / "audio").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    lines = ["file,attribute_label,single_instruction,single_answer,multi_instruction,multi_answer"]
+    for name, seconds in (("dog28", 2), ("cow1", 5)):
+        soundfile.write(root / "audio" / f"{name}.wav", 0.1 * rng.normal(size=seconds * 16_000), 16_000)
+        lines.append(f"{name}.wav,dog,Which? (a) dog (b) cow,(a) dog,Has it horns? (a) no (b) yes,(a) no")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "SAKURA"
+
+
+def test_questions_of_a_set_are_measured(folder: Path, sakura: Path, tmp_path: Path) -> None:
+    out = tmp_path / "q.parquet"
+    result = invoke("questions", "--sakura", sakura, "--model", folder, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "4 questions on 2 audio files" in result.stdout and "1 files are longer" in result.stdout
+    assert {"mass", "js"} <= {line.split()[0] for line in result.stdout.splitlines() if line.strip()}
+    assert len(pd.read_parquet(out)["item"].unique()) == 4
+    few = json.loads(invoke("questions", "--sakura", sakura, "--model", folder, "--limit", 1, "--json").stdout)
+    assert few["items"]["questions"] == 1 and few["rows"]
+
+
+def test_questions_refuses_before_loading(sakura: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steer_utils.models, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    refused(invoke("questions"), "pass either --mmau")
+    refused(invoke("questions", "--mmau", tmp_path / "m.json"), "pass either --mmau")
+    refused(invoke("questions", "--sakura", sakura, "--track", "Plants"), "no track 'Plants'")
+    refused(invoke("questions", "--sakura", sakura, "--limit", -1), "limit is -1")
+    refused(invoke("questions", "--sakura", sakura, "--out", tmp_path / "t.xlsx"), "must end in")
+
+
+# -- data and costs --------------------------------------------------------------------------------------------------
 def test_datasets_tells_licences_and_ways() -> None:
     listing = invoke("datasets").stdout
     for name, dataset in DATASETS.items():

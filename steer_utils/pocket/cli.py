@@ -67,7 +67,7 @@ def analyse(
         "runs/pocket"
     ),
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each analysis.")] = 200,
-    further: Annotated[int, typer.Option(help="Three-event scenes of each kind for the slower methods.")] = 100,
+    further: Annotated[int, typer.Option(help="Three-event scenes of each kind for the slower methods.")] = 50,
 ) -> None:
     """Run every analysis and the slower methods, and write analyses.json and analyses.md beside the weights.
 

@@ -33,7 +33,7 @@ def study(
     figures: Path,
     work: Path,
     scenes: int = 200,
-    further_scenes: int = 100,
+    further_scenes: int = 50,
     seed: int = 7,
     quiet: bool = False,
 ) -> Path:
