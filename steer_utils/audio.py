@@ -94,7 +94,8 @@ def _floats(samples: np.ndarray, label: str) -> np.ndarray:
         floats = samples.astype(np.float32)
     bad = int(np.count_nonzero(~np.isfinite(floats)))
     if bad:
-        raise AudioError(f"{label} has {bad} samples that are NaN or infinite; repair or cut them first")
+        what = "1 sample that is" if bad == 1 else f"{bad} samples that are"
+        raise AudioError(f"{label} has {what} NaN or infinite; repair or cut them first")
     return floats
 
 
