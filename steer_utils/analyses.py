@@ -126,16 +126,19 @@ def question_text(table: pd.DataFrame) -> str:
 
 def _lines(rows: pd.DataFrame) -> list[str]:
     """A summary as lines of text under its column names."""
-    cells = [[_cell(name, value) for name, value in row.items()] for row in rows.to_dict("records")]
+    cells = [[cell_text(name, value) for name, value in row.items()] for row in rows.to_dict("records")]
     return aligned([list(map(str, rows.columns)), *cells])
 
 
-def _cell(name: Any, value: Any) -> str:
-    if str(name).startswith("p_") or name == "p":
+def cell_text(name: Any, value: Any) -> str:
+    """A value of a summary's column `name` to read: numbers to three digits, "-" for what is not there."""
+    if value is None or value == "" or value != value:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if str(name) in ("p", "p_holm"):
         return p_text(value)
-    if isinstance(value, float):
-        return f"{value:.3f}" if value == value else "-"
-    return str(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 # -- sensitivity -----------------------------------------------------------------------------------------------------

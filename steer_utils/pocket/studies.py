@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..analyses import ANALYSES, analysis_report
+from ..analyses import ANALYSES, analysis_report, cell_text
 from ..benchmark import run, scene_set
 from ..datasets import open_clips
 from ..facts import folder_of, model_settings
@@ -98,12 +98,12 @@ def study_page(found: dict[str, Any], model: str) -> str:
             *_markdown(own["rows"]),
         ]
     lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
-    for kind in ("procedural", "recordings"):
+    for kind, sounds in (("procedural", "Procedural scenes"), ("recordings", "Scenes of recordings")):
         own = found.get(f"further, {kind}")
         if own is None:
             continue
         rows = [row for row in own["rows"] if row["slot"] == "all"]
-        lines += [f"{kind.capitalize()} scenes, the same for all rows, overlap in %:", ""]
+        lines += [f"{sounds}, the same for all rows, overlap in %:", ""]
         lines += [*_markdown([_further(row, own["steering_minus"]) for row in rows]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -122,18 +122,10 @@ def _further(row: dict[str, Any], gaps: dict[str, Any]) -> dict[str, Any]:
 
 
 def _markdown(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows of equal keys as a table; numbers to three digits, what is missing as a dash."""
+    """Rows of equal keys as a table."""
     heads = list(rows[0])
     return [
         f"| {' | '.join(heads)} |",
         "|" + "---|" * len(heads),
-        *(f"| {' | '.join(_cell(row[head]) for head in heads)} |" for row in rows),
+        *(f"| {' | '.join(cell_text(head, row[head]) for head in heads)} |" for row in rows),
     ]
-
-
-def _cell(value: Any) -> str:
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
