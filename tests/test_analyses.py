@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tinies import knowing_five
 
 from steer_utils.analyses import ANALYSES, Analysis, analysis_named, analysis_of, analysis_report, analysis_text
 from steer_utils.benchmark import SceneSet, scene_set
 from steer_utils.causality import occlusion_summary
 from steer_utils.models import AudioLM
 from steer_utils.settings import PAPER
-from steer_utils.sounds import SOUNDS
 from steer_utils.tables import read_table, write_table
 
 OWN = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
@@ -22,9 +22,7 @@ OWN = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
 
 @pytest.fixture(scope="module")
 def five(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows five procedural classes."""
-    one = tiny_models["audioflamingo3"]
-    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=tuple(SOUNDS)[:5])
+    return knowing_five(tiny_models["audioflamingo3"])
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from tinies import FIVE, knowing_five
 
 from steer_utils import benchmark
 from steer_utils.benchmark import SceneSet, run, scene_set, slot_name
@@ -25,16 +26,13 @@ from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
 from steer_utils.summaries import summary
 
-NAMES = tuple(SOUNDS)[:5]
 QUICK = ("steering", "loudest", "random")
 RATE = 16_000
 
 
 @pytest.fixture
 def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows five procedural classes."""
-    one = tiny_models["qwen2_audio"]
-    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=NAMES)
+    return knowing_five(tiny_models["qwen2_audio"])
 
 
 def with_settings(chosen_on: Iterable[str] = ()) -> Settings:
@@ -72,19 +70,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_development_classes_are_left_out(lm: AudioLM) -> None:
-    assert scene_set(lm, with_settings(), count=4, seed=0).maker.names == NAMES
-    left = scene_set(lm, with_settings(NAMES[:2]), count=4, seed=0)
-    assert left.maker.names == NAMES[2:]
-    assert left.facts()["classes"] == list(NAMES[2:])
-    with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(NAMES[:3])}"):
-        scene_set(lm, with_settings(NAMES[:3]), count=4, seed=0)
+    assert scene_set(lm, with_settings(), count=4, seed=0).maker.names == FIVE
+    left = scene_set(lm, with_settings(FIVE[:2]), count=4, seed=0)
+    assert left.maker.names == FIVE[2:]
+    assert left.facts()["classes"] == list(FIVE[2:])
+    with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(FIVE[:3])}"):
+        scene_set(lm, with_settings(FIVE[:3]), count=4, seed=0)
 
 
 def test_every_class_is_equally_often_in_each_slot(lm: AudioLM) -> None:
     scenes = scene_set(lm, with_settings(), count=20, seed=3)
     design = scenes.maker.design(20, 3)
     for slot in range(3):
-        assert Counter(names[slot] for names in design) == dict.fromkeys(NAMES, 4)
+        assert Counter(names[slot] for names in design) == dict.fromkeys(FIVE, 4)
     assert all(len(set(names)) == 3 for names in design)
     scene = scenes.maker.scene(0, 3)
     assert scene.names == design[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tinies import knowing_five
 
 from steer_utils import causality
 from steer_utils.benchmark import SceneSet, query_in, scene_set
@@ -19,19 +20,15 @@ from steer_utils.models import AudioLM
 from steer_utils.presence import presence
 from steer_utils.queries import Found
 from steer_utils.settings import PAPER, Settings
-from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
 from steer_utils.statistics import cluster_mean, paired_difference, sign_flip
 
-NAMES = tuple(SOUNDS)[:5]
 OWN = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
 
 
 @pytest.fixture
 def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows five procedural classes."""
-    one = tiny_models["audioflamingo3"]
-    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=NAMES)
+    return knowing_five(tiny_models["audioflamingo3"])
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from tinies import knowing_five
 
 from steer_utils import shift_tables
 from steer_utils.audio import AudioError
@@ -27,10 +28,8 @@ from steer_utils.shift_tables import (
     shift_table,
 )
 from steer_utils.shifts import CONDITIONS, shift
-from steer_utils.sounds import SOUNDS
 from steer_utils.statistics import holm
 
-NAMES = tuple(SOUNDS)[:5]
 OWN = replace(PAPER, blocks=(1,), chosen_on={"events": []})
 FEW = {name: CONDITIONS[name] for name in ("steering", "prompting")}
 RATE = 16_000
@@ -38,9 +37,7 @@ RATE = 16_000
 
 @pytest.fixture
 def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows five procedural classes."""
-    one = tiny_models["qwen2_audio"]
-    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=NAMES)
+    return knowing_five(tiny_models["qwen2_audio"])
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tinies import FIVE, knowing_five
 
 from steer_utils.benchmark import SceneSet, scene_set
 from steer_utils.hearing import Hearing
@@ -15,21 +16,17 @@ from steer_utils.models import AudioLM
 from steer_utils.scenemaker import SceneMaker
 from steer_utils.scenes import Event
 from steer_utils.settings import PAPER
-from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
 from steer_utils.steering import Injection
 from steer_utils.swaps import SWAPS, _spoken, swap_summary, swap_table
 
-NAMES = tuple(SOUNDS)[:5]
 OWN = replace(PAPER, question="How many sounds are there?", blocks=(0, 1), strength=3.0, chosen_on={"events": []})
 ASKED = "What do you hear?"
 
 
 @pytest.fixture
 def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows five procedural classes."""
-    one = tiny_models["qwen2_audio"]
-    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=NAMES)
+    return knowing_five(tiny_models["qwen2_audio"])
 
 
 @pytest.fixture
@@ -64,7 +61,7 @@ def test_each_answer_is_the_one_of_its_vector(lm: AudioLM, scenes: SceneSet, ste
 
 
 def test_a_scene_of_one_event_has_nothing_to_swap_with(lm: AudioLM) -> None:
-    maker = SceneMaker(NAMES, seconds=4.0, events=(1, 1))
+    maker = SceneMaker(FIVE, seconds=4.0, events=(1, 1))
     table = swap_table(lm, SceneSet(maker, 1, 0), OWN, max_new_tokens=2)
     assert list(table["condition"]) == [name for name in SWAPS if name != "swapped"]
     assert set(swap_summary(table)["against"]) == {"", "unsteered"}
