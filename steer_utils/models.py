@@ -42,11 +42,14 @@ def load(
         lm = load("pocket-qwen2-audio")
         lm = load("Qwen/Qwen2-Audio-7B-Instruct", dtype="bfloat16", device_map="auto")
 
-    Raises CheckpointError if there is no such model, UnsupportedModelError if it is of another kind.
+    Without `device` and `device_map` a model goes to the GPU where there is one; a pocket model stays on the CPU, where
+    its figures were measured. Raises CheckpointError if there is no such model, UnsupportedModelError if it is of
+    another kind.
     """
-    opened = open_checkpoint(
-        pocket_folder(str(name)) or name, dtype=dtype, device=device, device_map=device_map, revision=revision
-    )
+    pocket = pocket_folder(str(name))
+    if pocket is None and device is None and device_map is None and torch.cuda.is_available():
+        device = "cuda"
+    opened = open_checkpoint(pocket or name, dtype=dtype, device=device, device_map=device_map, revision=revision)
     parts = {part.name: getattr(opened, part.name) for part in fields(Checkpoint)}
     return AudioLM(**{**parts, "name": str(name)})
 
