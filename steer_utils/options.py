@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
-Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0; else a GPU where there is one.")]
+Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu; else a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
 Clips = Annotated[
