@@ -94,6 +94,7 @@ def run(
     settings: Settings,
     *,
     methods: Sequence[str] | None = None,
+    external: Sequence[Method] = (),
     partial: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
@@ -101,12 +102,14 @@ def run(
 
     Cost: a scene is encoded once, then the short suffix passes that each method states. `partial`: a file to which each
     finished scene is appended; a killed run with the same settings goes on from there, one with others starts anew.
-    `methods`: their names; None: the standard ones. Raises ValueError for no methods, an unknown one, one named twice
-    or one that these settings cannot serve, before any work.
+    `methods`: their names; None: the standard ones. `external`: methods that are not in the table, such as
+    `external.ClapLocator.method()`. Raises ValueError for no methods, an unknown one, one named twice or one that these
+    settings cannot serve, before any work.
     """
     if methods is None:
         methods = standard_methods(settings, scenes.count)
-    chosen = [method_named(name) for name in methods]
+    chosen = [*(method_named(name) for name in methods), *external]
+    methods = [method.name for method in chosen]
     if not chosen or len(set(methods)) != len(chosen):
         raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each of {', '.join(METHODS)} at most once")
     if POSITION in methods and PRIOR_OF not in methods:
@@ -124,6 +127,7 @@ def run(
         "scenes": scenes.facts(),
         "settings": asdict(settings),
         "methods": list(methods),
+        **({"external": {method.name: method.label for method in external}} if external else {}),
     }
     per_query = [method for method in chosen if method.find is not None]
 

@@ -156,6 +156,9 @@ def benchmark(
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
     ] = None,
+    clap: Annotated[
+        str | None, typer.Option(help="One more row: a folder or hub id of CLAP (laion/clap-htsat-unfused).")
+    ] = None,
     settings: Own = None,
     out: Out = None,
     as_json: Json = False,
@@ -188,13 +191,18 @@ def benchmark(
     chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
     own = read_settings(settings)
     bank = None if clips is None else ClipBank(open_clips(clips))
+    external = []
+    if clap is not None:
+        from .external import ClapLocator
+
+        external = [ClapLocator.load(clap, device=device).method()]
     lm = open_model(model, device, dtype)
     own = own or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
     table = finished_table(
         lambda partial: run(
-            lm, made, own, methods=list(dict.fromkeys(wanted)), partial=partial,
+            lm, made, own, methods=list(dict.fromkeys(wanted)), external=external, partial=partial,
             progress=lambda indices: progress(indices, "scene"),
         ),
         out,

@@ -7,6 +7,8 @@ heads. `passes` counts forward passes of a short suffix behind the shared prefix
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from .asking import asking
@@ -115,6 +117,17 @@ def finder(name: str, settings: Settings) -> Finder:
     if name == "steering-heads" and settings.read_heads is None:
         raise ValueError(f"{name!r} needs settings with read_heads (tuning.select_heads); choose another method")
     return find
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The names once each: in the order of the table, those of external methods after them."""
+    there = list(dict.fromkeys(names))
+    return [name for name in METHODS if name in there] + [name for name in there if name not in METHODS]
+
+
+def label_of(name: str) -> str:
+    """What tables and figures call a method; an external one goes by its name."""
+    return METHODS[name].label if name in METHODS else name
 
 
 def method_named(name: str) -> Method:

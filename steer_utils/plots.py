@@ -25,7 +25,7 @@ from .figures import house_style, new_figure
 from .figures import save_figure as save_figure
 from .figures import show as show
 from .figures import write_figure as write_figure
-from .methods import METHODS
+from .methods import in_order, label_of
 from .spans import AudioSpan, Interval
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def alt_text_located(located: Located, truth: Interval | None = None) -> str:
     """What `located_figure` shows, in words."""
     said = (
         f"Spectrogram of {located.duration:.1f} s of sound; the {located.event} is located at {located.interval} "
-        f"by {_label(located.method)}"
+        f"by {label_of(located.method)}"
     )
     if truth is not None:
         said += f", its true place is {truth} (overlap {100 * located.interval.covers(truth):.0f} %)"
@@ -212,7 +212,7 @@ def slot_figure(summary: DataFrame) -> Figure:
 
 
 def _dot_figure(panels: Mapping[str, DataFrame]) -> Figure:
-    methods = [name for name in METHODS if any((table["method"] == name).any() for table in panels.values())]
+    methods = in_order(name for table in panels.values() for name in table["method"])
     if not methods:
         raise ValueError("there is nothing to draw: no panel has a row of a known method")
     with house_style():
@@ -223,7 +223,7 @@ def _dot_figure(panels: Mapping[str, DataFrame]) -> Figure:
             ax.set_title(title, fontsize="medium")
             ax.tick_params(left=ax is axes[0])
             ax.set_xlabel("overlap (%)")
-        axes[0].set_yticks(range(len(methods)), [_label(name) for name in methods])
+        axes[0].set_yticks(range(len(methods)), [label_of(name) for name in methods])
         axes[0].set_ylim(len(methods) - 0.5, -0.5)
         handles = [
             Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval over scenes"),
@@ -265,11 +265,7 @@ def alt_text_slots(summary: DataFrame) -> str:
 
 
 def _in_words(table: DataFrame) -> str:
-    parts = [f"{_label(row.method)} {100 * row.overlap:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
-             if np.isfinite(row.low) else f"{_label(row.method)} {100 * row.overlap:.1f} %"
+    parts = [f"{label_of(row.method)} {100 * row.overlap:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
+             if np.isfinite(row.low) else f"{label_of(row.method)} {100 * row.overlap:.1f} %"
              for row in table.itertuples()]  # fmt: skip
     return f"{', '.join(parts)}; chance {100 * float(table['chance'].mean()):.1f} %."
-
-
-def _label(method: str) -> str:
-    return METHODS[method].label if method in METHODS else method

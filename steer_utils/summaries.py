@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .benchmark import SLOTS
-from .methods import METHODS
+from .methods import in_order
 from .spans import AudioSpan, Interval
 from .statistics import (
     Estimate,
@@ -120,8 +120,7 @@ def _by_query(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _methods_of(table: pd.DataFrame) -> list[str]:
-    there = set(table["method"])
-    return [name for name in METHODS if name in there]
+    return in_order(table["method"])
 
 
 def report(table: pd.DataFrame) -> dict[str, Any]:

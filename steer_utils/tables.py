@@ -13,7 +13,7 @@ import pandas as pd
 
 from .benchmark import SLOTS
 from .files import check_target, whole_file
-from .methods import METHODS
+from .methods import label_of
 from .summaries import differences, report, significance, summary
 
 SUFFIXES = (".parquet", ".csv")
@@ -88,7 +88,7 @@ def _overlaps(rows: pd.DataFrame) -> list[str]:
     methods = list(dict.fromkeys(rows["method"]))
     cells = [["method", *slots]]
     for name in methods:
-        cells.append([_label(name), *[_cell(by_cell.get((name, slot))) for slot in slots]])
+        cells.append([label_of(name), *[_cell(by_cell.get((name, slot))) for slot in slots]])
     chance = [f"{100 * rows.loc[rows['slot'] == slot, 'chance'].mean():5.1f}" for slot in slots]
     return aligned([*cells, ["chance of that slot", *chance]])
 
@@ -107,7 +107,7 @@ def _interval(low: float, high: float, form: str = ".1f") -> str:
 def _failures(table: pd.DataFrame) -> list[str]:
     failed = table.groupby("method", sort=False)["failed"].mean()
     return [
-        f"{_label(str(name))}: {100 * share:.0f} % of the answers name no time, and count as 0"
+        f"{label_of(str(name))}: {100 * share:.0f} % of the answers name no time, and count as 0"
         for name, share in failed.items()
         if share > 0
     ]
@@ -118,12 +118,11 @@ def _differences(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     return aligned(
         [
             [
-                _label(name),
+                label_of(name),
                 f"{100 * own[name].mean:+5.1f}{_interval(own[name].low, own[name].high, '+.1f')}",
                 f"p {p_text(tests.loc[name, 'p_holm'])}",
             ]
-            for name in METHODS
-            if name in own
+            for name in own
         ]
     )
 
@@ -135,8 +134,8 @@ def _curves(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     for row in every.itertuples():
         null = tests.loc[row.method]
         cells.append(
-            [_label(row.method), f"{row.auroc:.2f}", f"{100 * row.pointing:.1f} %", f"{100 * null['null_mean']:.1f} %",
-             p_text(null["p_null"])]
+            [label_of(row.method), f"{row.auroc:.2f}", f"{100 * row.pointing:.1f} %",
+             f"{100 * null['null_mean']:.1f} %", p_text(null["p_null"])]
         )  # fmt: skip
     return aligned(cells)
 
@@ -146,10 +145,6 @@ def p_text(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return "-"
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _label(method: str) -> str:
-    return METHODS[method].label if method in METHODS else method
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -12,18 +12,25 @@ import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tinies import EVENTS, knowing_five
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
 from steer_utils.attribution import covering_mean, sliding_windows
+from steer_utils.benchmark import query_in, run, scene_set
 from steer_utils.checkpoints import CheckpointError
+from steer_utils.cli import app
 from steer_utils.external import WINDOWS, ClapLocator
 from steer_utils.hearing import Hearing
 from steer_utils.models import AudioLM
+from steer_utils.pocket.architecture import save
 from steer_utils.queries import Method, Query
 from steer_utils.settings import PAPER
 from steer_utils.spans import AudioSpan, best_window
+from steer_utils.summaries import differences, summary
+from steer_utils.tables import report_text
 
 RATE = 8_000
 WORDS = ("<s>", "<pad>", "</s>", "<unk>", "the", "sound", "of", "dog", "bark", "bell", "siren")
@@ -190,3 +197,30 @@ def test_remote_code_is_never_run(tmp_path: Path, folder: Path) -> None:
     (trap / "config.json").write_text(json.dumps(config))
     (trap / "trap.py").write_text("raise RuntimeError('remote code ran')\nclass Trap: pass\n")
     assert ClapLocator.load(trap).longest == 1.0
+
+
+# -- as a row of the benchmark ---------------------------------------------------------------------------------------
+def test_it_is_one_more_row_of_the_benchmark(clap: ClapLocator, tiny_models: dict[str, AudioLM]) -> None:
+    lm = knowing_five(tiny_models["qwen2_audio"])
+    scenes = scene_set(lm, PAPER, count=2, seed=1)
+    table = run(lm, scenes, PAPER, methods=["random", "steering"], external=[clap.method()])
+    assert table.attrs["methods"] == ["random", "steering", "clap"] and "CLAP" in table.attrs["external"]["clap"]
+    assert list(dict.fromkeys(summary(table)["method"])) == ["steering", "random", "clap"]
+    assert "clap" in report_text(table) and "clap" in differences(table)
+    scene = scenes.maker.scene(0, 1)
+    found = clap.find(Hearing(lm, scene.samples), query_in(scene, 0, 1), PAPER).interval
+    row = table[(table["method"] == "clap") & (table["scene"] == 0) & (table["slot"] == "first")].iloc[0]
+    assert found is not None and (row["start"], row["end"]) == pytest.approx((found.start, found.end))
+    with pytest.raises(ValueError, match="at most once"):
+        run(lm, scenes, PAPER, methods=["random"], external=[clap.method(), clap.method()])
+
+
+def test_the_command_takes_its_folder(folder: Path, tiny_models: dict[str, AudioLM], tmp_path: Path) -> None:
+    one = tiny_models["qwen2_audio"]
+    save(one.model, one.processor, tmp_path / "lm", {"events": list(EVENTS)})
+    command = ["benchmark", "--model", str(tmp_path / "lm"), "--scenes", "1", "--methods", "random", "--clap"]
+    result = CliRunner().invoke(app, [*command, str(folder), "--json"])
+    assert result.exit_code == 0, result.output
+    assert {row["method"] for row in json.loads(result.stdout)["rows"]} == {"random", "clap"}
+    refused = CliRunner().invoke(app, [*command, str(tmp_path)])
+    assert refused.exit_code == 2 and "cannot read a model configuration" in refused.stderr
