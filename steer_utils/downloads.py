@@ -1,18 +1,20 @@
 """Downloads that resume and are verified: `fetch("esc50", "data")` gives the folder to pass to its loader.
 
-Written on urllib: pooch, which does the rest as well, starts a broken download over (it sends no Range request), and
-these archives are 0.6 and several GB. Nothing here runs unless `fetch` is called.
+Checksums and the way into place are pooch's. Its downloaders start a broken download over (they send no Range request),
+and these archives are 0.6 and several GB: so it gets ours, which goes on. Nothing here runs unless `fetch` is called.
 """
 
 from __future__ import annotations
 
-import hashlib
 import http.client
+import logging
 import os
 import shutil
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from .datasets import find_dataset
 TIMEOUT = 30.0  # seconds without a byte
 TRIES = 5  # as long as each one brings something
 _CHUNK = 1 << 18
+_REMEDY = "downloads need pooch: pip install 'steer-utils[data]'"
 
 
 class DownloadError(ValueError):
@@ -82,24 +85,36 @@ def download(url: str, target: Path, *, limit: int, checksum: str | None = None,
     """
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"{url!r} is no web address; pass one with https://")
+    pooch = _pooch()
     part = target.with_name(f"{target.name}.part")
+
+    def resumed(url: str, output_file: str, _: object) -> None:
+        """A downloader as pooch wants it: the file at `output_file`, whole."""
+        _whole(url, part, limit, checksum is not None, quiet)
+        os.replace(part, output_file)
+        _forget(part)
+
+    try:
+        with _pooch_quiet():
+            pooch.retrieve(url, known_hash=checksum, fname=target.name, path=target.parent, downloader=resumed)
+    except DownloadError:
+        raise
+    except ValueError as error:  # another sum: pooch has removed the file
+        said = f"{target.name} is not the file expected, and was removed; {_advice(target.name)}. {error}"
+        raise DownloadError(said) from error
+
+
+def _whole(url: str, part: Path, limit: int, verified: bool, quiet: bool | None) -> None:
+    """All of the file in `part`, by as many connections as it takes while each brings something."""
     for attempt in range(1, TRIES + 1):
         before = _size(part)
         try:
-            _pull(url, part, limit, checksum is not None, quiet)
-            break
+            return _pull(url, part, limit, verified, quiet)
         except _Cut as cut:
             if attempt == TRIES or _size(part) <= before:
                 raise DownloadError(
                     f"the connection to {url} broke ({cut}) after {_size(part):,} bytes; run it again to go on"
                 ) from cut
-    try:
-        verify(part, checksum)
-    except DownloadError:
-        _forget(part)
-        raise
-    os.replace(part, target)
-    _forget(part)
 
 
 def verify(path: Path, checksum: str | None) -> None:
@@ -112,13 +127,36 @@ def verify(path: Path, checksum: str | None) -> None:
         name = path.name.removesuffix(".part")
         raise DownloadError(
             f"{name} is not the file expected: its {kind} is {found}, not {expected}. Remove it to download it again; "
-            f"if its makers changed it and you trust it, remove {name}.sha256 too, or unpack it yourself"
+            f"{_advice(name)}"
         )
 
 
+def _advice(name: str) -> str:
+    return f"if its makers changed it and you trust it, remove {name}.sha256, or get it and unpack it yourself"
+
+
 def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    return str(_pooch().file_hash(path, alg=kind))
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        raise ValueError(_REMEDY) from error
+    return pooch
+
+
+@contextmanager
+def _pooch_quiet() -> Iterator[None]:
+    """Without pooch's own notes on stderr: `fetch` says what there is to say."""
+    logger = _pooch().get_logger()
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _recorded(record: Path) -> str | None:
