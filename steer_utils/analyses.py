@@ -103,25 +103,19 @@ def analysis_report(analysis: Analysis, table: pd.DataFrame) -> dict[str, Any]:
 
 def analysis_text(analysis: Analysis, table: pd.DataFrame) -> str:
     """The same to read: a line a row of the summary."""
-    scenes = table.attrs["scenes"]
-    on = f"{table.attrs['model']}: {scenes['scenes']} scenes, seed {scenes['seed']}, {scenes['sounds']}"
+    on = f"{table.attrs['model']}: {_run_on(table)}"
     return "\n".join([analysis.question, on, "", *_lines(analysis.summary(table))])
 
 
-def question_report(table: pd.DataFrame) -> dict[str, Any]:
-    """As `analysis_report`, of a `shift_tables.question_shift_table`."""
-    facts = {key: value for key, value in finite(table.attrs).items() if key != "analysis"}
-    return {"analysis": "shift", **facts, "rows": finite(_shift_summary(table).to_dict("records"))}
-
-
-def question_text(table: pd.DataFrame) -> str:
-    """As `analysis_text`, of a `shift_tables.question_shift_table`."""
-    items = table.attrs["items"]
-    on = f"{table.attrs['model']}: {items['questions']} questions on {items['files']} audio files"
-    cut = table.drop_duplicates("scene")
-    cut = cut[cut["duration"] > cut["seconds"] + 0.01]
-    heard = [f"{len(cut)} files are longer than the model hears in one go, and were cut"] if len(cut) else []
-    return "\n".join([ANALYSES["shift"].question, on, *heard, "", *_lines(_shift_summary(table))])
+def _run_on(table: pd.DataFrame) -> str:
+    """What it was run on, in words: scenes, or (`shift_tables.question_shift_table`) questions about files."""
+    if "items" not in table.attrs:
+        scenes = table.attrs["scenes"]
+        return f"{scenes['scenes']} scenes, seed {scenes['seed']}, {scenes['sounds']}"
+    items, files = table.attrs["items"], table.drop_duplicates("scene")
+    cut = int((files["duration"] > files["seconds"] + 0.01).sum())
+    heard = f"\n{cut} files are longer than the model hears in one go, and were cut" if cut else ""
+    return f"{items['questions']} questions on {items['files']} audio files{heard}"
 
 
 def _lines(rows: pd.DataFrame) -> list[str]:

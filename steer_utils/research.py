@@ -180,7 +180,7 @@ def questions(
         assert sakura is not None
         asked = sets.sakura(sakura, track, drop_broken=drop_broken)
     given = read_settings(settings)
-    from .analyses import question_report, question_text
+    from .analyses import ANALYSES, analysis_report, analysis_text
     from .facts import model_settings
     from .shift_tables import question_shift_table
 
@@ -193,4 +193,5 @@ def questions(
         ),
         out,
     )
-    typer.echo(json.dumps(question_report(table), indent=2) if as_json else question_text(table))
+    shift = ANALYSES["shift"]
+    typer.echo(json.dumps(analysis_report(shift, table), indent=2) if as_json else analysis_text(shift, table))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from unittest.mock import patch
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pictures import assert_legible, assert_untouched
 
 from steer_utils import layout_plots
 from steer_utils.hearing import Hearing
@@ -56,32 +52,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-def boxes(figure: Figure) -> list[tuple[str, object]]:
-    """Every text that is really drawn, with its extent."""
-    drawn: dict[Text, None] = {}
-    figure.canvas.draw()
-    with patch.object(Text, "draw", lambda self, renderer: drawn.setdefault(self)):
-        figure.canvas.draw()
-    texts = [text for text in drawn if text.get_text().strip() and text.get_visible()]
-    return [(text.get_text(), text.get_window_extent()) for text in texts]
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    figure = FIGURES[name]()
-    found = boxes(figure)
-    assert len(found) > 8
-    for index, (text, box) in enumerate(found):
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, text
-        for other, own in found[index + 1 :]:
-            assert not box.overlaps(own), f"{text!r} touches {other!r}"
+    assert_legible(FIGURES[name]())
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    FIGURES[name]().savefig(io.BytesIO())
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+    assert_untouched(FIGURES[name])
 
 
 # -- the slots of a prompt -----------------------------------------------------------------------------------------

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import patch
 from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pictures import assert_legible, assert_untouched
 from PIL import Image
 
 from steer_utils import plots
@@ -66,32 +61,14 @@ FIGURES = {
 }
 
 
-def boxes(figure: Figure) -> list[tuple[str, object]]:
-    """Every text that is really drawn (a figure also holds labels of ticks outside the axes), with its extent."""
-    drawn: dict[Text, None] = {}
-    figure.canvas.draw()
-    with patch.object(Text, "draw", lambda self, renderer: drawn.setdefault(self)):
-        figure.canvas.draw()
-    texts = [text for text in drawn if text.get_text().strip() and text.get_visible()]
-    return [(text.get_text(), text.get_window_extent()) for text in texts]
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    figure = FIGURES[name]()
-    found = boxes(figure)
-    assert len(found) > 8
-    for index, (text, box) in enumerate(found):
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, text
-        for other, own in found[index + 1 :]:
-            assert not box.overlaps(own), f"{text!r} touches {other!r}"
+    assert_legible(FIGURES[name]())
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    FIGURES[name]().savefig(io.BytesIO())
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+    assert_untouched(FIGURES[name])
 
 
 @pytest.mark.parametrize("name", ["located", "listening"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from unittest.mock import patch
 
 import matplotlib
 import numpy as np
@@ -14,7 +13,7 @@ import seaborn
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
+from pictures import assert_legible
 
 from steer_utils import sensitivity_plots as plots
 from steer_utils.combinations import combinations
@@ -49,24 +48,9 @@ FIGURES = {
 }
 
 
-def boxes(figure: Figure) -> list[tuple[str, object]]:
-    """Every text that is really drawn, with its extent."""
-    drawn: dict[Text, None] = {}
-    with patch.object(Text, "draw", lambda self, renderer: drawn.setdefault(self)):
-        figure.canvas.draw()
-    texts = [text for text in drawn if text.get_text().strip() and text.get_visible()]
-    return [(text.get_text(), text.get_window_extent()) for text in texts]
-
-
 @pytest.mark.parametrize("name", ["own plane", "paper plane", "own star"])  # the others hold fewer words
 def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    figure = FIGURES[name]()
-    found = boxes(figure)
-    assert len(found) > 30
-    for index, (text, box) in enumerate(found):
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, text
-        for other, own in found[index + 1 :]:
-            assert not box.overlaps(own), f"{text!r} touches {other!r}"
+    assert_legible(FIGURES[name](), more_than=30)
 
 
 def test_pyplot_and_settings_are_untouched() -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
-from unittest.mock import patch
-
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pictures import assert_legible, assert_untouched
 
 from steer_utils.transfer_plots import alt_text_transfer, transfer_figure
 
@@ -39,23 +34,11 @@ def figure() -> Figure:
 
 
 def test_texts_do_not_overlap_and_lie_inside() -> None:
-    made, drawn = figure(), {}
-    made.canvas.draw()
-    with patch.object(Text, "draw", lambda self, renderer: drawn.setdefault(self)):
-        made.canvas.draw()
-    texts = [(text.get_text(), text.get_window_extent()) for text in drawn
-             if text.get_text().strip() and text.get_visible()]  # fmt: skip
-    assert len(texts) > 25
-    for index, (text, box) in enumerate(texts):
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= made.bbox.x1 + 1 and box.y1 <= made.bbox.y1 + 1, text
-        for other, own in texts[index + 1 :]:
-            assert not box.overlaps(own), f"{text!r} touches {other!r}"
+    assert_legible(figure(), more_than=25)
 
 
 def test_pyplot_and_settings_are_untouched() -> None:
-    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    figure().savefig(io.BytesIO())
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+    assert_untouched(figure)
 
 
 def test_dots_and_lines_stand_at_the_numbers() -> None:

@@ -15,7 +15,7 @@ from ..benchmark import run, scene_set
 from ..datasets import open_clips, same_recordings
 from ..facts import folder_of, trained_recordings
 from ..files import whole_file
-from ..models import load
+from ..models import AudioLM, load
 from ..provenance import library_versions
 from ..recordings import ClipBank
 from ..settings import Settings
@@ -106,6 +106,15 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def open_pocket(name: str) -> tuple[AudioLM, Path]:
+    """A pocket model and its folder, where what is measured is written. Raises ValueError for any other model."""
+    checkpoint = load(name)
+    folder = folder_of(checkpoint)
+    if folder is None or not (folder / "pocket.json").is_file():
+        raise ValueError(f"{name!r} is not a pocket model; figures are kept beside weights that have a pocket.json")
+    return checkpoint, folder
+
+
 def measure(
     name: str, *, clips: Path | None, scenes: int = 300, tuning_scenes: int = 60, seed: int = 7, quiet: bool = False
 ) -> Path:
@@ -114,10 +123,7 @@ def measure(
     Three files in the model's folder: settings.json, evaluation.json, README.md. With `clips`, recordings that the
     model was not trained on are measured too. Raises ValueError, before any work, for a model that is no pocket model.
     """
-    checkpoint = load(name)
-    folder = folder_of(checkpoint)
-    if folder is None or not (folder / "pocket.json").is_file():
-        raise ValueError(f"{name!r} is not a pocket model; a card is written beside weights that have a pocket.json")
+    checkpoint, folder = open_pocket(name)
     if scenes < 1 or tuning_scenes < 1:
         raise ValueError(f"scenes is {scenes}, tuning_scenes {tuning_scenes}; pass at least 1 of each")
 

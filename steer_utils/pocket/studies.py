@@ -15,13 +15,13 @@ from tqdm import tqdm
 from ..analyses import ANALYSES, analysis_report, cell_text
 from ..benchmark import run, scene_set
 from ..datasets import open_clips
-from ..facts import folder_of, model_settings
+from ..facts import model_settings
 from ..figures import save_figure
 from ..files import whole_file
 from ..methods import FURTHER, METHODS
-from ..models import load
 from ..recordings import ClipBank
 from ..summaries import finite, report
+from .commands import open_pocket
 
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
@@ -42,10 +42,7 @@ def study(
     The scenes are the first ones of `measure` (same seed). Finished scenes are kept in `work`: the same command goes
     on after a kill. Raises ValueError, before any work, for a model that is no pocket model.
     """
-    checkpoint = load(name)
-    folder = folder_of(checkpoint)
-    if folder is None or not (folder / "pocket.json").is_file():
-        raise ValueError(f"{name!r} is not a pocket model; the page is written beside weights that have a pocket.json")
+    checkpoint, folder = open_pocket(name)
     settings = model_settings(checkpoint)
     for needed in (figures, work):
         needed.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ def test_each_variant_differs_from_the_reference_in_one_number() -> None:
     }
     assert paths == {"focus": ["/language/mix/focus"], "local": ["/language/local_audio"], "blocks": ["/size/blocks"]}
     assert len({variant.name for variant in (reference, *others)}) == 1 + len(others)
+    assert others[0].recipe.language.mix.focus == 0.01
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,16 @@ def test_the_page_holds_what_was_measured(made: tuple[Path, Recipe]) -> None:
         (line, *_) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
         assert f"| {steering:.1%} |" in line
     assert len(list(folder.glob("tower-*"))) == 1
+    assert "Not run yet" not in page
+    *most, last = measured
+    assert f"Not run yet: {last}." in ablation_page({name: measured[name] for name in most})
+
+
+def test_the_page_that_ships_says_what_its_file_holds() -> None:
+    shipped = Path(ablation.__file__).with_name("ablations.json")
+    measured = json.loads(shipped.read_text(encoding="utf-8"))
+    assert shipped.with_suffix(".md").read_text(encoding="utf-8") == ablation_page(measured)
+    assert list(measured) == [variant.name for variant in variants(RECIPES["qwen2_audio"])]
 
 
 def test_what_is_measured_is_not_made_again(made: tuple[Path, Recipe], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,39 @@
+"""What every figure must hold: words that can be read, and nothing of matplotlib's own changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from unittest.mock import patch
+
+import matplotlib
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+
+def drawn_texts(figure: Figure) -> list[tuple[str, object]]:
+    """Every text that is really drawn (a figure also holds labels of ticks outside the axes), with its extent."""
+    drawn: dict[Text, None] = {}
+    figure.canvas.draw()
+    with patch.object(Text, "draw", lambda self, renderer: drawn.setdefault(self)):
+        figure.canvas.draw()
+    texts = [text for text in drawn if text.get_text().strip() and text.get_visible()]
+    return [(text.get_text(), text.get_window_extent()) for text in texts]
+
+
+def assert_legible(figure: Figure, *, more_than: int = 8) -> None:
+    """More than so many texts; each lies inside the figure, and none touches another."""
+    found = drawn_texts(figure)
+    assert len(found) > more_than
+    for index, (text, box) in enumerate(found):
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1, text
+        for other, own in found[index + 1 :]:
+            assert not box.overlaps(own), f"{text!r} touches {other!r}"
+
+
+def assert_untouched(make: Callable[[], Figure]) -> None:
+    """Making and saving a figure leaves pyplot's figures and matplotlib's settings as they were."""
+    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
+    make().savefig(io.BytesIO())
+    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
