@@ -63,9 +63,10 @@ lint: setup ## Check style (ruff) and types (mypy)
 WEIGHTS := steer_utils/pocket/weights
 RECORDINGS := $(if $(CLIPS),--clips $(CLIPS))
 
-pocket: setup ## Retrain both pocket models and measure them (hours): make pocket CLIPS=folder of ESC-10
-	$(BIN)/steer-utils pocket train --family qwen2_audio $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio
-	$(BIN)/steer-utils pocket train --family audioflamingo3 $(RECORDINGS) --out $(WEIGHTS)/pocket-audio-flamingo-3
+pocket: setup ## Retrain the pocket models and measure them (hours): make pocket CLIPS=folder of ESC-10
+	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio
+	$(BIN)/steer-utils pocket train --model pocket-audio-flamingo-3 $(RECORDINGS) --out $(WEIGHTS)/pocket-audio-flamingo-3
+	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio-half $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio-half
 	$(BIN)/steer-utils pocket evaluate $(RECORDINGS)
 
 # Versions already in the lock are kept unless pyproject.toml rules them out; delete a line to move that one.

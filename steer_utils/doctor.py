@@ -156,7 +156,7 @@ def models() -> Finding:
     noise = numpy.random.default_rng(0).normal(scale=0.1, size=16_000).astype("float32")
     for name in POCKET_MODELS:
         load(name).hear(noise, sampling_rate=16_000).read("Describe the sound.")
-    return Finding("models", "OK", f"{' and '.join(POCKET_MODELS)} load and hear")
+    return Finding("models", "OK", f"{', '.join(POCKET_MODELS)} load and hear")
 
 
 def jupyter() -> Finding:

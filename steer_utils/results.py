@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .files import whole_file
 from .methods import FURTHER, METHODS
-from .models import POCKET_MODELS, WEIGHTS
+from .models import MAIN_MODELS, WEIGHTS
 
 NOT_RUN = "not run here"
 
@@ -43,7 +43,7 @@ def results_table() -> str:
     """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
     further methods are left out unless a model was measured with them."""
     columns: list[tuple[str, dict]] = []
-    for name in POCKET_MODELS:
+    for name in MAIN_MODELS:
         evaluation = measured(name)
         for kind, label in _KINDS.items():
             if evaluation is None or kind not in evaluation:

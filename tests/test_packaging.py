@@ -27,7 +27,7 @@ WEIGHTS = Path("steer_utils/pocket/weights")
 MAX_MODEL_BYTES = 16_000_000
 CORE = {
     "torch", "transformers", "numpy", "scipy", "soundfile", "soxr", "safetensors", "pandas", "matplotlib", "seaborn",
-    "tqdm", "typer",
+    "tqdm", "typer", "pyyaml",
 }  # fmt: skip
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -153,6 +153,7 @@ def test_wheel_holds_the_pocket_weights(monkeypatch: pytest.MonkeyPatch) -> None
     assert {p.parts[3] for p in weights if p.suffix == ".safetensors"} == {
         "pocket-qwen2-audio",
         "pocket-audio-flamingo-3",
+        "pocket-qwen2-audio-half",
     }, f"{WEIGHTS} must hold one folder of safetensors for each pocket model"
     monkeypatch.chdir(ROOT)
     assert weights <= wheel_files()

@@ -9,7 +9,7 @@ import pytest
 
 from steer_utils import results
 from steer_utils.methods import FURTHER, METHODS, STANDARD
-from steer_utils.models import POCKET_MODELS
+from steer_utils.models import MAIN_MODELS
 from steer_utils.results import NOT_RUN, PAPER_FIGURES, measured, results_table, write_table
 
 MARKS = "<!-- results: begin -->", "<!-- results: end -->"
@@ -39,29 +39,29 @@ def cells(line: str) -> list[str]:
 
 def test_what_was_not_run_says_so(weights: Path) -> None:
     head, rule, *rows = results_table().splitlines()[: 2 + len(STANDARD)]
-    assert len(cells(head)) == 1 + 2 * len(POCKET_MODELS) + 2 == len(cells(rule))
+    assert len(cells(head)) == 1 + 2 * len(MAIN_MODELS) + 2 == len(cells(rule))
     for line, method in zip(rows, (METHODS[name] for name in STANDARD), strict=True):
         label, *own, paper_qwen2, paper_af3 = cells(line)
         assert label == method.label
         assert own == [NOT_RUN] * 4
         assert (paper_qwen2, paper_af3) == PAPER_FIGURES.get(method.name, ("", ""))
-    assert measured(POCKET_MODELS[0]) is None
+    assert measured(MAIN_MODELS[0]) is None
 
 
 def test_figures_stand_in_their_own_column(weights: Path) -> None:
-    evaluated(weights, POCKET_MODELS[1], 0.5123)
+    evaluated(weights, MAIN_MODELS[1], 0.5123)
     head, _, *rows = results_table().splitlines()[: 2 + len(METHODS)]
-    column = cells(head).index(f"{POCKET_MODELS[1]}, synthetic (n = 600)")
+    column = cells(head).index(f"{MAIN_MODELS[1]}, synthetic (n = 600)")
     for line in rows:
         assert cells(line)[column] == "51.2 (49.2-54.2)"
         assert cells(line).count(NOT_RUN) == 3
-    evaluated(weights, POCKET_MODELS[0], 0.25, ("procedural", "recordings"))
+    evaluated(weights, MAIN_MODELS[0], 0.25, ("procedural", "recordings"))
     assert results_table().count("25.0 (23.0-28.0)") == 2 * len(METHODS)
 
 
 def test_a_method_without_a_row_was_not_run(weights: Path) -> None:
-    evaluated(weights, POCKET_MODELS[0], 0.25)
-    path = weights / POCKET_MODELS[0] / "evaluation.json"
+    evaluated(weights, MAIN_MODELS[0], 0.25)
+    path = weights / MAIN_MODELS[0] / "evaluation.json"
     found = json.loads(path.read_text())
     rows = found["procedural"]["where"]["rows"]
     found["procedural"]["where"]["rows"] = [row for row in rows if row["method"] != "asking"]
@@ -122,12 +122,12 @@ def test_the_readme_has_its_marks() -> None:
 def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Path) -> None:
     labels = [METHODS[name].label for name in FURTHER]
     assert not any(label in results_table() for label in labels)
-    evaluated(weights, POCKET_MODELS[0], 0.25)  # with every method
+    evaluated(weights, MAIN_MODELS[0], 0.25)  # with every method
     assert all(label in results_table() for label in labels)
 
 
 def test_slower_methods_come_from_their_own_file_and_say_how_many(weights: Path) -> None:
-    name = POCKET_MODELS[0]
+    name = MAIN_MODELS[0]
     evaluated(weights, name, 0.25)
     rows = [{"method": method, "slot": "all", "n": 300, "overlap": 0.4, "low": 0.3, "high": 0.5} for method in METHODS]
     (weights / name / "analyses.json").write_text(json.dumps({"further, procedural": {"rows": rows}}))

@@ -73,7 +73,7 @@ def ablate(
     clips: Path | None,
     work: Path,
     out: Path,
-    base: Recipe = RECIPES["qwen2_audio"],
+    base: Recipe = RECIPES["pocket-qwen2-audio"],
     stage: LanguageStage = SHORT,
     scenes: int = 100,
     tuning_scenes: int = 40,
@@ -195,7 +195,7 @@ def ablation_page(measured: dict[str, Any]) -> str:
             f"| {name} | {one['listing']:.0%} | {one['focused']:.0%} | {' | '.join(cells)} | "
             f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}) |"
         )
-    missing = [each.name for each in variants(RECIPES["qwen2_audio"]) if each.name not in measured]
+    missing = [each.name for each in variants(RECIPES["pocket-qwen2-audio"]) if each.name not in measured]
     lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     lines += [
         "",

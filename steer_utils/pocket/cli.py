@@ -17,7 +17,7 @@ Clips = Annotated[
 
 @pocket_app.command()
 def train(
-    family: Annotated[str, typer.Option(help="qwen2_audio or audioflamingo3.")],
+    model: Annotated[str, typer.Option(help="Its name, which says what it is made like, as pocket-qwen2-audio.")],
     clips: Clips = None,
     work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
         "runs/pocket"
@@ -29,18 +29,18 @@ def train(
 ) -> None:
     """Train a pocket model from nothing (about an hour on two cores), with progress, checkpoints and resume.
 
-    Example: steer-utils pocket train --family qwen2_audio --clips ESC-10/
+    Example: steer-utils pocket train --model pocket-qwen2-audio --clips ESC-10/
     """
     from .commands import train as run_training
 
-    folder = run_training(family, clips=clips, work=work, out=out, shorten=shorten, device=device, workers=workers)
+    folder = run_training(model, clips=clips, work=work, out=out, shorten=shorten, device=device, workers=workers)
     typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
 
 
 @pocket_app.command()
 def evaluate(
     model: Annotated[
-        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: both that ship].")
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: all that ship].")
     ] = None,
     clips: Clips = None,
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
@@ -59,7 +59,7 @@ def evaluate(
 @pocket_app.command()
 def analyse(
     model: Annotated[
-        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: both that ship].")
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: the two of the result table].")
     ] = None,
     clips: Clips = None,
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
@@ -73,10 +73,10 @@ def analyse(
 
     Example: steer-utils pocket analyse --model pocket-qwen2-audio --clips ESC-10/
     """
-    from ..models import POCKET_MODELS
+    from ..models import MAIN_MODELS
     from .studies import study
 
-    for name in model or POCKET_MODELS:
+    for name in model or MAIN_MODELS:
         page = study(name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further)
         typer.echo(f"page written: {page}")
 

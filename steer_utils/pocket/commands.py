@@ -26,7 +26,7 @@ from .architecture import build, save
 from .card import write_card
 from .corpus import SceneSource
 from .evaluation import evaluate
-from .recipe import DEVELOPMENT_EVENTS, MODEL_NAMES, RECIPES, TRAINING_FOLDS, Recipe
+from .recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
 from .training import Progress, hear_corpus, train_encoder, train_language
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
@@ -41,7 +41,7 @@ PROMPT_QUESTIONS = ("Describe the sound.", "What do you hear?", "Is it high or l
 
 
 def train(
-    family: str,
+    name: str,
     *,
     clips: Path | None,
     work: Path,
@@ -51,24 +51,23 @@ def train(
     workers: int = 1,
     quiet: bool = False,
 ) -> Path:
-    """Train a pocket model of `family` from nothing; the folder it was saved in.
+    """Train the pocket model of this name (see `RECIPES`) from nothing; the folder it was saved in.
 
     Checkpoints go to `work` every 200 steps; the same command goes on after a kill. The tower of stage 1 is shared by
-    both families, so the second model starts at stage 2. With `clips` (a folder in ESC-10's form) the model also
+    all models, so the second one starts at stage 2. With `clips` (a folder in ESC-10's form) the model also
     hears recordings of folds 1-3; without, only procedural sounds. `shorten` scales steps and scenes (for trials).
     """
-    if family not in RECIPES:
-        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(RECIPES)}")
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe for {name!r}; pass one of {', '.join(RECIPES)}")
     bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
-    recipe = RECIPES[family].shortened(shorten) if shorten != 1.0 else RECIPES[family]
+    recipe = RECIPES[name].shortened(shorten) if shorten != 1.0 else RECIPES[name]
     if bank is None:
         recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
-    name = MODEL_NAMES[family]
     out = out or work / name
     recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     tower_work = work / f"tower-{tower_key(recipe, recorded)}"
     language_work = work / f"{name}-{recipe_key(recipe, recorded)}"
-    model, processor = build(family, recipe.events, size=recipe.size, seed=recipe.seed)
+    model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
     source = SceneSource(recipe, bank)
     for folder in (tower_work, language_work):

@@ -65,7 +65,7 @@ class LanguageStage:
 class Recipe:
     """How one pocket model is made. `recordings` is the share of scenes made from recordings (when given).
 
-    Stage 1 does not depend on the family: both towers have the same parts, so one trained tower serves both
+    Stage 1 does not depend on the family: all towers have the same parts, so one trained tower serves all
     models, as AF3's tower itself started from Whisper's.
     """
 
@@ -95,13 +95,17 @@ class Recipe:
         )
 
 
+#: By the name of the model.
 RECIPES = {
-    "qwen2_audio": Recipe(family="qwen2_audio"),
+    "pocket-qwen2-audio": Recipe(family="qwen2_audio"),
     # Deeper and narrower; and as in Audio Flamingo 3's decoder (Qwen2.5), few key/value heads serve all query heads.
-    "audioflamingo3": Recipe(
+    "pocket-audio-flamingo-3": Recipe(
         family="audioflamingo3",
         size=Size(blocks=8, width=160, heads=4, key_value_heads=2, feed_forward=384),
         language=LanguageStage(steps=2000, cycles=2),  # deeper: it binds sounds to their names later
     ),
+    # The first at half its width (heads as wide, half as many), all else alike: does a vector carry between sizes?
+    "pocket-qwen2-audio-half": Recipe(
+        family="qwen2_audio", size=Size(width=96, heads=3, key_value_heads=3, feed_forward=256)
+    ),
 }
-MODEL_NAMES = {"qwen2_audio": "pocket-qwen2-audio", "audioflamingo3": "pocket-audio-flamingo-3"}

@@ -24,7 +24,7 @@ def differing(first: Any, second: Any, path: str = "") -> list[str]:
 
 
 def test_each_variant_differs_from_the_reference_in_one_number() -> None:
-    reference, *others = variants(RECIPES["qwen2_audio"])
+    reference, *others = variants(RECIPES["pocket-qwen2-audio"])
     assert reference.question == ""
     paths = {
         other.question: differing(reference.recipe.as_dict(), other.recipe.as_dict()) for other in others
@@ -75,7 +75,7 @@ def test_the_page_that_ships_says_what_its_file_holds() -> None:
     shipped = Path(ablation.__file__).with_name("ablations.json")
     measured = json.loads(shipped.read_text(encoding="utf-8"))
     assert shipped.with_suffix(".md").read_text(encoding="utf-8") == ablation_page(measured)
-    assert list(measured) == [variant.name for variant in variants(RECIPES["qwen2_audio"])]
+    assert list(measured) == [variant.name for variant in variants(RECIPES["pocket-qwen2-audio"])]
 
 
 def test_what_is_measured_is_not_made_again(made: tuple[Path, Recipe], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from steer_utils.pocket.architecture import FAMILIES, Size, build, build_process
 from steer_utils.pocket.recipe import EVENTS, RECIPES, Recipe
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_classes_are_the_unmodified_ones(family: str) -> None:
-    recipe = RECIPES[family]
-    model, processor = build(family, recipe.events, size=recipe.size)
-    known = KNOWN_FAMILIES[family]
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_classes_are_the_unmodified_ones(name: str) -> None:
+    recipe = RECIPES[name]
+    model, processor = build(recipe.family, recipe.events, size=recipe.size)
+    known = KNOWN_FAMILIES[recipe.family]
     assert type(model) is getattr(transformers, known.model_class)
     assert type(processor).__module__.startswith("transformers.")
     assert known.window_seconds(processor) == recipe.size.seconds

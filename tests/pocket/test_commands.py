@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from steer_utils.checkpoints import fingerprint
 from steer_utils.families import FAMILIES
 from steer_utils.methods import METHODS, STANDARD
-from steer_utils.models import load
+from steer_utils.models import POCKET_MODELS, load
 from steer_utils.pocket import commands, training
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.cli import pocket_app
 from steer_utils.pocket.commands import POCKET_SETTINGS, measure, recipe_key, tower_key, train
-from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, MODEL_NAMES, RECIPES, Recipe
+from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, Recipe
 from steer_utils.settings import Settings
 from steer_utils.sounds import SOUNDS
 
@@ -34,7 +34,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(recipes: dict[str, Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipes that the command finds are those of the tests."""
+    """The recipes that the command finds are those of the tests, by family."""
     monkeypatch.setattr(commands, "RECIPES", recipes)
 
 
@@ -61,7 +61,7 @@ def measured(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFactor
 
 
 def test_the_folder_opens_with_plain_transformers_and_with_load(trained: Path, recipe: Recipe) -> None:
-    assert trained.name == MODEL_NAMES[recipe.family]
+    assert trained.name == recipe.family
     processor = transformers.AutoProcessor.from_pretrained(trained)
     model = getattr(transformers, FAMILIES[recipe.family].model_class).from_pretrained(trained)
     samples = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.1
@@ -77,7 +77,7 @@ def test_the_folder_opens_with_plain_transformers_and_with_load(trained: Path, r
 
 def test_the_folder_says_how_it_was_made(trained: Path, recipe: Recipe) -> None:
     facts = json.loads((trained / "pocket.json").read_text())
-    assert facts["name"] == MODEL_NAMES[recipe.family]
+    assert facts["name"] == recipe.family
     assert facts["recipe"] == json.loads(json.dumps(recipe.as_dict()))
     assert (facts["trained_recordings"], facts["training_folds"]) == ([], [])
     assert Settings.load(trained / "settings.json") == POCKET_SETTINGS
@@ -109,15 +109,15 @@ def test_out_is_where_the_model_goes(small: None, work: Path, tmp_path: Path) ->
     assert (folder / "model.safetensors").is_file()
 
 
-def test_an_unknown_family_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown family 'whisper'; pass one of qwen2_audio, audioflamingo3"):
+def test_an_unknown_name_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no recipe for 'whisper'; pass one of pocket-qwen2-audio, pocket-audio-flamingo-3"):
         train("whisper", clips=None, work=tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
 
 def test_another_recipe_has_another_place() -> None:
-    qwen2, flamingo = RECIPES["qwen2_audio"], RECIPES["audioflamingo3"]
-    assert tower_key(qwen2) == tower_key(flamingo)  # one tower serves both
+    qwen2, flamingo = RECIPES["pocket-qwen2-audio"], RECIPES["pocket-audio-flamingo-3"]
+    assert len({tower_key(recipe) for recipe in RECIPES.values()}) == 1  # one tower serves all
     assert recipe_key(qwen2) != recipe_key(flamingo)
     for other in (replace(qwen2, seed=2), replace(qwen2, recordings=0.5), replace(qwen2, events=("bell",)),
                   replace(qwen2, encoder=replace(qwen2.encoder, steps=3))):  # fmt: skip
@@ -129,10 +129,10 @@ def test_another_recipe_has_another_place() -> None:
 
 
 def test_shortened_recipes_keep_their_shape() -> None:
-    short = RECIPES["qwen2_audio"].shortened(0.01)
+    short = RECIPES["pocket-qwen2-audio"].shortened(0.01)
     assert (short.encoder.steps, short.language.steps, short.language.scenes) == (42, 13, 120)
     assert short.shortened(1e-9).encoder.steps == 1
-    assert short.size == RECIPES["qwen2_audio"].size
+    assert short.size == RECIPES["pocket-qwen2-audio"].size
 
 
 # Measuring ---------------------------------------------------------------------------------------------------------
@@ -203,10 +203,10 @@ def test_the_command_line_passes_its_options_on(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(commands, "train", note)
     monkeypatch.setattr(commands, "measure", note)
     runner = CliRunner()
-    made = runner.invoke(pocket_app, ["train", "--family", "qwen2_audio", "--work", str(tmp_path), "--shorten", "0.5"])
+    made = runner.invoke(pocket_app, ["train", "--model", "qwen2_audio", "--work", str(tmp_path), "--shorten", "0.5"])
     assert made.exit_code == 0 and "steer-utils pocket evaluate" in made.output
     assert calls.pop() == {"arguments": ("qwen2_audio",), "clips": None, "work": tmp_path, "out": None, "shorten": 0.5,
                            "device": "cpu", "workers": 1}  # fmt: skip
     assert runner.invoke(pocket_app, ["evaluate", "--scenes", "9"]).exit_code == 0
-    assert [call["arguments"] for call in calls] == [("pocket-qwen2-audio",), ("pocket-audio-flamingo-3",)]
+    assert [call["arguments"] for call in calls] == [(name,) for name in POCKET_MODELS]
     assert all(call["scenes"] == 9 for call in calls)

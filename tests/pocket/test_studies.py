@@ -10,7 +10,7 @@ from tinies import EVENTS
 
 from steer_utils.analyses import ANALYSES
 from steer_utils.methods import FURTHER
-from steer_utils.models import POCKET_MODELS, WEIGHTS, AudioLM
+from steer_utils.models import MAIN_MODELS, WEIGHTS, AudioLM
 from steer_utils.pocket.architecture import save
 from steer_utils.pocket.studies import study, study_page
 
@@ -46,7 +46,7 @@ def test_a_model_that_is_no_pocket_model_is_refused(model_folder: Path, tmp_path
     assert not (tmp_path / "figures").exists()
 
 
-@pytest.mark.parametrize("name", POCKET_MODELS)
+@pytest.mark.parametrize("name", MAIN_MODELS)
 def test_the_page_that_ships_says_what_its_file_holds(name: str) -> None:
     found = json.loads((WEIGHTS / name / "analyses.json").read_text())
     assert (WEIGHTS / name / "analyses.md").read_text() == study_page(found, name)

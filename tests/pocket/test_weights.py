@@ -14,9 +14,9 @@ from steer_utils.benchmark import run, scene_set
 from steer_utils.checkpoints import fingerprint
 from steer_utils.facts import model_settings
 from steer_utils.families import FAMILIES
-from steer_utils.models import POCKET_MODELS, WEIGHTS, AudioLM, load
+from steer_utils.models import MAIN_MODELS, POCKET_MODELS, WEIGHTS, AudioLM, load
 from steer_utils.pocket.card import write_card
-from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, MODEL_NAMES, RECIPES
+from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES
 from steer_utils.pocket.text import KINDS, turn
 from steer_utils.scenemaker import SceneMaker
 from steer_utils.sounds import SOUNDS
@@ -50,11 +50,12 @@ def test_the_folder_is_small_and_holds_no_pickles(folder: Path) -> None:
 
 
 def test_plain_transformers_opens_it_offline(folder: Path) -> None:
-    family = {name: family for family, name in MODEL_NAMES.items()}[folder.name]
+    recipe = RECIPES[folder.name]
     config = transformers.AutoConfig.from_pretrained(folder)
-    assert config.model_type == family
-    model = getattr(transformers, FAMILIES[family].model_class).from_pretrained(folder)
-    assert model.config.text_config.num_hidden_layers == RECIPES[family].size.blocks
+    assert config.model_type == recipe.family
+    model = getattr(transformers, FAMILIES[recipe.family].model_class).from_pretrained(folder)
+    assert model.config.text_config.num_hidden_layers == recipe.size.blocks
+    assert model.config.text_config.hidden_size == recipe.size.width
     assert transformers.AutoProcessor.from_pretrained(folder).audio_token
 
 
@@ -115,13 +116,15 @@ def test_steering_finds_events_clearly_better_than_chance(shipped: AudioLM) -> N
 # What a pocket model is for: below these figures it would teach nothing. They are the card's, so n is in the hundreds.
 ANSWERS = {"procedural": {"listing": 0.85, "presence": 0.95, "pitch": 0.9, "loudness": 0.9, "focused": 0.85},
            "recordings": {"events": 0.75}}  # fmt: skip
+HALF = {"procedural": {**ANSWERS["procedural"], "presence": 0.9}, "recordings": ANSWERS["recordings"]}  # half as wide
 
 
 @pytest.mark.parametrize("kind", list(ANSWERS))
 def test_the_card_reaches_what_the_course_needs(folder: Path, kind: str) -> None:
     measured = evaluation(folder)[kind]
     right = {row["kind"]: row["right"] for row in measured["answers"]}
-    assert {name: right[name] for name, least in ANSWERS[kind].items() if right[name] < least} == {}
+    least_of = (ANSWERS if folder.name in MAIN_MODELS else HALF)[kind]
+    assert {name: right[name] for name, least in least_of.items() if right[name] < least} == {}
     rows = {row["method"]: row for row in measured["where"]["rows"] if row["slot"] == "all"}
     assert rows["steering"]["overlap"] >= 0.6 and rows["steering"]["n"] >= 600
     for other in ("prompting", "unsteered", "random", "loudest", "asking"):
