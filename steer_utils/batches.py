@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .branching import Branches
 from .checkpoints import PromptTokens
 from .positions import Layout, Positions, TokenMask, check_positions, event_tokens, prompt_slots, token_mask
 from .prefixes import Prefix
@@ -43,10 +44,14 @@ class Row:
             raise TypeError(f"Row.steer holds Injection objects, got {', '.join(wrong)}")
         object.__setattr__(self, "steer", given)
 
+    def first_steered_block(self) -> int | None:
+        """The first block whose output the steering changes; None if it changes nothing."""
+        return min((block for injection in self.steer for block in injection.acting_blocks()), default=None)
+
     def first_changed_block(self) -> int:
         """The first block whose attention the steering can change: the one after the first steered; 0 if unsteered."""
-        blocks = [block for injection in self.steer for block in injection.acting_blocks()]
-        return min(blocks) + 1 if blocks else 0
+        first = self.first_steered_block()
+        return 0 if first is None else first + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +74,13 @@ class Batch:
             [_edit(injection, layout) for injection in row.steer]
             for row, layout in zip(self.rows, self.layouts, strict=True)
         ]
+
+    def branches(self, num_blocks: int) -> Branches:
+        """Which rows run through which block: those that differ only from some block on are one row until then."""
+        if self.recompute:  # the prefix itself is steered or read, row by row
+            return Branches.apart(len(self.rows), num_blocks)
+        prompts = [tuple(ids) for ids in self.suffix_ids.tolist()]
+        return Branches.of(prompts, [row.first_steered_block() for row in self.rows], num_blocks)
 
     def keep_norm(self) -> list[bool]:
         """Whether each row keeps the norm of what it edits."""

@@ -165,7 +165,9 @@ def _scene_rows(
             "token_seconds": hearing.span.seconds_per_token,
             "chance": random_overlap(event.span, hearing.span, event.span.duration),
         }
-        rows += [scored(asked, method.name, method.find(hearing, query, settings)) for method in methods if method.find]
+        with hearing.remembering():  # every method asks for the same contrast and the same plain question
+            found = [(method.name, method.find(hearing, query, settings)) for method in methods if method.find]
+        rows += [scored(asked, name, one) for name, one in found]
     return rows
 
 

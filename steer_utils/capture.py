@@ -29,7 +29,11 @@ class HiddenStates:
         """(batch, blocks, rows, hidden), float32 on the CPU. Raises ValueError if none of the tokens occurred."""
         if not self.slots:
             raise ValueError("no hidden state was kept: the model did not run, or the tokens asked for did not occur")
-        return torch.stack([torch.cat(chunks, dim=1).float().cpu() for chunks in self._states], dim=1)
+        return torch.stack([self.block(block) for block in range(len(self._states))], dim=1)
+
+    def block(self, block: int) -> torch.Tensor:
+        """What one block put out, (batch, rows, hidden), float32 on the CPU."""
+        return torch.cat(self._states[block], dim=1).float().cpu()
 
     def keep(self, block: int, hidden: torch.Tensor, offset: int) -> None:
         """Keep the wanted tokens of one call: `hidden` (batch, tokens, width) begins at absolute slot `offset`."""

@@ -28,6 +28,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from .branching import Branches
 from .checkpoints import Checkpoint
 from .positions import Layout, Positions, TokenMask, check_positions, token_mask
 from .vectors import SteeringVector
@@ -99,11 +100,15 @@ class _Layer:
 
 @contextmanager
 def steered(
-    checkpoint: Checkpoint, rows: Sequence[Sequence[Edit]], keep_norm: Sequence[bool] | None = None
+    checkpoint: Checkpoint,
+    rows: Sequence[Sequence[Edit]],
+    keep_norm: Sequence[bool] | None = None,
+    branches: Branches | None = None,
 ) -> Iterator[None]:
     """Steer each row of a batch by its own edits: `rows[i]` are those of batch row i.
 
     `keep_norm[i]`: whether row i keeps ‖h‖ (default: all do). One row given for a larger batch steers all of it.
+    `branches`: which rows run when (see `branching`); without it all do, from the first block on.
     Everything is checked before the first hook is set; on exit, also by an exception, only own hooks are removed.
     Raises VectorMismatchError for a vector that does not fit.
     """
@@ -119,11 +124,15 @@ def steered(
     touched = sorted(
         {block for edits in rows for edit in edits if edit.strength for block in edit.vector.acting_blocks()}
     )
-    plans = {block: _layers(rows, block) for block in touched}
+    hooks = []
+    for block in touched:
+        running = range(len(rows)) if branches is None else branches.rows_after(block)
+        here = [() if row is None else rows[row] for row in running]
+        kept = torch.tensor([row is None or bool(norms[row]) for row in running])
+        hooks.append((block, _Hook(block, _layers(here, block), kept)))
     handles = []
     try:
-        for block, layers in plans.items():
-            hook = _Hook(block, layers, norms)
+        for block, hook in hooks:
             handles.append(checkpoint.blocks[block].register_forward_hook(hook, with_kwargs=True))
         yield
     finally:
