@@ -24,6 +24,7 @@ from transformers.masking_utils import sdpa_mask
 
 from .checkpoints import Checkpoint
 from .positions import TokenMask
+from .shared_attention import KeysValues, expanded, shared_attention
 from .spans import AudioSpan
 
 NAME = "sdpa_rows"
@@ -35,8 +36,15 @@ class AttentionRows:
     All rows of a batch are recorded at the same slots: the union of the slots that any of them wants.
     """
 
-    def __init__(self, wanted: TokenMask, spans: Sequence[AudioSpan], blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        wanted: TokenMask,
+        spans: Sequence[AudioSpan],
+        blocks: tuple[int, ...],
+        prefix: Sequence[KeysValues] | None = None,
+    ) -> None:
         self.blocks = blocks
+        self.prefix = prefix
         self._wanted = wanted.union()
         self._first = torch.tensor([span.first for span in spans])
         self._count = spans[0].count
@@ -80,6 +88,28 @@ class AttentionRows:
         self._slots[block].extend((chosen + offset).tolist())
 
 
+    def attend(
+        self,
+        block: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        scaling: float,
+    ) -> torch.Tensor:
+        """Attention behind the shared prefix, (batch, queries, heads, d); the wanted rows are kept on the way."""
+        assert self.prefix is not None
+        prefix = self.prefix[block]
+        length, queries = prefix[0].shape[2], query.shape[2]
+        chosen = self._wanted.slice(length, queries)[0].nonzero()[:, 0]
+        output, weights = shared_attention(query, prefix, key, value, mask, scaling, chosen.to(query.device))
+        if len(chosen):
+            first = int(self._first[0])
+            self._weights[block].append(weights[..., first : first + self._count])
+            self._slots[block].extend((chosen + length).tolist())
+        return output
+
+
 def row_weights(
     query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float, rows: torch.Tensor
 ) -> torch.Tensor:
@@ -117,7 +147,19 @@ def _sdpa_rows_forward(
     **options: Any,  # transformers' own attention interface: passed on untouched
 ) -> tuple[torch.Tensor, None]:
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    for block, recorder in _recorders.get(module, ()):
+    recorders = _recorders.get(module, [])
+    sharing = next(((block, recorder) for block, recorder in recorders if recorder.prefix is not None), None)
+    if sharing is not None:
+        block, owner = sharing
+        output = owner.attend(block, query, key, value, attention_mask, factor)
+        others = [(number, recorder) for number, recorder in recorders if recorder is not owner]
+        if others:
+            assert owner.prefix is not None
+            key, value = expanded(owner.prefix[block], (key, value))
+        for number, recorder in others:
+            recorder.record(number, query, key, attention_mask, factor)
+        return output, None
+    for block, recorder in recorders:
         recorder.record(block, query, key, attention_mask, factor)
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
@@ -135,10 +177,14 @@ def attention_rows(
     span: AudioSpan | Sequence[AudioSpan],
     *,
     blocks: Iterable[int] | None = None,
+    prefix: Sequence[KeysValues] | None = None,
 ) -> Iterator[AttentionRows]:
     """Record the attention of the `wanted` query rows over the audio tokens in `span`, in these blocks (default all).
 
     `span` is one for all rows of the batch, or one for each (left-padded prompts), all with equally many tokens.
+    `prefix`: keys and values of each block that every row continues; the model then runs on the rows' own tokens, with
+    `shared_attention.own_cache`, and attention is computed by `shared_attention` instead of SDPA (in all blocks).
+
     Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
     default of `generate`) or none: a static cache hides how far the sequence has come.
     """
@@ -153,7 +199,9 @@ def attention_rows(
     modules: dict[int, Any] = {number: checkpoint.blocks[number].self_attn for number in numbers}
     if any(getattr(module, "sliding_window", None) for module in modules.values()):
         raise ValueError("attention rows cannot be read from blocks with a sliding window")
-    recorder = AttentionRows(wanted, spans, numbers)
+    if prefix is not None and (blocks is not None or len(spans) != 1):
+        raise ValueError("a shared prefix goes with one audio span, and with rows of all blocks")
+    recorder = AttentionRows(wanted, spans, numbers, prefix)
     config = checkpoint.decoder.config
     before = config._attn_implementation
     entries = {number: (number, recorder) for number in numbers}

@@ -21,7 +21,7 @@ from .positions import Layout, Positions, TokenMask, check_positions, event_toke
 from .prefixes import Prefix
 from .steering import Edit, Injection
 
-MAX_BATCH = 32  # rows of one forward; each copies the prefix cache as soon as it grows
+MAX_BATCH = 32  # rows of one forward
 MAX_COPIES = 4 * 2**30  # bytes of those copies: with the weights of a 7B model they still fit on a 24 GB GPU
 
 
@@ -96,13 +96,22 @@ def rows_at_once(cache_bytes: int) -> int:
     return min(MAX_BATCH, max(1, MAX_COPIES // cache_bytes))
 
 
-def batches(rows: Sequence[Row], prefix: Prefix, capture: Positions) -> list[tuple[list[int], Batch]]:
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raise TypeError for anything but a list of rows."""
+    if isinstance(rows, (str, Row)) or not all(isinstance(row, Row) for row in rows):
+        raise TypeError("pass a list of Row(instruction, steer=...)")
+
+
+def batches(
+    rows: Sequence[Row], prefix: Prefix, capture: Positions, *, copied: bool = True
+) -> list[tuple[list[int], Batch]]:
     """The rows in batches, each with the indices of its rows: those that share the prefix, and those that cannot.
+
+    `copied`: each row that shares the prefix will copy its keys and values, as answers do; readings do not.
 
     Everything is checked here, before the model runs: instructions, positions, event names, shapes of vectors.
     """
-    if isinstance(rows, (str, Row)) or not all(isinstance(row, Row) for row in rows):
-        raise TypeError("pass a list of Row(instruction, steer=...)")
+    check_rows(rows)
     check_positions(capture)
     for row in rows:
         for injection in row.steer:
@@ -112,9 +121,9 @@ def batches(rows: Sequence[Row], prefix: Prefix, capture: Positions) -> list[tup
         if prompt.head != prefix.head:
             raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
     recompute = [_touches(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
-    most = rows_at_once(prefix.cache_bytes)
     made = []
     for kind in (False, True):
+        most = rows_at_once(prefix.cache_bytes) if kind or copied else MAX_BATCH
         indices = [index for index, touches in enumerate(recompute) if touches is kind]
         for first in range(0, len(indices), most):
             chunk = indices[first : first + most]

@@ -88,8 +88,8 @@ def branched(checkpoint: Checkpoint, branches: Branches) -> Iterator[None]:
     """Run a batch of the trunks' prompts, in which rows leave their trunks as `branches` says.
 
     Enter it before `steered` and `hidden_states`, whose hooks must find the rows that have just left. The key/value
-    cache must have as many rows in each block as run through it. On exit, also by an exception, only own hooks are
-    removed.
+    cache must take another number of rows in each block (`shared_attention.own_cache` does). On exit, also by an
+    exception, only own hooks are removed.
     """
     handles = []
     whole = branches.inside[0]

@@ -7,26 +7,26 @@ short suffix behind it, and many of them are one batch.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
 from .attention import attention_rows
 from .audio import AudioError
-from .batches import Batch, Row, batches
+from .batches import Batch, Row, batches, check_rows
 from .branching import branched
 from .capture import hidden_states
 from .checkpoints import Checkpoint
+from .decoding import greedy, stop_tokens, until
 from .maps import AttentionMap
 from .positions import Positions, token_mask
 from .prefixes import encode
 from .provenance import Provenance, library_versions
+from .shared_attention import own_cache
 from .spans import AudioSpan
 from .steering import Injection, as_injections, steered
 from .vectors import SteeringVector
@@ -91,7 +91,9 @@ class Hearing:
     @cached_property
     def silence(self) -> Hearing:
         """The same model on silence of the same length: encoded at the first use and kept with this hearing."""
-        return Hearing(self.checkpoint, np.zeros_like(self.samples))
+        silence = Hearing(self.checkpoint, np.zeros_like(self.samples))
+        silence._known = None if self._known is None else {}
+        return silence
 
     # -- reading -----------------------------------------------------------------------------------------------
     def read(
@@ -118,28 +120,36 @@ class Hearing:
 
         What rows share is run once (see `branching`): a row costs the blocks after its first steered one.
         """
+        check_rows(rows)
         known = self._known if self._known is not None and capture_rows == "last" else {}
         plain = {index: row.instruction for index, row in enumerate(rows) if row.first_steered_block() is None}
         readings = {index: known[said] for index, said in plain.items() if said in known}
         asked = [index for index in range(len(rows)) if index not in readings]
-        for indices, batch in batches([rows[index] for index in asked], self._prefix, capture_rows):
+        for indices, batch in batches([rows[index] for index in asked], self._prefix, capture_rows, copied=False):
             readings.update(zip((asked[index] for index in indices), self._read(batch, capture_rows), strict=True))
         known.update((said, readings[index]) for index, said in plain.items())
         return [readings[index] for index in range(len(rows))]
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """As long as this lasts, an unsteered instruction is read once, however often it is asked for.
+        """As long as this lasts, an unsteered instruction is read once (and once in `silence`), however often it is
+        asked for.
 
         For runs that compare many methods on one audio. Not the default: whoever hooks or changes the model between two
         readings expects the second one to be made. A kept reading of a 7B model takes about 4 MB for 30 s of audio.
         """
-        before = self._known
-        self._known = {} if before is None else before
+        before = [(one, one._known) for one in self._both()]
+        for one, known in before:
+            one._known = {} if known is None else known
         try:
             yield
         finally:
-            self._known = before
+            for one in self._both():
+                one._known = dict(before).get(one)
+
+    def _both(self) -> list[Hearing]:
+        """This hearing, and its silence if that was encoded."""
+        return [self, *([self.silence] if "silence" in self.__dict__ else [])]
 
     def contrast(self, positive: str, negative: str, *, prompt: str = "") -> SteeringVector:
         """The paper's steering vector: v_l = h_l(audio, positive) - h_l(audio, negative), for each block l.
@@ -188,12 +198,14 @@ class Hearing:
         with (
             branched(checkpoint, branches),
             steered(checkpoint, batch.edits(), batch.keep_norm(), branches),
-            attention_rows(checkpoint, wanted, self.span) as seen,
+            attention_rows(
+                checkpoint, wanted, self.span, prefix=None if batch.recompute else self._prefix.layers
+            ) as seen,
             hidden_states(checkpoint, token_mask("last", batch.layouts)) as states,
         ):
             # Inside, because a recomputed prefix must be steered and recorded too.
-            counts = [len(running) for running in branches.inside]
-            cache = self._prefix.recomputed(len(batch.rows)) if batch.recompute else self._prefix.cache(counts)
+            own = own_cache(self.prefix_length, checkpoint.num_blocks)
+            cache = self._prefix.recomputed(len(batch.rows)) if batch.recompute else own
             output = checkpoint.family.backbone(checkpoint.model)(
                 input_ids=batch.suffix_ids[trunks].to(checkpoint.device),
                 attention_mask=batch.attention_mask[trunks].to(checkpoint.device),
@@ -203,13 +215,13 @@ class Hearing:
             )
             logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1]).float().cpu()
         blocks = range(checkpoint.num_blocks)
-        logits = logits[branches.places_after(blocks[-1])]
+        logits = logits[branches.places_after(checkpoint.num_blocks - 1)]
         hidden = torch.stack([states.block(block)[branches.places_after(block), 0] for block in blocks], dim=1)
         weights = torch.stack([seen.block(block).cpu()[branches.places_inside(block)] for block in blocks], dim=1)
         readings = []
         for index, row in enumerate(batch.rows):
-            own = [place for place, slot in enumerate(seen.slots) if wanted.prompt[index, slot]]
-            attention = AttentionMap.from_weights(weights[index, :, :, own], self.span, row.first_changed_block())
+            captured = [place for place, slot in enumerate(seen.slots) if wanted.prompt[index, slot]]
+            attention = AttentionMap.from_weights(weights[index, :, :, captured], self.span, row.first_changed_block())
             readings.append(Reading(row.instruction, hidden[index], attention, logits[index], batch.recompute))
         return readings
 
@@ -223,9 +235,9 @@ class Hearing:
                 input_ids=ids.to(checkpoint.device),
                 attention_mask=batch.attention_mask.to(checkpoint.device),
                 past_key_values=self._prefix.recomputed(count) if batch.recompute else self._prefix.cache(count),
-                generation_config=_greedy(checkpoint, max_new_tokens),
+                generation_config=greedy(checkpoint, max_new_tokens),
             )
-        answers = [_until(row, stop_tokens(checkpoint)) for row in made[:, ids.shape[1] :].tolist()]
+        answers = [until(row, stop_tokens(checkpoint)) for row in made[:, ids.shape[1] :].tolist()]
         return [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
 
 
@@ -244,28 +256,3 @@ def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, reci
     # The mean of both norms, so that v and -v have the same ratio ‖v‖/‖h‖.
     norms = 0.5 * (plus.hidden.norm(dim=1) + minus.hidden.norm(dim=1))
     return SteeringVector(plus.hidden - minus.hidden, tuple(range(len(norms))), norms, provenance)
-
-
-def stop_tokens(checkpoint: Checkpoint) -> list[int]:
-    """Ids that end an answer: the model's own, the tokenizer's, and the end of a chat turn."""
-    tokenizer = checkpoint.processor.tokenizer
-    configured = checkpoint.model.generation_config.eos_token_id
-    ids = list(configured) if isinstance(configured, (list, tuple)) else [configured]
-    ids += [tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")]
-    return sorted({int(token) for token in ids if token is not None})
-
-
-def _greedy(checkpoint: Checkpoint, max_new_tokens: int) -> Any:
-    """The model's own generation settings (a repetition penalty stays), without sampling or beams."""
-    config = copy.deepcopy(checkpoint.model.generation_config)
-    config.do_sample, config.num_beams = False, 1
-    config.temperature = config.top_p = config.top_k = None  # they mean nothing without sampling, and would warn
-    config.max_length, config.max_new_tokens = None, max_new_tokens
-    config.eos_token_id = stop_tokens(checkpoint)
-    config.pad_token_id = checkpoint.processor.tokenizer.pad_token_id
-    return config
-
-
-def _until(ids: list[int], stops: list[int]) -> list[int]:
-    """What comes before the first stop token."""
-    return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,16 +45,14 @@ class Prefix:
         """What one row's copy of the keys and values takes."""
         return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
 
-    def cache(self, rows: int | Sequence[int]) -> DynamicCache:
-        """A cache for `rows` rows (one number, or one a block) that all continue this prefix: views, copied only where
-        a call adds tokens."""
+    def cache(self, rows: int) -> DynamicCache:
+        """A cache for `rows` rows that all continue this prefix: views, copied only where a call adds tokens."""
         cache = DynamicCache()
-        counts = [rows] * len(self.layers) if isinstance(rows, int) else rows
-        for (keys, values), count in zip(self.layers, counts, strict=True):
+        for keys, values in self.layers:
             layer = DynamicLayer()
             layer.lazy_initialization(keys, values)
-            layer.keys = keys.expand(count, -1, -1, -1)
-            layer.values = values.expand(count, -1, -1, -1)
+            layer.keys = keys.expand(rows, -1, -1, -1)
+            layer.values = values.expand(rows, -1, -1, -1)
             cache.layers.append(layer)
         return cache
 

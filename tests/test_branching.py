@@ -139,3 +139,16 @@ def test_what_is_remembered_is_read_once(lm: AudioLM, samples: np.ndarray, monke
         same(one, three)
     hearing.read(SHORT)
     assert made == [3, 1, 1, 1]
+
+
+def test_silence_is_remembered_as_long_as_its_hearing(lm: AudioLM, samples: np.ndarray) -> None:
+    hearing = lm.hear(samples, sampling_rate=16_000)
+    with hearing.remembering():
+        first = hearing.silence.read(SHORT)  # encoded inside
+        assert hearing.silence.read(SHORT) is first
+        with hearing.remembering():
+            assert hearing.silence.read(SHORT) is first
+        assert hearing.silence.read(SHORT) is first
+    assert hearing.silence.read(SHORT) is not first
+    with hearing.remembering():  # encoded before
+        assert hearing.silence.read(SHORT) is hearing.silence.read(SHORT)

@@ -33,9 +33,10 @@ from steer_utils.attention import attention_rows
 from steer_utils.batches import Row
 from steer_utils.capture import hidden_states
 from steer_utils.checkpoints import CheckpointError, open_checkpoint
+from steer_utils.decoding import stop_tokens
 from steer_utils.families import FAMILIES, UnsupportedModelError
 from steer_utils.full_size import PARAMETERS, full_size_config
-from steer_utils.hearing import Hearing, stop_tokens
+from steer_utils.hearing import Hearing
 from steer_utils.models import AudioLM, load
 from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE
 from steer_utils.positions import Layout, event_tokens, token_mask
