@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .edits import Rule
 from .hearing import Hearing, Reading, state_difference
 from .queries import Found, Query, windowed
 from .settings import Settings
-from .steering import Injection, Rule
+from .steering import Injection
 from .vectors import SteeringVector
 
 

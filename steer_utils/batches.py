@@ -17,9 +17,10 @@ import torch
 
 from .branching import Branches
 from .checkpoints import PromptTokens
+from .edits import Edit
 from .positions import Layout, Positions, TokenMask, check_positions, event_tokens, prompt_slots, token_mask
 from .prefixes import Prefix
-from .steering import Edit, Injection
+from .steering import Injection
 
 MAX_BATCH = 32  # rows of one forward
 MAX_COPIES = 4 * 2**30  # bytes of those copies: with the weights of a 7B model they still fit on a 24 GB GPU

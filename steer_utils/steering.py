@@ -23,17 +23,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import get_args
 
 import torch
-from torch import nn
 
 from .branching import Branches
 from .checkpoints import Checkpoint
-from .positions import Layout, Positions, TokenMask, check_positions, token_mask
+from .edits import BlockHook, Edit, Rule, layers_of
+from .positions import Layout, Positions, check_positions, token_mask
 from .vectors import SteeringVector
-
-Rule = Literal["add", "vista"]
 
 
 @dataclass(frozen=True)
@@ -60,42 +58,6 @@ class Injection:
     def acting_blocks(self) -> tuple[int, ...]:
         """The blocks whose output this changes; none at strength 0."""
         return self.vector.acting_blocks() if self.strength else ()
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An injection whose tokens are known: `mask` is one row of `TokenMask.prompt` (slots,), for one row of a batch."""
-
-    vector: SteeringVector
-    strength: float
-    mask: torch.Tensor
-    generated: bool
-    rule: Rule = "add"
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One edit for each row of a batch, some of them none. `direction`: (rows, hidden), v, of length 1 under VISTA's
-    rule. `strength`: (rows,), λ. `vista`: (rows,) bool, which rule. `mask`: where it acts."""
-
-    direction: torch.Tensor
-    strength: torch.Tensor
-    vista: torch.Tensor
-    mask: TokenMask
-
-    def acting(self) -> torch.Tensor:
-        """The rows in which anything is added, (rows,) bool."""
-        return (self.strength != 0) & self.direction.any(dim=1)
-
-    def added(self, source: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """What is added to the states `hidden` (tokens, width), of the batch rows `source` (tokens,)."""
-        delta = (self.strength[:, None] * self.direction)[source].to(hidden.device)
-        if not self.vista.any():
-            return delta
-        direction = self.direction[source].to(hidden.device)
-        towards = nn.functional.cosine_similarity(hidden, -direction, dim=-1)[:, None]
-        gain = hidden.norm(dim=-1, keepdim=True) * (1 + towards.clamp_min(0))
-        return torch.where(self.vista[source].to(hidden.device)[:, None], gain * delta, delta)
 
 
 @contextmanager
@@ -129,7 +91,7 @@ def steered(
         running = range(len(rows)) if branches is None else branches.rows_after(block)
         here = [() if row is None else rows[row] for row in running]
         kept = torch.tensor([row is None or bool(norms[row]) for row in running])
-        hooks.append((block, _Hook(block, _layers(here, block), kept)))
+        hooks.append((block, BlockHook(block, layers_of(here, block), kept)))
     handles = []
     try:
         for block, hook in hooks:
@@ -204,65 +166,3 @@ def batch_layouts(checkpoint: Checkpoint, input_ids: torch.Tensor) -> list[Layou
             raise ValueError("input_ids hold one audio token: pass the ids that the processor made for text and audio")
         layouts.append(Layout(len(ids), range(audio[0], audio[-1] + 1) if audio else range(0), padding=range(padding)))
     return layouts
-
-
-def _layers(rows: Sequence[Sequence[Edit]], block: int) -> list[_Layer]:
-    """The edits of one block, the n-th of every row together: at most as many layers as a row has edits."""
-    acting = [[edit for edit in edits if edit.strength and bool(edit.vector.directions[block].any())] for edits in rows]
-    slots = max((len(edit.mask) for edits in acting for edit in edits), default=0)
-    hidden = next(edit.vector.hidden_size for edits in acting for edit in edits)
-    layers = []
-    # Edits that reach generated tokens and edits that do not cannot share one TokenMask.
-    for generated in (False, True):
-        kind = [[edit for edit in edits if edit.generated == generated] for edits in acting]
-        for depth in range(max(len(edits) for edits in kind)):
-            direction, strength = torch.zeros(len(rows), hidden), torch.zeros(len(rows))
-            vista = torch.zeros(len(rows), dtype=torch.bool)
-            mask = torch.zeros(len(rows), slots, dtype=torch.bool)
-            for row, edits in enumerate(kind):
-                if depth < len(edits):
-                    edit = edits[depth]
-                    own = edit.vector.directions[block]
-                    vista[row] = edit.rule == "vista"
-                    direction[row] = nn.functional.normalize(own, dim=0, eps=1e-30) if edit.rule == "vista" else own
-                    strength[row] = edit.strength
-                    mask[row, : len(edit.mask)] = edit.mask
-            layers.append(_Layer(direction, strength, vista, TokenMask(mask, generated)))
-    return layers
-
-
-class _Hook:
-    """The forward hook of one block. It never edits in place, and returns None where nothing is to be done."""
-
-    def __init__(self, block: int, layers: Sequence[_Layer], keep_norm: torch.Tensor) -> None:
-        self.block = block
-        self.layers = layers
-        self.keep_norm = keep_norm
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
-        batch, length, _ = hidden.shape
-        rows = len(self.keep_norm)
-        if rows not in (1, batch):
-            raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
-        cache = kwargs.get("past_key_values")
-        # The block has already put this call's tokens in the cache, so its length is where the call ends.
-        offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
-        masks = [layer.mask.slice(offset, length) for layer in self.layers]
-        acting = [layer.acting()[:, None] & mask for layer, mask in zip(self.layers, masks, strict=True)]
-        touched = torch.stack(acting).any(dim=0)
-        if not touched.any():
-            return None
-        row, token = touched.expand(batch, length).nonzero(as_tuple=True)
-        source = row if rows == batch else torch.zeros_like(row)
-        device = hidden.device
-        place = (row.to(device), token.to(device))
-        before = hidden[place].float()
-        after = before.clone()
-        for layer, mask in zip(self.layers, acting, strict=True):
-            after += layer.added(source, before) * mask[source, token].to(device)[:, None]
-        norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-        after = torch.where(self.keep_norm[source].to(device)[:, None], after * norm, after)
-        changed = hidden.clone()
-        changed[place] = after.to(hidden.dtype)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed

@@ -34,6 +34,7 @@ from steer_utils.batches import Row
 from steer_utils.capture import hidden_states
 from steer_utils.checkpoints import CheckpointError, open_checkpoint
 from steer_utils.decoding import stop_tokens
+from steer_utils.edits import Edit
 from steer_utils.families import FAMILIES, UnsupportedModelError
 from steer_utils.full_size import PARAMETERS, full_size_config
 from steer_utils.hearing import Hearing
@@ -43,7 +44,7 @@ from steer_utils.positions import Layout, event_tokens, token_mask
 from steer_utils.presence import presence
 from steer_utils.settings import PAPER
 from steer_utils.spans import AudioSpan
-from steer_utils.steering import Edit, Injection, steered
+from steer_utils.steering import Injection, steered
 from steer_utils.vectors import SteeringVector, VectorMismatchError
 
 TYPES = sorted(FAMILIES)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from steer_utils.edits import Edit
 from steer_utils.models import AudioLM
-from steer_utils.steering import Edit, Injection, as_injections, batch_layouts, steer, steered
+from steer_utils.steering import Injection, as_injections, batch_layouts, steer, steered
 from steer_utils.vectors import SteeringVector, VectorMismatchError
 
 SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"
