@@ -14,6 +14,7 @@ import typer
 
 from .console import Commands, note, progress
 from .course import course_app
+from .export_cli import export_app
 from .options import (
     Clips,
     Device,
@@ -29,6 +30,7 @@ from .options import (
 )
 from .pocket.cli import pocket_app
 from .research import research_app
+from .sweep_cli import sweep_app
 
 if TYPE_CHECKING:
     from .locating import Located
@@ -50,6 +52,8 @@ app = typer.Typer(
 app.add_typer(pocket_app, name="pocket")
 app.add_typer(course_app)  # without a name: their commands stand beside the others
 app.add_typer(research_app)
+app.add_typer(sweep_app)
+app.add_typer(export_app)
 
 
 def main() -> None:
@@ -85,7 +89,9 @@ def locate(
     ] = None,
     as_json: Json = False,
     figure: Annotated[Path | None, typer.Option(help="Draw what was found, as .png or .svg.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Write an Audacity label track (.txt).")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Write it as Audacity (.txt) or DCASE (.tsv) labels, .json or .jams.")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -94,12 +100,14 @@ def locate(
     Example: steer-utils locate street.wav "dog bark" --figure street.png
     """
     from .audio import TARGET_RATE, read_audio
-    from .files import check_target, whole_file
+    from .exports import Labelled, check_intervals, write_intervals
+    from .files import check_target
+    from .spans import Interval
 
     if figure is not None:
         check_target(figure, (".png", ".svg"))
-    if labels is not None:
-        check_target(labels, (".txt",))
+    if labels is not None:  # with an interval to be found; this is about the names
+        check_intervals(labels, [Labelled(Interval(0.0, 1.0), " ".join(event.split()), audio.name)])
     samples = read_audio(audio)  # before the model is loaded, which can take minutes
     from .locating import locate as find
     from .methods import method_named
@@ -112,8 +120,8 @@ def locate(
     )  # fmt: skip
     _note_doubts(found, lm)
     if labels is not None:
-        with whole_file(labels) as part:
-            part.write_text(found.label_line(), encoding="utf-8")
+        label = Labelled(found.interval, found.event, audio.name, round(found.presence, 4))
+        write_intervals(labels, [label], duration=found.duration)
     if figure is not None:
         from .plots import alt_text_located, located_figure, write_figure
 
@@ -247,25 +255,6 @@ def draw(
     rows = {str(saved.attrs["model"]): summary(saved)}
     write_figure(overlap_figure(rows), figure, alt_text_overlap(rows), f"Overlap by method, from {table.name}")
     typer.echo(report_text(saved))
-
-
-@app.command()
-def results(
-    write: Annotated[
-        Path | None, typer.Option(help="Put the table between the result marks of this Markdown page.")
-    ] = None,
-) -> None:
-    """Print the measured table: methods by pocket models, beside the paper's own figures.
-
-    Example: steer-utils results --write README.md
-    """
-    from .results import results_table, write_table
-
-    if write is None:
-        typer.echo(results_table())
-    else:
-        write_table(write)
-        note(f"the table in {write} is up to date")
 
 
 @app.command()

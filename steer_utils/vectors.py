@@ -248,7 +248,7 @@ class SteeringVector:
                     hidden_norms=file.get_tensor("hidden_norms"),
                     provenance=Provenance(**json.loads(header["provenance"])),
                 )
-        except (SafetensorError, KeyError, TypeError) as error:
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{str(source)!r} is not a steering vector file (safetensors): {error}") from error
 
 

@@ -145,6 +145,15 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("blocks", ["[1", "[" * 100_000, "no json"])
+def test_a_damaged_header_is_named_as_such(tmp_path: Path, blocks: str) -> None:
+    tensors = {"directions": torch.zeros(2, 2), "hidden_norms": torch.ones(2)}
+    header = {"format": "steer_utils.SteeringVector.1", "blocks": blocks, "provenance": "{}"}
+    save_file(tensors, tmp_path / "v.safetensors", metadata=header)
+    with pytest.raises(ValueError, match="is not a steering vector file"):
+        SteeringVector.load(tmp_path / "v.safetensors")
+
+
 def test_files_that_are_not_vectors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no file"):
         SteeringVector.load(tmp_path / "missing")
