@@ -2,29 +2,24 @@
 
     run_notebook(Path("notebooks/00_start_here.ipynb"), preset="smoke")       # -> runs/00_start_here.ipynb
 
-A notebook runs in its own folder, as JupyterLab and nbval run it.
+A notebook runs in its own folder, as JupyterLab and nbval run it. `run_folders` keeps each run in a folder of its own.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from jupyter_client.manager import AsyncKernelManager
+from .kernels import REMEDY as REMEDY
+from .kernels import NotebookError as NotebookError
+from .kernels import execute, short_path
 
 PRESETS = ("smoke", "course", "paper")
 RUNS = Path("runs")  # where executed copies go, from the current folder
-REMEDY = "notebooks need papermill and ipykernel: pip install 'steer-utils[course]'"
-
-
-class NotebookError(RuntimeError):
-    """A cell failed; the message names the cell, the error and the executed copy, which is kept."""
 
 
 def run_notebook(
@@ -47,23 +42,8 @@ def run_notebook(
     if target == source:
         raise ValueError(f"{str(path)!r} would be overwritten by its own run; pass another out=")
     values = checked_parameters(source, {**({"preset": preset} if preset is not None else {}), **(parameters or {})})
-    try:
-        import papermill
-        from papermill.exceptions import PapermillExecutionError
-    except ImportError as error:
-        raise ValueError(REMEDY) from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    bar = {"desc": source.stem, "unit": "cell", "leave": True} if progress else False
-    try:
-        papermill.execute_notebook(
-            str(source), str(target), parameters=values, kernel_name="python3", language="python", progress_bar=bar,
-            cwd=str(source.parent), kernel_manager_class=_own_python(),
-        )  # fmt: skip
-    except PapermillExecutionError as error:
-        raise NotebookError(
-            f"cell {error.exec_count} of {source.name} failed: {error.ename}: {error.evalue}; "
-            f"see it in {os.path.relpath(target)}"
-        ) from error
+    execute(source, target, values, progress=progress)
     return target
 
 
@@ -72,17 +52,24 @@ def known_parameters(path: Path) -> dict[str, Any]:
 
     Raises ValueError for a file that is no notebook. A default that is no literal is given as None.
     """
-    try:
-        from papermill import inspect_notebook
-    except ImportError as error:
-        raise ValueError(REMEDY) from error
-    if not Path(path).is_file():
-        raise ValueError(f"there is no notebook {_short(path)!r}")
-    try:
-        found = inspect_notebook(str(path))
-    except Exception as error:  # json, nbformat and papermill each have their own
-        raise ValueError(f"{_short(path)!r} is not a notebook that can be run: {error}") from error
-    return {name: _literal(entry["default"]) for name, entry in found.items()}
+    return {name: _literal(source) for name, source in _written_defaults(path).items()}
+
+
+def full_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of a notebook with the value that a run gets: from `given` (checked), else its default.
+
+    A default that is more than json holds stands as its source, such as "os.cpu_count()". A whole number given for a
+    float is a float, so that 1 and 1.0 are one run.
+    """
+    full = {}
+    for name, source in _written_defaults(path).items():
+        default = _literal(source)
+        if name in given:
+            value = given[name]
+            full[name] = float(value) if isinstance(default, float) and isinstance(value, int) else value
+        else:
+            full[name] = source if default is None and source != "None" else _plain_or_source(default, source)
+    return full
 
 
 def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,26 +80,72 @@ def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     known = known_parameters(path)
     if unknown := sorted(set(given) - set(known)):
         there = ", ".join(f"{name}={default!r}" for name, default in known.items()) or "none"
-        raise ValueError(f"{_short(path)} has no parameter {', '.join(unknown)}; it has: {there}")
-    values = {name: _plain(name, value) for name, value in given.items()}
+        raise ValueError(f"{short_path(path)} has no parameter {', '.join(unknown)}; it has: {there}")
+    values = {name: as_plain(name, value) for name, value in given.items()}
     for name, value in values.items():
         default = known[name]
         if default is not None and value is not None and not _same_kind(value, default):
             raise ValueError(
-                f"{name} of {_short(path)} is {type(default).__name__} (default {default!r}), got {value!r}"
+                f"{name} of {short_path(path)} is {type(default).__name__} (default {default!r}), got {value!r}"
             )
     if "preset" in values and values["preset"] not in PRESETS:
         raise ValueError(f"preset is {values['preset']!r}; pass one of {', '.join(PRESETS)}")
     return values
 
 
-def parsed_parameters(path: Path, given: Mapping[str, str]) -> dict[str, Any]:
-    """Values typed on a command line: text where the parameter's default is text, else numbers, lists, true, none.
+def parsed_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values typed on a command line or in a file: text stays text where the parameter's default is text, and is
+    else read as a number, list, true or none. Other values stay as they are.
 
     Nothing is refused here; `checked_parameters` does that.
     """
     known = known_parameters(path)
-    return {name: text if isinstance(known.get(name), str) else _read(text) for name, text in given.items()}
+    typed = {name for name, value in given.items() if isinstance(value, str) and not isinstance(known.get(name), str)}
+    return {name: _read(value) if name in typed else value for name, value in given.items()}
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """The parameters in a file: one mapping of names to values, as yaml or (named .json) json.
+
+    Raises ValueError for a file that cannot be read, that holds something else, or a list of mappings (a sweep).
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        found = json.loads(text) if Path(path).suffix.lower() == ".json" else _yaml(text)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read parameters from {str(path)!r}: {' '.join(str(error).split())}") from error
+    if isinstance(found, list) and found and all(isinstance(each, dict) for each in found):
+        raise ValueError(f"{str(path)!r} holds {len(found)} sets of parameters; for many runs use `steer-utils sweep`")
+    if not isinstance(found, dict):
+        there = "nothing" if found is None else f"a {type(found).__name__}"
+        raise ValueError(f"{str(path)!r} holds {there}; parameters are one mapping, such as seed: 3")
+    if strange := [name for name in found if not isinstance(name, str)]:
+        raise ValueError(f"{str(path)!r} has the name {strange[0]!r}, which is no text; write names in quotes")
+    return found
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:  # no ValueError of its own
+        raise ValueError(str(error)) from error
+
+
+def _written_defaults(path: Path) -> dict[str, str]:
+    """Name -> source text of the default. Raises as `known_parameters` does."""
+    try:
+        from papermill import inspect_notebook
+    except ImportError as error:
+        raise ValueError(REMEDY) from error
+    if not Path(path).is_file():
+        raise ValueError(f"there is no notebook {short_path(path)!r}")
+    try:
+        found = inspect_notebook(str(path))
+    except Exception as error:  # json, nbformat and papermill each have their own
+        raise ValueError(f"{short_path(path)!r} is not a notebook that can be run: {error}") from error
+    return {name: str(entry["default"]) for name, entry in found.items()}
 
 
 def _read(text: str) -> Any:
@@ -125,26 +158,37 @@ def _read(text: str) -> Any:
         return text  # the check of types then says what was expected
 
 
-def _literal(source: Any) -> Any:
+def _plain_or_source(default: Any, source: str) -> Any:
     try:
-        return ast.literal_eval(str(source))
+        return as_plain("a default", default)
+    except ValueError:  # a set or bytes: a literal, but nothing that json holds
+        return source
+
+
+def _literal(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
     except (ValueError, SyntaxError):
         return None
 
 
-def _plain(name: str, value: Any) -> Any:
-    """Only what json holds: papermill would write anything else as text, or not at all."""
-    if isinstance(value, np.generic):
-        value = value.item()
+def as_plain(name: str, value: Any) -> Any:
+    """`value` as json holds it: papermill would write anything else as text, or not at all.
+
+    Numbers and arrays of numpy and torch, paths and tuples become what they stand for. Raises ValueError, in which
+    `name` stands for the value, for anything else.
+    """
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        value = value.tolist()
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(name, each) for each in value]
+        return [as_plain(name, each) for each in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(name, each) for key, each in value.items()}
+        return {str(key): as_plain(name, each) for key, each in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ValueError(f"{name} is a {type(value).__name__}; a notebook takes numbers, text, lists and dicts")
+    raise ValueError(f"{name} is a {type(value).__name__}; pass numbers, text, lists or dicts")
 
 
 def _same_kind(value: Any, default: Any) -> bool:
@@ -155,29 +199,3 @@ def _same_kind(value: Any, default: Any) -> bool:
     if isinstance(default, (list, tuple)):
         return isinstance(value, list)
     return isinstance(value, type(default))
-
-
-def _short(path: Path) -> str:
-    shorter = os.path.relpath(path)
-    return str(path) if shorter.startswith("..") else shorter
-
-
-def _own_python() -> type[AsyncKernelManager]:
-    """A kernel manager that starts this very Python, whatever kernels a user has registered under "python3"."""
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-
-    try:
-        from ipykernel.kernelspec import get_kernel_dict
-    except ImportError as error:
-        raise ValueError(REMEDY) from error
-
-    class OwnSpecs(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict())
-
-    class OwnPython(AsyncKernelManager):
-        def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return OwnSpecs(parent=self)
-
-    return OwnPython

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 from PIL import Image
+from small_notebooks import write_notebook
 from tinies import EVENTS, tiny
 from typer.testing import CliRunner
 
@@ -24,10 +25,13 @@ import steer_utils.console
 import steer_utils.doctor
 import steer_utils.locating
 import steer_utils.models
+import steer_utils.run_folders
 import steer_utils.runs
 from steer_utils.cli import app
+from steer_utils.course import _summary
 from steer_utils.methods import METHODS
 from steer_utils.pocket.architecture import save
+from steer_utils.run_folders import RunFolder
 
 RATE = 16_000
 NOISE = (0.1 * np.random.default_rng(0).normal(size=3 * RATE)).astype(np.float32)
@@ -273,23 +277,28 @@ def test_benchmark_refuses_bad_choices_before_loading(tmp_path: Path, no_model: 
 # -- notebooks -----------------------------------------------------------------------------------------------------
 @pytest.fixture
 def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A course of two notebooks, and a runner that only notes what it is given."""
-    (tmp_path / "notebooks").mkdir()
+    """A course of two notebooks, and runners that only note what they are given: seed 13 fails, 14 is run elsewhere."""
     for name in ("01_b", "00_a", "helper"):
-        cell = nbformat.v4.new_code_cell("preset = 'smoke'\nseed = 0", metadata={"tags": ["parameters"]})
-        notebook = nbformat.v4.new_notebook(cells=[cell])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
-        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", parameters="preset = 'smoke'\nseed = 0")
     monkeypatch.chdir(tmp_path)
 
     def noted(path: Path, *, parameters: dict, out: Path) -> Path:
         with (tmp_path / "log").open("a") as log:
             log.write(f"{path} {json.dumps(parameters)}\n")
-        if parameters.get("seed") == 13:
-            raise steer_utils.runs.NotebookError("cell 2 failed; see it in runs/00_a.ipynb")
         return out
 
+    def in_folder(path: Path, parameters: dict, out: Path, *, again: bool, tell: Any) -> RunFolder:
+        with (tmp_path / "log").open("a") as log:
+            log.write(f"{path} {json.dumps(parameters)} {out}{' again' if again else ''}\n")
+        failed, elsewhere = (parameters.get("seed") == seed for seed in (13, 14))
+        if failed or elsewhere:
+            tell("it was cut off before")
+            error = "cell 2 failed" if failed else "it is being run by process 3 on a"
+            return RunFolder(out / f"{path.stem}-x", "failed" if failed else "running", ran=failed, error=error)
+        return RunFolder(out / f"{path.stem}-x", "complete", ran=again or parameters.get("seed") != 1)
+
     monkeypatch.setattr(steer_utils.runs, "run_notebook", noted)
+    monkeypatch.setattr(steer_utils.run_folders, "run_in_folder", in_folder)
     return tmp_path
 
 
@@ -304,12 +313,76 @@ def test_course_runs_in_order_and_prints_the_results(course: Path) -> None:
     assert "| method | overlap |" in result.stdout and "make lab" in result.stdout
 
 
-def test_run_passes_parameters_and_names_a_failure(course: Path) -> None:
+def test_course_stops_at_the_first_failure(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path, *, parameters: dict, out: Path) -> Path:
+        raise steer_utils.runs.NotebookError(f"cell 2 of {path.name} failed; see it in {out.name}")
+
+    monkeypatch.setattr(steer_utils.runs, "run_notebook", fails)
+    result = invoke("course")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert result.stderr == "steer-utils: cell 2 of 00_a.ipynb failed; see it in 00_a.ipynb\n"
+
+
+def test_run_gives_each_notebook_a_folder_and_counts(course: Path) -> None:
     first = "notebooks/00_a.ipynb"
-    assert invoke("run", first, "-p", "seed=4", "--preset", "paper").exit_code == 0
-    assert (course / "log").read_text() == 'notebooks/00_a.ipynb {"seed": 4, "preset": "paper"}\n'
-    failed = invoke("run", first, "-p", "seed=13")
-    assert failed.exit_code == 1 and "see it in runs/00_a.ipynb" in failed.stderr
+    result = invoke("run", first, "1", "-p", "seed=4", "--preset", "paper", "--out", "there")
+    assert result.exit_code == 0, result.output
+    given = '{"seed": 4, "preset": "paper"} there'
+    assert (course / "log").read_text() == f"{first} {given}\nnotebooks/01_b.ipynb {given}\n"
+    assert result.stdout.splitlines() == [
+        "ran               there/00_a-x", "ran               there/01_b-x", "2 ran",
+    ]  # fmt: skip
+    result = invoke("run", first, "-p", "seed=1")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "1 was there already")
+    assert invoke("run", first, "-p", "seed=1", "--again").stdout.splitlines()[-1] == "1 ran"
+    assert (course / "log").read_text().endswith('{"seed": 1} runs again\n')
+
+
+def test_run_goes_on_after_a_failure_and_names_it_at_the_end(course: Path) -> None:
+    """Exit code 1 too where another process is at it: what was asked for is not there yet."""
+    result = invoke("run", "0", "1", "-p", "seed=13")
+    assert result.exit_code == 1 and result.stdout.splitlines()[-1] == "2 failed: 00_a, 01_b"
+    assert len((course / "log").read_text().splitlines()) == 2, "the second one still runs"
+    assert "note: it was cut off before" in result.stderr and "steer-utils: 00_a: cell 2 failed" in result.stderr
+    result = invoke("run", "0", "-p", "seed=14")
+    assert result.exit_code == 1 and "it is being run by process 3 on a" in result.stderr
+    assert result.stdout.splitlines()[-1] == "1 being run by another process: 00_a"
+
+
+def test_run_sums_up() -> None:
+    ended = {"ran": ["a", "b"], "there already": ["c"], "failed": ["d"], "running elsewhere": []}
+    assert _summary(ended) == "2 ran, 1 was there already, 1 failed: d"
+    assert _summary({**ended, "ran": [], "there already": ["a", "c"]}) == "2 were there already, 1 failed: d"
+
+
+def test_run_reads_parameters_from_a_file(course: Path) -> None:
+    (course / "p.yaml").write_text("seed: 4\npreset: smoke\n")
+    assert invoke("run", "0", "--params", "p.yaml").exit_code == 0
+    assert invoke("run", "0", "--params", "p.yaml", "-p", "seed=5", "--preset", "course").exit_code == 0
+    assert [line.partition(" ")[2] for line in (course / "log").read_text().splitlines()] == [
+        '{"seed": 4, "preset": "smoke"} runs', '{"seed": 5, "preset": "course"} runs',
+    ]  # fmt: skip
+    (course / "log").unlink()
+    for text, message in (
+        ("sede: 4", "no parameter sede; it has: preset='smoke', seed=0"),
+        ("seed: 1.5", "seed of notebooks/00_a.ipynb is int (default 0), got 1.5"),
+        ("preset: smok", "pass one of smoke, course, paper"),
+        ("- seed: 1\n- seed: 2", "for many runs use `steer-utils sweep`"),
+        ("", "holds nothing"),
+    ):
+        (course / "p.yaml").write_text(text)
+        refused(invoke("run", "0", "--params", "p.yaml"), message)
+    refused(invoke("run", "0", "--params", "none.yaml"), "cannot read parameters from 'none.yaml'")
+    assert not (course / "log").exists()
+
+
+def test_run_stopped_by_hand_says_how_to_go_on(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steer_utils.run_folders, "run_in_folder", stopped)
+    result = invoke("run", "0")
+    assert result.exit_code == 130 and "the same command goes on from here" in result.stderr
 
 
 def test_run_takes_the_number_of_a_lesson(course: Path) -> None:
@@ -346,6 +419,8 @@ def test_run_refuses_before_the_first_notebook_starts(course: Path) -> None:
     refused(invoke("run", first, "-p", "sede=4"), "no parameter sede; it has: preset='smoke', seed=0")
     refused(invoke("run", first, "-p", "seed"), "write it as name=value")
     refused(invoke("run", first, "notebooks/none.ipynb"), "there is no notebook")
+    write_notebook(course / "notebooks" / "02_c.ipynb", parameters="model = 'pocket-nothing'")
+    refused(invoke("run", first, "2"), "there is no pocket model 'pocket-nothing'")
     refused(invoke("course", "--preset", "smok"), "pass one of smoke, course, paper")
     refused(invoke("course", "--notebooks", course / "log"), "no numbered notebooks")
     assert not (course / "log").exists()

@@ -11,10 +11,21 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_notebooks import write_notebook
 
-from steer_utils.runs import NotebookError, checked_parameters, known_parameters, parsed_parameters, run_notebook
+from steer_utils.runs import (
+    NotebookError,
+    as_plain,
+    checked_parameters,
+    full_parameters,
+    known_parameters,
+    parsed_parameters,
+    read_parameters,
+    run_notebook,
+)
 
 PARAMETERS = """preset = "smoke"  # smoke, course or paper
 seed = 0
@@ -25,20 +36,9 @@ quick = False
 anything = None"""
 
 
-def write_notebook(path: Path, *cells: str) -> Path:
-    """A notebook with the parameters above and these code cells."""
-    first = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
-    notebook = nbformat.v4.new_notebook(cells=[first, *map(nbformat.v4.new_code_cell, cells)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata["language_info"] = {"name": "python"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
-    return path
-
-
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
-    return write_notebook(tmp_path / "notebooks" / "00_first.ipynb", "print(seed)")
+    return write_notebook(tmp_path / "notebooks" / "00_first.ipynb", "print(seed)", parameters=PARAMETERS)
 
 
 @pytest.fixture
@@ -97,13 +97,75 @@ def test_typed_text_is_read_as_the_default_is(notebook: Path) -> None:
     assert known_parameters(notebook)["blocks"] == [3, 4]
 
 
+def test_every_parameter_has_a_value(notebook: Path) -> None:
+    """Also those whose default no json holds; a whole number for a float is that float."""
+    source = 'seed = 0\nstrength = 0.5\nthreads = len("four")\nodd = {1, 2}\npair = (1, 2)\nanything = None'
+    path = write_notebook(notebook.with_name("01_more.ipynb"), parameters=source)
+    assert full_parameters(path, {}) == {
+        "seed": 0, "strength": 0.5, "threads": 'len("four")', "odd": "{1, 2}", "pair": [1, 2], "anything": None,
+    }  # fmt: skip
+    found = full_parameters(path, {"strength": 2, "seed": 3, "threads": None})
+    assert (found["strength"], found["seed"], found["threads"]) == (2.0, 3, None)
+    assert type(found["strength"]) is float and type(found["seed"]) is int
+
+
+def test_numbers_and_arrays_of_other_libraries_become_plain() -> None:
+    given_values = {"a": np.arange(2), "b": [np.float32(0.5), torch.tensor(3)], "c": (Path("x"), torch.eye(2))}
+    assert as_plain("it", given_values) == {"a": [0, 1], "b": [0.5, 3], "c": ["x", [[1.0, 0.0], [0.0, 1.0]]]}
+    for value in (object(), {1}, 1j, np.ndarray, b"x", {"k": [print]}):
+        with pytest.raises(ValueError, match=r"it is a .*; pass numbers, text, lists or dicts"):
+            as_plain("it", value)
+
+
+# -- a file of parameters ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["p.yaml", "p.yml", "p.json", "p"])
+def test_a_file_of_parameters_is_yaml_or_json(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"seed": 3, "blocks": [1, 2], "clips": "007", "quick": true}')
+    assert read_parameters(tmp_path / name) == {"seed": 3, "blocks": [1, 2], "clips": "007", "quick": True}
+
+
+def test_what_yaml_takes_for_text_is_read_as_the_default_is(notebook: Path, tmp_path: Path) -> None:
+    """1e-2 is text to yaml, which wants 1.0e-2."""
+    (tmp_path / "p.yaml").write_text("strength: 1e-2\nseed: 3  # of the scene\nclips: true.wav\n")
+    read = parsed_parameters(notebook, read_parameters(tmp_path / "p.yaml"))
+    assert checked_parameters(notebook, read) == {"strength": 0.01, "seed": 3, "clips": "true.wav"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("p.yaml", "- {seed: 1}\n- {seed: 2}\n", "holds 2 sets of parameters; for many runs use `steer-utils sweep`"),
+        ("p.json", '[{"seed": 1}]', "use `steer-utils sweep`"),
+        ("p.yaml", "", "holds nothing; parameters are one mapping, such as seed: 3"),
+        ("p.yaml", "seed", "holds a str"),
+        ("p.yaml", "[1, 2]", "holds a list; parameters are one mapping"),
+        ("p.yaml", "on: 3", "has the name True, which is no text; write names in quotes"),
+        ("p.yaml", "seed: [1", "cannot read parameters from .*expected ',' or ']'"),
+        ("p.json", "seed: 1", "cannot read parameters from .*Expecting value"),
+        ("p.yaml", "seed: !!python/object:os.system {}", "could not determine a constructor"),
+    ],
+)
+def test_other_files_are_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_parameters(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot read parameters from .*none\.yaml.*No such file"):
+        read_parameters(tmp_path / "none.yaml")
+    (tmp_path / "p.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="cannot read parameters"):
+        read_parameters(tmp_path / "p.yaml")
+
+
 @given(name=st.text(min_size=1), value=st.one_of(st.text(), st.integers(), st.floats(), st.binary(), st.none()))
 def test_no_unknown_name_and_no_other_type_passes(
     tmp_path_factory: pytest.TempPathFactory, name: str, value: Any
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.ipynb"
     if not path.exists():
-        write_notebook(path)
+        write_notebook(path, parameters=PARAMETERS)
     with pytest.raises(ValueError, match="has no parameter"):
         checked_parameters(path, {f"not {name}": value})
     if not isinstance(value, str):
@@ -112,7 +174,9 @@ def test_no_unknown_name_and_no_other_type_passes(
 
 
 @pytest.mark.notebooks
-def test_runs_in_its_own_folder_in_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_in_its_own_folder_in_this_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Also where a user has registered another Python under the name of the kernel, or none is registered."""
     spec = tmp_path / "jupyter" / "kernels" / "python3"
     spec.mkdir(parents=True)
@@ -123,6 +187,7 @@ def test_runs_in_its_own_folder_in_this_python(tmp_path: Path, monkeypatch: pyte
     source = write_notebook(
         tmp_path / "notebooks" / "01_where.ipynb",
         "import os, sys\nprint(sys.executable, os.path.basename(os.getcwd()), preset, seed, clips, sep='|')",
+        parameters=PARAMETERS,
     )
     before = source.read_bytes()
     written = run_notebook(
@@ -132,6 +197,7 @@ def test_runs_in_its_own_folder_in_this_python(tmp_path: Path, monkeypatch: pyte
     cells = nbformat.read(written, as_version=4).cells
     assert cells[-1].outputs[0].text.strip() == f"{sys.executable}|notebooks|course|5|../x"
     assert Path.cwd() == tmp_path
+    assert capfd.readouterr().err == "", "kernels have much to say that is of no use to a reader"
 
 
 @pytest.mark.notebooks
