@@ -44,7 +44,7 @@ def test_the_course_is_whole() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "00_start_here", "01_loading_models", "02_capturing_activations", "03_building_contrastive_vectors",
         "04_steering", "05_visualising_temporal_attention", "06_locating_sounds", "07_reproducing_the_benchmarks",
-        "08_beyond_the_paper",
+        "08_beyond_the_paper", "09_playground",
     ]  # fmt: skip
     for lesson in LESSONS:
         assert (ROOT / "steer_utils" / "checks" / f"{lesson}.py").is_file()
@@ -99,6 +99,13 @@ def test_executed_in_order_without_errors(notebook: nbformat.NotebookNode) -> No
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
     assert not [output for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
+
+
+def test_no_widget_is_left_without_its_kernel(notebook: nbformat.NotebookNode) -> None:
+    """A committed notebook shows static twins; a widget would only say "model not found" (`twins.static_outputs`)."""
+    assert "widgets" not in notebook.metadata
+    kinds = {kind for cell in code_cells(notebook) for output in cell.outputs for kind in output.get("data", {})}
+    assert not [kind for kind in kinds if "widget" in kind]
 
 
 def test_one_parameters_cell(notebook: nbformat.NotebookNode) -> None:

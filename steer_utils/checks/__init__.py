@@ -12,7 +12,8 @@ from types import ModuleType
 from .answers import Wrong as Wrong
 
 #: One module a lesson, in the lessons' order. Each is imported when it is first used.
-LESSONS = ("start", "loading", "activations", "contrasts", "steering", "attention", "locating", "benchmarks", "beyond")
+LESSONS = ("start", "loading", "activations", "contrasts", "steering", "attention", "locating", "benchmarks", "beyond",
+           "playground")  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,0 +1,215 @@
+"""What steering adds to a generated token: the later half of the blocks steered, every token of the answer.
+
+A token's cost is the difference between a long and a short answer, so that hearing and prefill drop out. Ours is
+measured as `hearing.answer(steer=...)` against `hearing.answer()`, and as `steer` around transformers' own `generate`
+against `generate` alone; the peers steer that same `generate`, the sum without keeping the norm, as they all can.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from steer_utils.models import AudioLM
+from steer_utils.steering import steer
+
+from .common import Options, Result, Times, interleaved, main, rounded, say, verdict
+from .peers import TransformerLens, failure, missing
+from .shapes import NEGATIVE, POSITIVE, QUESTION, audio_of, pocket, shape_of, true_width
+
+CLAIM = "steering overhead under generate"
+TARGET = "<= 3 % a token"
+OVER = 0.03
+PEERS = ("steering-vectors", "nnsight", "transformer-lens")
+LAYERS = "model.language_model.layers.{num}"  # named outright: left to itself steering-vectors finds the audio tower
+
+Answer = Callable[[int], Any]  # so many new tokens -> token ids, or a generate output with .sequences and .logits
+
+
+class Answers:
+    """One audio, one question, one vector; every way to answer takes the number of new tokens."""
+
+    def __init__(self, lm: AudioLM, seconds: float) -> None:
+        self.lm = lm
+        samples = audio_of(lm, seconds)
+        self.hearing = lm.hear(samples, sampling_rate=lm.sampling_rate)
+        event = (lm.events or ("dog bark",))[0]
+        self.vector = self.hearing.contrast(POSITIVE.format(event=event), NEGATIVE, prompt=QUESTION).late()
+        self.directions = {block: self.vector.directions[block].to(lm.device) for block in self.vector.acting_blocks()}
+        made = lm.family.inputs(lm.processor, lm.prompt(QUESTION), samples, lm.sampling_rate)
+        self.inputs = {name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
+                       for name, value in made.items()}  # fmt: skip
+
+    def _options(self, tokens: int) -> dict[str, Any]:
+        return {**self.inputs, "max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False,
+                "return_dict_in_generate": True, "output_logits": True}  # fmt: skip
+
+    def plain(self, tokens: int) -> Any:
+        return self.lm.model.generate(**self._options(tokens))
+
+    def steered(self, tokens: int) -> Any:
+        with steer(self.lm, self.vector, input_ids=self.inputs["input_ids"], keep_norm=False):
+            return self.lm.model.generate(**self._options(tokens))
+
+    def norm_kept(self, tokens: int) -> Any:
+        with steer(self.lm, self.vector, input_ids=self.inputs["input_ids"]):
+            return self.lm.model.generate(**self._options(tokens))
+
+    def answer(self, tokens: int) -> str:
+        return self._answer(tokens, steered=False)
+
+    def answer_steered(self, tokens: int) -> str:
+        return self._answer(tokens, steered=True)
+
+    def _answer(self, tokens: int, steered: bool) -> str:
+        config = self.lm.model.generation_config
+        before, config.min_new_tokens = config.min_new_tokens, tokens  # an answer that ends early has no known length
+        try:
+            return self.hearing.answer(QUESTION, steer=self.vector if steered else None, max_new_tokens=tokens)
+        finally:
+            config.min_new_tokens = before
+
+    # -- peers -------------------------------------------------------------------------------------------------
+    def steering_vectors(self) -> Answer:
+        theirs: Any = import_module("steering_vectors").SteeringVector(self.directions)
+
+        def run(tokens: int) -> Any:
+            last = {"token_indices": [-1], "min_token_index": None}  # of each call: its positions know no cache
+            with theirs.apply(self.lm.model, layer_config={"decoder_block": LAYERS}, **last):
+                return self.lm.model.generate(**self._options(tokens))
+
+        return run
+
+    def nnsight(self) -> Answer:
+        traced: Any = import_module("nnsight").NNsight(self.lm.model)
+
+        def run(tokens: int) -> Any:
+            with torch.inference_mode(), traced.trace(fn=self.lm.model.generate, **self._options(tokens)) as tracer:
+                for _step in tracer.iter[:tokens]:
+                    for block, direction in self.directions.items():
+                        hidden = traced.model.language_model.layers[block].output
+                        hidden[:, -1] = hidden[:, -1] + direction
+                made = tracer.result.save()
+            return made
+
+        return run
+
+    def transformer_lens(self) -> Answer:
+        bridge = TransformerLens(self.lm.model, self.lm.processor.tokenizer).bridge
+
+        def adding(direction: torch.Tensor) -> Any:
+            def hook(hidden: torch.Tensor, hook: Any) -> torch.Tensor:
+                hidden = hidden.clone()
+                hidden[:, -1] += direction
+                return hidden
+
+            return hook
+
+        hooks = [(f"blocks.{block}.hook_out", adding(direction)) for block, direction in self.directions.items()]
+
+        def run(tokens: int) -> Any:
+            with torch.inference_mode(), bridge.hooks(fwd_hooks=hooks):
+                return bridge.original_model.generate(**self._options(tokens))
+
+        return run
+
+
+def per_token(times: Mapping[str, Times], name: str, base: str, lengths: tuple[int, int]) -> dict[str, float]:
+    """Milliseconds a token, and what is added to `base`: the median over rounds, each against its own round."""
+    short, long = lengths
+
+    def of(which: str) -> list[float]:
+        pairs = zip(times[f"{which}/{short}"].seconds, times[f"{which}/{long}"].seconds, strict=True)
+        return [(second - first) / (long - short) for first, second in pairs]
+
+    over = [mine / plain - 1 for mine, plain in zip(of(name), of(base), strict=True)]
+    return {
+        "ms": rounded(1e3 * statistics.median(of(name))),
+        "iqr_ms": rounded(1e3 * Times(tuple(of(name))).iqr),
+        "over": rounded(statistics.median(over)),
+        "over_iqr": rounded(Times(tuple(over)).iqr),
+    }
+
+
+def case(lm: AudioLM, seconds: float, lengths: tuple[int, int], rounds: int, options: Options) -> dict[str, Any]:
+    """Every way to answer on one model."""
+    task = Answers(lm, seconds)
+    runs: dict[str, Answer] = {
+        "generate": task.plain, "steer": task.steered, "steer, norm kept": task.norm_kept,
+        "answer": task.answer, "answer, steered": task.answer_steered,
+    }  # fmt: skip
+    absent = missing(PEERS)
+    makers = {"steering-vectors": task.steering_vectors, "nnsight": task.nnsight,
+              "transformer-lens": task.transformer_lens}  # fmt: skip
+    mine = task.steered(lengths[1])
+    agree = {}
+    for name, make in makers.items():
+        if name in absent:
+            continue
+        try:
+            run = make()
+            agree[name] = _difference(mine, run(lengths[1]))
+        except Exception as error:  # another library's own failure: it goes into the table, the others go on
+            absent[name] = failure(name, error)
+            continue
+        runs[name] = run
+    timed = {f"{name}/{tokens}": (lambda run=run, tokens=tokens: run(tokens))
+             for name, run in runs.items() for tokens in lengths}  # fmt: skip
+    times = interleaved(timed, rounds, options.device)
+    base = {"answer, steered": "answer", "answer": "answer"}
+    return {
+        **shape_of(lm),
+        "steered_blocks": list(task.directions),
+        "context_tokens": int(task.inputs["input_ids"].shape[1]),
+        "answer_tokens": list(lengths),
+        "contestants": {name: per_token(times, name, base.get(name, "generate"), lengths) for name in runs},
+        "rounds": rounds,
+        "moved": rounded(float((mine.logits[0] - task.plain(1).logits[0]).abs().max())),  # a vector that does nothing
+        "agree": {name: rounded(each) for name, each in agree.items()},
+        "missing": absent,
+    }
+
+
+def _difference(mine: Any, theirs: Any) -> float:
+    """The largest difference of a logit over the answer. Raises ValueError if another token was chosen."""
+    if not torch.equal(mine.sequences, theirs.sequences):
+        raise ValueError("its steered answer holds other tokens than ours")
+    return max(float((a - b).abs().max()) for a, b in zip(mine.logits, theirs.logits, strict=True))
+
+
+def measure(options: Options) -> Result:
+    cases = []
+    pockets = ("pocket-qwen2-audio",) if options.smoke else ("pocket-qwen2-audio", "pocket-audio-flamingo-3")
+    for name in pockets:
+        say(f"steering_overhead: {name}")
+        cases.append(case(pocket(name, options), 8, (2, 6) if options.smoke else (8, 136), options.rounds(15), options))
+    for family in ("qwen2_audio", "audioflamingo3"):
+        say(f"steering_overhead: true width of {family}")
+        lm = true_width(family, options, tower_blocks=1)
+        cases.append(case(lm, 2, (2, 6) if options.smoke else (2, 18), options.rounds(7), options))
+        del lm
+    ways = ("answer, steered", "steer, norm kept")
+    written = []
+    for each in cases:
+        over = max(each["contestants"][way]["over"] for way in ways)
+        others = ", ".join(f"{peer} {100 * each['contestants'][peer]['over']:+.1f}" for peer in each["agree"])
+        written.append(f"{each['model']} {100 * over:+.1f} %" + (f" ({others})" if others else ""))
+    worst = max(each["contestants"][way]["over"] for each in cases for way in ways)
+    return Result(
+        script="steering_overhead",
+        claim=CLAIM,
+        target=TARGET,
+        measured="; ".join(written),
+        met=verdict(options, worst <= OVER),
+        cases=cases,
+        missing=cases[-1]["missing"],
+        notes=["the worst of hearing.answer and of steer around generate, with the norm kept; in brackets the peers'"],
+    )
+
+
+if __name__ == "__main__":
+    main(measure)

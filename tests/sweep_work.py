@@ -1,0 +1,76 @@
+"""What the tests of sweeps share: a model that knows six classes, a grid for it, and made results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from short_work import short_units
+from tinies import tiny
+
+from steer_utils.grids import SteeringGrid, as_grid
+from steer_utils.pocket.architecture import save
+from steer_utils.sounds import SOUNDS
+from steer_utils.sweep_points import POINT
+from steer_utils.sweeps import Sweep
+
+SIX = tuple(SOUNDS)[:6]
+
+
+def six_classes(folder: Path) -> Path:
+    """A tiny untrained model of four blocks that hears 4 s, said to know six classes: enough for both splits."""
+    lm = tiny("qwen2_audio")
+    save(lm.model, lm.processor, folder, {"events": list(SIX), "trained_recordings": []})
+    return folder
+
+
+def small_grid(model: object, **changes: Any) -> SteeringGrid:
+    """Two scenes a split, two choices of blocks and two strengths."""
+    found = {
+        "models": str(model), "seeds": [0, 1], "scenes": 2, "blocks": ["early", [1]], "strengths": [2, 8],
+        "split": {"development": list(SIX[:3])},
+    }  # fmt: skip
+    made = as_grid({**found, **changes})
+    assert isinstance(made, SteeringGrid)
+    return made
+
+
+def short_sweep(folder: Path, count: int) -> Sweep:
+    """A sweep of units without work."""
+    return Sweep.started(short_units(count), small_grid("pocket-qwen2-audio"), folder)
+
+
+# -- results as a sweep would leave them -----------------------------------------------------------------------------
+def made_table(
+    models: tuple[str, ...] = ("a/one", "two"), seeds: int = 3, scenes: int = 4, *, shift: float = 0.0, start: int = 0
+) -> pd.DataFrame:
+    """A tidy table with made overlaps: on development early 8 is best, on the test classes late 8 is."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for model in models:
+        for seed in range(start, start + seeds):
+            for split, events in (("development", SIX[:3]), ("test", SIX[3:])):
+                for scene in range(scenes):
+                    for place, event in enumerate(events):
+                        ease = 0.1 * rng.random() + shift
+                        for name, blocks in (("early", "0-1"), ("late", "2-3")):
+                            for strength, vector in ((0.0, "none"), (2.0, "steering"), (2.0, "random"),
+                                                     (8.0, "steering"), (8.0, "random")):  # fmt: skip
+                                better = "early" if split == "development" else "late"
+                                overlap = 0.2 + ease
+                                if vector == "steering":
+                                    overlap = 0.4 + 0.2 * (name == better) + 0.02 * strength + ease
+                                rows.append((model, seed, split, scene, event, "procedural", 1.0 + place, 2.0 + place,
+                                             "How many?", name, blocks, strength, vector, 0.25, overlap))  # fmt: skip
+    query = ["model", "seed", "split", "scene", "event", "source", "truth_start", "truth_end"]
+    names = [*query, *POINT, "chance", "overlap"]
+    table = pd.DataFrame(rows, columns=names).assign(slot="first", iou=lambda each: each["overlap"] / 2)
+    facts = {"classes": list(SIX[3:]), "sounds": "procedural", "seconds": [4.0, 4.0], "event_seconds": [1.2, 2.4]}
+    table.attrs = {
+        "analysis": "sweep", "grid": {"models": list(models), "scenes": scenes}, "units": len(models) * seeds,
+        "finished": len(models) * seeds, "failures": {}, "versions": [{"torch": "2"}],
+        "scenes": {model: {"development": facts, "test": facts} for model in models},
+    }  # fmt: skip
+    return table
