@@ -18,7 +18,7 @@ SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course exercises test lab lint pocket lock clean
+.PHONY: help setup course exercises test lab lint bench pocket lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,10 @@ pocket: setup ## Retrain the pocket models and measure them (hours): make pocket
 	$(BIN)/steer-utils pocket train --model pocket-audio-flamingo-3 $(RECORDINGS) --out $(WEIGHTS)/pocket-audio-flamingo-3
 	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio-half $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio-half
 	$(BIN)/steer-utils pocket evaluate $(RECORDINGS)
+
+bench: setup ## Time everything beside its peers and write benchmarks/README.md (an hour on a quiet machine)
+	[ -d .venv-peers ] || $(BIN)/python -m benchmarks.venv .venv-peers
+	$(BIN)/python -m benchmarks --python .venv-peers/bin/python
 
 # Versions already in the lock are kept unless pyproject.toml rules them out; delete a line to move that one.
 # torch on Linux names CUDA packages; the lock must not, or nobody could install a CPU torch from it.

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 from .checkpoints import Checkpoint
 from .comparison import Comparison, alt_text_comparison, compare, comparison_figure
-from .exploration import alone
 from .facts import model_settings
 from .intake import Sound, as_sound
 from .latest import Latest
 from .locating import known_event
+from .locks import alone
 from .panels import Panel, StatusLine, aligned, panel_box, row, table_block, text_line, widgets
 from .queries import Query
 from .scenes import Scene

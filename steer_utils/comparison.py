@@ -17,10 +17,10 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from .exploration import alone
 from .figures import house_style, new_figure
 from .hearing import Hearing
 from .listening import Listening
+from .locks import alone
 from .methods import finder, in_order, label_of, method_named
 from .plots import FOUND, INK, SOFT, mark
 from .queries import POSITION, Finder, Found, Query

@@ -12,19 +12,17 @@ median of 0.06 s, and of 0.2 s while the cores did other work too. Steering the 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .batches import Row
-from .checkpoints import Checkpoint
 from .choices import Choice
 from .hearing import Hearing
 from .listening import PLAIN, STEERED, Listening, listening_of
+from .locks import alone
 from .maps import AttentionMap
 from .scenes import Event
 from .spans import Interval, best_segment, best_window
@@ -35,8 +33,6 @@ from .vectors import SteeringVector
 ANSWER_TOKENS = 32
 ROUNDING = 1e-5  # even shares
 
-_locks: WeakKeyDictionary[Checkpoint, threading.RLock] = WeakKeyDictionary()
-_of_locks = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +177,3 @@ def read_curve(base: AttentionMap, steered: AttentionMap, choice: Choice) -> np.
     if choice.read_heads is not None:
         return attention.curve_of_heads(choice.read_heads)
     return attention.curve(choice.read_blocks)
-
-
-def alone(checkpoint: Checkpoint) -> threading.RLock:
-    """`with alone(lm):` no other thread that asks the same steers this model meanwhile.
-
-    Steering is hooks on the model itself, so two threads at once would steer each other.
-    """
-    with _of_locks:
-        return _locks.setdefault(checkpoint, threading.RLock())

@@ -23,12 +23,13 @@ from .benchmark import scene_set
 from .checkpoints import Checkpoint
 from .choices import Choice, code_of
 from .dials import Dials, SoundDials
-from .exploration import Exploration, ExplorerSession, alone
+from .exploration import Exploration, ExplorerSession
 from .facts import model_settings
 from .intake import Sound, as_sound
 from .latest import Latest
 from .listening import PLAIN, STEERED, Listening
 from .locating import known_event
+from .locks import alone
 from .panels import Panel, StatusLine, code_block, panel_box, row, text_line, widgets
 from .recordings import ClipBank
 from .scenemaker import SceneMaker

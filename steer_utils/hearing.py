@@ -22,6 +22,7 @@ from .branching import branched
 from .capture import hidden_states
 from .checkpoints import Checkpoint
 from .decoding import greedy, stop_tokens, until
+from .locks import alone
 from .maps import AttentionMap
 from .positions import Positions, token_mask
 from .prefixes import encode
@@ -72,7 +73,8 @@ class Hearing:
         self.checkpoint = checkpoint
         self.samples = samples
         self.duration = duration
-        self._prefix = encode(checkpoint, samples)
+        with alone(checkpoint):
+            self._prefix = encode(checkpoint, samples)
         self._known: dict[str, Reading] | None = None  # readings of unsteered instructions, inside `remembering`
 
     def __repr__(self) -> str:
@@ -196,6 +198,7 @@ class Hearing:
         branches = batch.branches(checkpoint.num_blocks)
         trunks = list(branches.trunks)
         with (
+            alone(checkpoint),
             branched(checkpoint, branches),
             steered(checkpoint, batch.edits(), batch.keep_norm(), branches),
             attention_rows(
@@ -230,7 +233,7 @@ class Hearing:
         checkpoint, tokenizer = self.checkpoint, self.checkpoint.processor.tokenizer
         ids = torch.cat([self._prefix.ids.expand(len(batch.rows), -1), batch.suffix_ids], dim=1)
         count = len(batch.rows)
-        with steered(checkpoint, batch.edits(), batch.keep_norm()):
+        with alone(checkpoint), steered(checkpoint, batch.edits(), batch.keep_norm()):
             made = checkpoint.model.generate(
                 input_ids=ids.to(checkpoint.device),
                 attention_mask=batch.attention_mask.to(checkpoint.device),

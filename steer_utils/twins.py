@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 TWIN = "Static twin. "  # how the words of every twin begin; static/player.js looks for them
+#: A notebook that was saved with live widgets and is opened again: what follows a twin then has no elements, only the
+#: words "Loading widget..." or "model not found". JupyterLab drops the rule where it does not trust the notebook.
+ALONE = (
+    "<style>.jp-OutputArea-child:has(.steer-words) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*)) "
+    "{ display: none; }</style>"
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -68,7 +75,8 @@ def publish(figure: Figure, alt: str, caption: str) -> None:
     figure.savefig(buffer, format="png", metadata={"Description": alt, "Software": None})
     picture = {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": f"{TWIN}{alt}"}
     display(picture, raw=True, metadata={"image/png": {"alt": f"{TWIN}{alt}"}})
-    display({"text/plain": f"{TWIN}{caption}"}, raw=True)
+    words = f"{TWIN}{caption}"
+    display({"text/plain": words, "text/html": f'<span class="steer-words">{escape(words)}</span>{ALONE}'}, raw=True)
 
 
 def static_outputs(notebook: NotebookNode) -> None:

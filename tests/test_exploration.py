@@ -12,9 +12,10 @@ import torch
 
 from steer_utils.batches import Row
 from steer_utils.choices import Choice
-from steer_utils.exploration import ExplorerSession, alone, explore
+from steer_utils.exploration import ExplorerSession, explore
 from steer_utils.hearing import Hearing
 from steer_utils.locating import UnknownEventError
+from steer_utils.locks import alone
 from steer_utils.methods import METHODS
 from steer_utils.models import AudioLM
 from steer_utils.queries import Query

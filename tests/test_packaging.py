@@ -27,7 +27,7 @@ WEIGHTS = Path("steer_utils/pocket/weights")
 MAX_MODEL_BYTES = 16_000_000
 CORE = {
     "torch", "transformers", "numpy", "scipy", "soundfile", "soxr", "safetensors", "pandas", "matplotlib", "seaborn",
-    "tqdm", "typer", "pyyaml", "filelock",
+    "tqdm", "typer", "pyyaml", "filelock", "rich",
 }  # fmt: skip
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

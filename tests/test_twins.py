@@ -47,10 +47,11 @@ def test_publishing_puts_picture_and_words_into_the_output(monkeypatch: pytest.M
     monkeypatch.setattr(
         IPython.display, "display", lambda data, raw, metadata=None: shown.append((data, metadata))
     )
-    twins.publish(twins.twin(picture()), "In <words>.", "A caption.")
+    twins.publish(twins.twin(picture()), "In <words>.", "A <b>caption</b>.")
     (data, metadata), (words, _) = shown
     assert data["image/png"].startswith("iVBOR") and metadata == {"image/png": {"alt": f"{twins.TWIN}In <words>."}}
-    assert words == {"text/plain": f"{twins.TWIN}A caption."}
+    assert words["text/plain"] == f"{twins.TWIN}A <b>caption</b>."
+    assert "A &lt;b&gt;caption&lt;/b&gt;." in words["text/html"] and "<b>" not in words["text/html"]  # text, not markup
 
 
 def test_executed_notebooks_lose_their_widgets_and_nothing_else() -> None:

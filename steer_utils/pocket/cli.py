@@ -59,7 +59,7 @@ def evaluate(
 @pocket_app.command()
 def analyse(
     model: Annotated[
-        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: the two of the result table].")
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: the two of the table].")
     ] = None,
     clips: Clips = None,
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),

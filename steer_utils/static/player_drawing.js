@@ -82,7 +82,8 @@ function drawCurves(canvas, data, lines, gained, colours) { // lines: [{label, v
   pen.strokeRect(edge.left + 0.5, top + 0.5, edge.right - edge.left - 1, tall - 1);
   pen.fillStyle = colours.ink;
   pen.textAlign = "right";
-  for (const tick of ticksOf(low, high, 4)) {
+  const ticks = ticksOf(low, high, 4);
+  for (const tick of ticks.length < 3 ? ticksOf(low, high, 8) : ticks) {
     pen.fillText(`${tick}`.replace("-", "−"), edge.left - 6, y(tick));
     pen.fillRect(edge.left - 3, y(tick) - 0.5, 3, 1);
   }

@@ -82,7 +82,7 @@ function createMap(choose) { // the grid of blocks and heads; `choose(block, hea
       const amount = Math.abs(value) / most, base = value < 0 ? colours.truthRgb : colours.foundRgb;
       const back = base.map((each, c) => amount * each + (1 - amount) * colours.paperRgb[c]);
       cell.style.backgroundColor = css(back);
-      const [ink, paper] = [colours.inkRgb, colours.paperRgb];
+      const [ink, paper] = [[0, 0, 0], [255, 255, 255]]; // on any colour one of the two can be read
       cell.style.color = css(contrast(ink, back) >= contrast(paper, back) ? ink : paper);
       const number = value.toFixed(1).replace(/^-0\.0$/, "0.0").replace("-", "−");
       cell.textContent = !small || h === details.heads ? number : number.startsWith("−") ? "−" : "";

@@ -110,7 +110,7 @@ def test_out_is_where_the_model_goes(small: None, work: Path, tmp_path: Path) ->
 
 
 def test_an_unknown_name_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no recipe for 'whisper'; pass one of pocket-qwen2-audio, pocket-audio-flamingo-3"):
+    with pytest.raises(ValueError, match=r"no recipe for 'whisper'; pass one of pocket-qwen2-audio, "):
         train("whisper", clips=None, work=tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
