@@ -106,10 +106,12 @@ class AudioSpan:
         return slice(int(first), int(stop))
 
     def window_tokens(self, seconds: float) -> int:
-        """How many audio tokens a window of `seconds` spans: at least one, at most all."""
+        """How many audio tokens a window of `seconds` spans, to the nearest (a half goes down), from 1 to all."""
         if not (math.isfinite(seconds) and seconds > 0):
             raise ValueError(f"a window needs a positive number of seconds, got {seconds}")
-        return int(min(self.count, max(1, round(seconds / self.seconds_per_token))))
+        # The duration of an interval is a difference: its rounding must not decide on which side of a half it falls.
+        nearest = math.ceil(seconds / self.seconds_per_token - 0.5 - 1e-9)
+        return min(self.count, max(1, nearest))
 
 
 def best_window(curve: np.ndarray, span: AudioSpan, seconds: float) -> tuple[Interval, float]:

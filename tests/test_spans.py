@@ -81,6 +81,14 @@ def test_window_tokens_stay_within_the_audio() -> None:
         span.window_tokens(0.0)
 
 
+@pytest.mark.parametrize("tokens", [10.5, 11.5, 12.5, 15.5, 33.5])
+def test_the_same_duration_spans_the_same_window_wherever_it_starts(tokens: float) -> None:
+    span = AudioSpan(0, 60)
+    starts = np.linspace(0, 2, 97)
+    widths = {span.window_tokens(Interval(start, start + tokens * 0.04).duration) for start in starts}
+    assert widths == {span.window_tokens(tokens * 0.04)} == {int(tokens)}  # a half goes down, whatever the rounding
+
+
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=60), st.floats(0.01, 3))
 def test_best_window_is_the_best_of_all(values: list[float], seconds: float) -> None:
     span = AudioSpan(0, len(values))
