@@ -36,15 +36,8 @@ class AttentionRows:
     All rows of a batch are recorded at the same slots: the union of the slots that any of them wants.
     """
 
-    def __init__(
-        self,
-        wanted: TokenMask,
-        spans: Sequence[AudioSpan],
-        blocks: tuple[int, ...],
-        prefix: Sequence[KeysValues] | None = None,
-    ) -> None:
+    def __init__(self, wanted: TokenMask, spans: Sequence[AudioSpan], blocks: tuple[int, ...]) -> None:
         self.blocks = blocks
-        self.prefix = prefix
         self._wanted = wanted.union()
         self._first = torch.tensor([span.first for span in spans])
         self._count = spans[0].count
@@ -88,26 +81,32 @@ class AttentionRows:
         self._slots[block].extend((chosen + offset).tolist())
 
 
+class LineRows:
+    """Rows recorded behind a shared prefix, where all tokens of a call stand in one line (see `branching`).
+
+    `weights`: of each block, (heads, rows kept, audio tokens), softmaxed over all keys.
+    """
+
+    def __init__(self, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan) -> None:
+        self.prefix = prefix
+        self.weights: list[torch.Tensor] = []
+        self._kept = kept
+        self._audio = slice(span.first, span.stop)
+
     def attend(
         self,
         block: int,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        mask: torch.Tensor | None,
+        mask: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        """Attention behind the shared prefix, (batch, queries, heads, d); the wanted rows are kept on the way."""
-        assert self.prefix is not None
-        prefix = self.prefix[block]
-        length, queries = prefix[0].shape[2], query.shape[2]
-        chosen = self._wanted.slice(length, queries)[0].nonzero()[:, 0]
-        output, weights = shared_attention(query, prefix, key, value, mask, scaling, chosen.to(query.device))
-        if len(chosen):
-            first = int(self._first[0])
-            self._weights[block].append(weights[..., first : first + self._count])
-            self._slots[block].extend((chosen + length).tolist())
-        return output
+        """Attention of the line, (1, tokens, heads, d); the rows to keep are kept on the way."""
+        kept = self._kept[block].to(query.device)
+        output, weights = shared_attention(query[0], self.prefix[block], key[0], value[0], mask[0, 0], scaling, kept)
+        self.weights.append(weights[..., self._audio])
+        return output[None]
 
 
 def row_weights(
@@ -134,6 +133,8 @@ def row_weights(
 
 # Which attention modules are being recorded, and for whom. Weak keys: a deleted model leaves nothing behind.
 _recorders: WeakKeyDictionary[nn.Module, list[tuple[int, AttentionRows]]] = WeakKeyDictionary()
+# Which of them run behind a shared prefix.
+_lines: WeakKeyDictionary[nn.Module, tuple[int, LineRows]] = WeakKeyDictionary()
 
 
 def _sdpa_rows_forward(
@@ -147,20 +148,18 @@ def _sdpa_rows_forward(
     **options: Any,  # transformers' own attention interface: passed on untouched
 ) -> tuple[torch.Tensor, None]:
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    recorders = _recorders.get(module, [])
-    sharing = next(((block, recorder) for block, recorder in recorders if recorder.prefix is not None), None)
-    if sharing is not None:
-        block, owner = sharing
-        output = owner.attend(block, query, key, value, attention_mask, factor)
-        others = [(number, recorder) for number, recorder in recorders if recorder is not owner]
-        if others:
-            assert owner.prefix is not None
-            key, value = expanded(owner.prefix[block], (key, value))
-        for number, recorder in others:
-            recorder.record(number, query, key, attention_mask, factor)
-        return output, None
-    for block, recorder in recorders:
+    output = None
+    if module in _lines:
+        block, line = _lines[module]
+        assert attention_mask is not None  # `branched` says who sees whom
+        output = line.attend(block, query, key, value, attention_mask, factor)
+        if module in _recorders:  # somebody records from outside: their keys are those of the whole prompt
+            key, value = expanded(line.prefix[block], (key, value))
+            attention_mask = nn.functional.pad(attention_mask, (key.shape[2] - query.shape[2], 0), value=True)
+    for block, recorder in _recorders.get(module, []):
         recorder.record(block, query, key, attention_mask, factor)
+    if output is not None:
+        return output, None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
     )
@@ -177,14 +176,10 @@ def attention_rows(
     span: AudioSpan | Sequence[AudioSpan],
     *,
     blocks: Iterable[int] | None = None,
-    prefix: Sequence[KeysValues] | None = None,
 ) -> Iterator[AttentionRows]:
     """Record the attention of the `wanted` query rows over the audio tokens in `span`, in these blocks (default all).
 
     `span` is one for all rows of the batch, or one for each (left-padded prompts), all with equally many tokens.
-    `prefix`: keys and values of each block that every row continues; the model then runs on the rows' own tokens, with
-    `shared_attention.own_cache`, and attention is computed by `shared_attention` instead of SDPA (in all blocks).
-
     Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
     default of `generate`) or none: a static cache hides how far the sequence has come.
     """
@@ -196,24 +191,58 @@ def attention_rows(
     numbers = tuple(range(checkpoint.num_blocks) if blocks is None else blocks)
     if not numbers or not all(0 <= number < checkpoint.num_blocks for number in numbers):
         raise ValueError(f"blocks must be numbers from 0 to {checkpoint.num_blocks - 1}, got {list(numbers)}")
-    modules: dict[int, Any] = {number: checkpoint.blocks[number].self_attn for number in numbers}
+    recorder = AttentionRows(wanted, spans, numbers)
+    modules = _modules(checkpoint, numbers)
+    entries = {number: (number, recorder) for number in numbers}
+    with _switched(checkpoint):
+        try:
+            for number, module in modules.items():
+                _recorders.setdefault(module, []).append(entries[number])
+            yield recorder
+        finally:
+            for number, module in modules.items():
+                stack = _recorders.get(module, [])
+                stack[:] = [entry for entry in stack if entry is not entries[number]]
+                if not stack:
+                    _recorders.pop(module, None)
+
+
+@contextmanager
+def line_rows(
+    checkpoint: Checkpoint, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan
+) -> Iterator[LineRows]:
+    """Run a line of tokens behind a prefix that is not copied, and record the attention of its tokens `kept[block]`.
+
+    `prefix`: keys and values of each block. The model then runs on the line alone, inside `branching.branched` and with
+    `shared_attention.own_cache`; attention is computed by `shared_attention` instead of SDPA. On exit, also by an
+    exception, the model is as it was before.
+    """
+    recorder = LineRows(prefix, kept, span)
+    modules = _modules(checkpoint, range(checkpoint.num_blocks))
+    with _switched(checkpoint):
+        try:
+            _lines.update({module: (number, recorder) for number, module in modules.items()})
+            yield recorder
+        finally:
+            for module in modules.values():
+                _lines.pop(module, None)
+
+
+def _modules(checkpoint: Checkpoint, blocks: Iterable[int]) -> dict[int, nn.Module]:
+    """The attention module of each block. Raises ValueError for those that do not see the whole past."""
+    modules: dict[int, Any] = {block: checkpoint.blocks[block].self_attn for block in blocks}
     if any(getattr(module, "sliding_window", None) for module in modules.values()):
         raise ValueError("attention rows cannot be read from blocks with a sliding window")
-    if prefix is not None and (blocks is not None or len(spans) != 1):
-        raise ValueError("a shared prefix goes with one audio span, and with rows of all blocks")
-    recorder = AttentionRows(wanted, spans, numbers, prefix)
+    return modules
+
+
+@contextmanager
+def _switched(checkpoint: Checkpoint) -> Iterator[None]:
+    """Attention goes through this module; afterwards as before."""
     config = checkpoint.decoder.config
     before = config._attn_implementation
-    entries = {number: (number, recorder) for number in numbers}
     try:
         config._attn_implementation = NAME
-        for number, module in modules.items():
-            _recorders.setdefault(module, []).append(entries[number])
-        yield recorder
+        yield
     finally:
         config._attn_implementation = before
-        for number, module in modules.items():
-            stack = _recorders.get(module, [])
-            stack[:] = [entry for entry in stack if entry is not entries[number]]
-            if not stack:
-                _recorders.pop(module, None)

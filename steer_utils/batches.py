@@ -77,11 +77,21 @@ class Batch:
         ]
 
     def branches(self, num_blocks: int) -> Branches:
-        """Which rows run through which block: those that differ only from some block on are one row until then."""
-        if self.recompute:  # the prefix itself is steered or read, row by row
-            return Branches.apart(len(self.rows), num_blocks)
+        """Which tokens run through which block: rows that differ only from some token and block on share the rest."""
+        first = [layout.padding.stop for layout in self.layouts]
+        starts = [
+            None if (block := row.first_steered_block()) is None else (block, _first_slot(edits))
+            for row, edits in zip(self.rows, self.edits(), strict=True)
+        ]
         prompts = [tuple(ids) for ids in self.suffix_ids.tolist()]
-        return Branches.of(prompts, [row.first_steered_block() for row in self.rows], num_blocks)
+        return Branches.of(prompts, first, starts, self.layouts[0].length, num_blocks)
+
+    def line(self, branches: Branches) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and position ids that enter the first block, both (1, tokens)."""
+        line = branches.inside[0]
+        rows = torch.tensor(branches.trunks)[line.numbers]
+        columns = line.slots - (line.stop - self.suffix_ids.shape[1])
+        return self.suffix_ids[rows, columns][None], self.position_ids[rows, columns][None]
 
     def keep_norm(self) -> list[bool]:
         """Whether each row keeps the norm of what it edits."""
@@ -165,6 +175,12 @@ def _touches(row: Row, prompt: PromptTokens, prefix: Prefix, capture: Positions)
     reached = [(min(prompt_slots(one.positions, layout)), bool(one.acting_blocks())) for one in row.steer]
     reached.append((min(prompt_slots(capture, layout)), True))
     return any(first < prefix.length and acts for first, acts in reached)
+
+
+def _first_slot(edits: Sequence[Edit]) -> int:
+    """The first slot of a prompt that any edit that does something touches."""
+    acting = [edit for edit in edits if edit.strength and edit.vector.acting_blocks()]
+    return min(int(edit.mask.nonzero()[0]) for edit in acting)
 
 
 def _edit(injection: Injection, layout: Layout) -> Edit:

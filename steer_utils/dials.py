@@ -121,7 +121,7 @@ class Dials:
             "negative": self.negative.value,
             "question": self.question.value,
             "contrast_question": self.contrast.value,
-            "strength": self.strength.value,
+            "strength": round(self.strength.value, 6),  # a slider says 1.9000000000000004
             "blocks": self._blocks,
             "positions": self.positions.value,
             "keep_norm": self.keep_norm.value,

@@ -1,4 +1,4 @@
-"""What is added to the output of one block, row by row: the edits of a batch, and the hook that makes them.
+"""What is added to the output of one block, row by row: the edits of a batch, and the hooks that make them.
 
 See `steering` for the two rules; this module knows nothing of prompts, only of slots.
 """
@@ -139,14 +139,53 @@ class BlockHook:
             return None
         row, token = touched.expand(batch, length).nonzero(as_tuple=True)
         source = row if rows == batch else torch.zeros_like(row)
-        device = hidden.device
-        place = (row.to(device), token.to(device))
-        before = hidden[place].float()
-        after = before.clone()
-        for layer, mask in zip(self.layers, acting, strict=True):
-            after += layer.added(source, before) * mask[source, token].to(device)[:, None]
-        norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-        after = torch.where(self.keep_norm[source].to(device)[:, None], after * norm, after)
+        place = (row.to(hidden.device), token.to(hidden.device))
+        where = [mask[source, token] for mask in acting]
         changed = hidden.clone()
-        changed[place] = after.to(hidden.dtype)
+        changed[place] = edited(hidden[place], source, self.layers, where, self.keep_norm)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+class LineHook:
+    """The forward hook of one block that a line of tokens runs through, (1, tokens, width) (see `branching`).
+
+    `rows`, `slots`: which batch row each token belongs to (-1: none) and its slot in the prompt, (tokens,).
+    """
+
+    def __init__(
+        self, layers: Sequence[EditLayer], keep_norm: torch.Tensor, rows: torch.Tensor, slots: torch.Tensor
+    ) -> None:
+        acting = [(rows >= 0) & layer.acting()[rows] & layer.mask.prompt[rows, slots] for layer in layers]
+        self.place = torch.stack(acting).any(dim=0).nonzero()[:, 0]
+        self.source = rows[self.place]
+        self.where = [mask[self.place] for mask in acting]
+        self.layers = layers
+        self.keep_norm = keep_norm
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if not len(self.place):
+            return None
+        hidden = output[0] if isinstance(output, tuple) else output
+        changed = hidden.clone()
+        place = self.place.to(hidden.device)
+        changed[0, place] = edited(hidden[0, place], self.source, self.layers, self.where, self.keep_norm)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+def edited(
+    hidden: torch.Tensor,
+    source: torch.Tensor,
+    layers: Sequence[EditLayer],
+    where: Sequence[torch.Tensor],
+    keep_norm: torch.Tensor,
+) -> torch.Tensor:
+    """The states `hidden` (tokens, width) with the edits of their batch rows `source` (tokens,) added; a new tensor.
+
+    `where`: of each layer, the tokens that it touches, (tokens,) bool. `keep_norm`: (rows,) bool.
+    """
+    before = hidden.float()
+    after = before.clone()
+    for layer, touched in zip(layers, where, strict=True):
+        after += layer.added(source, before) * touched.to(hidden.device)[:, None]
+    norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    return torch.where(keep_norm[source].to(hidden.device)[:, None], after * norm, after).to(hidden.dtype)

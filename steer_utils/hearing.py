@@ -15,19 +15,16 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from .attention import attention_rows
 from .audio import AudioError
 from .batches import Batch, Row, batches, check_rows
-from .branching import branched
-from .capture import hidden_states
 from .checkpoints import Checkpoint
 from .decoding import greedy, stop_tokens, until
 from .locks import alone
 from .maps import AttentionMap
-from .positions import Positions, token_mask
+from .passes import run
+from .positions import Positions
 from .prefixes import encode
 from .provenance import Provenance, library_versions
-from .shared_attention import own_cache
 from .spans import AudioSpan
 from .steering import Injection, as_injections, steered
 from .vectors import SteeringVector
@@ -120,7 +117,8 @@ class Hearing:
     def read_rows(self, rows: Sequence[Row], *, capture_rows: Positions = "last") -> list[Reading]:
         """Read many rows, each with its own instruction, vectors, blocks, strength and positions, as one batch.
 
-        What rows share is run once (see `branching`): a row costs the blocks after its first steered one.
+        What rows share is run once (see `branching`): a steered row costs its tokens from the first steered one on, in
+        the blocks after the first steered one.
         """
         check_rows(rows)
         known = self._known if self._known is not None and capture_rows == "last" else {}
@@ -193,39 +191,12 @@ class Hearing:
     # -- one batch ---------------------------------------------------------------------------------------------
     @torch.inference_mode()
     def _read(self, batch: Batch, capture_rows: Positions) -> list[Reading]:
-        checkpoint = self.checkpoint
-        wanted = batch.wanted(capture_rows)
-        branches = batch.branches(checkpoint.num_blocks)
-        trunks = list(branches.trunks)
-        with (
-            alone(checkpoint),
-            branched(checkpoint, branches),
-            steered(checkpoint, batch.edits(), batch.keep_norm(), branches),
-            attention_rows(
-                checkpoint, wanted, self.span, prefix=None if batch.recompute else self._prefix.layers
-            ) as seen,
-            hidden_states(checkpoint, token_mask("last", batch.layouts)) as states,
-        ):
-            # Inside, because a recomputed prefix must be steered and recorded too.
-            own = own_cache(self.prefix_length, checkpoint.num_blocks)
-            cache = self._prefix.recomputed(len(batch.rows)) if batch.recompute else own
-            output = checkpoint.family.backbone(checkpoint.model)(
-                input_ids=batch.suffix_ids[trunks].to(checkpoint.device),
-                attention_mask=batch.attention_mask[trunks].to(checkpoint.device),
-                position_ids=batch.position_ids[trunks].to(checkpoint.device),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1]).float().cpu()
-        blocks = range(checkpoint.num_blocks)
-        logits = logits[branches.places_after(checkpoint.num_blocks - 1)]
-        hidden = torch.stack([states.block(block)[branches.places_after(block), 0] for block in blocks], dim=1)
-        weights = torch.stack([seen.block(block).cpu()[branches.places_inside(block)] for block in blocks], dim=1)
+        with alone(self.checkpoint):
+            made = run(self._prefix, batch, batch.wanted(capture_rows))
         readings = []
-        for index, row in enumerate(batch.rows):
-            captured = [place for place, slot in enumerate(seen.slots) if wanted.prompt[index, slot]]
-            attention = AttentionMap.from_weights(weights[index, :, :, captured], self.span, row.first_changed_block())
-            readings.append(Reading(row.instruction, hidden[index], attention, logits[index], batch.recompute))
+        for row, hidden, weights, logits in zip(batch.rows, made.hidden, made.weights, made.logits, strict=True):
+            attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block())
+            readings.append(Reading(row.instruction, hidden, attention, logits, batch.recompute))
         return readings
 
     @torch.inference_mode()

@@ -29,7 +29,7 @@ import torch
 
 from .branching import Branches
 from .checkpoints import Checkpoint
-from .edits import BlockHook, Edit, Rule, layers_of
+from .edits import BlockHook, Edit, LineHook, Rule, layers_of
 from .positions import Layout, Positions, check_positions, token_mask
 from .vectors import SteeringVector
 
@@ -70,7 +70,7 @@ def steered(
     """Steer each row of a batch by its own edits: `rows[i]` are those of batch row i.
 
     `keep_norm[i]`: whether row i keeps ‖h‖ (default: all do). One row given for a larger batch steers all of it.
-    `branches`: which rows run when (see `branching`); without it all do, from the first block on.
+    `branches`: the rows run as a line of tokens that they leave and join (see `branching`), and not as a batch.
     Everything is checked before the first hook is set; on exit, also by an exception, only own hooks are removed.
     Raises VectorMismatchError for a vector that does not fit.
     """
@@ -86,16 +86,19 @@ def steered(
     touched = sorted(
         {block for edits in rows for edit in edits if edit.strength for block in edit.vector.acting_blocks()}
     )
-    hooks = []
+    hooks: list[tuple[int, BlockHook | LineHook]] = []
     for block in touched:
-        running = range(len(rows)) if branches is None else branches.rows_after(block)
-        here = [() if row is None else rows[row] for row in running]
-        kept = torch.tensor([row is None or bool(norms[row]) for row in running])
-        hooks.append((block, BlockHook(block, layers_of(here, block), kept)))
+        layers = layers_of(rows, block)
+        if branches is None:
+            hooks.append((block, BlockHook(block, layers, norms)))
+        else:
+            line = branches.after[block]
+            hooks.append((block, LineHook(layers, norms, line.rows, line.slots)))
     handles = []
     try:
         for block, hook in hooks:
-            handles.append(checkpoint.blocks[block].register_forward_hook(hook, with_kwargs=True))
+            by_name = isinstance(hook, BlockHook)  # it asks the cache how far the prompt has come
+            handles.append(checkpoint.blocks[block].register_forward_hook(hook, with_kwargs=by_name))
         yield
     finally:
         for handle in handles:

@@ -1,4 +1,4 @@
-"""Rows that share their first blocks: the same numbers as rows run apart, and fewer rows in the early blocks."""
+"""Rows that share blocks and tokens: the same numbers as rows run apart, and fewer tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steer_utils.batches import Row
-from steer_utils.branching import Branches, branched
+from steer_utils.branching import Branch, Branches, branched, last_states
 from steer_utils.hearing import Hearing, Reading
 from steer_utils.models import AudioLM
 from steer_utils.steering import Injection
@@ -20,41 +20,69 @@ SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or
 BLOCKS = 4
 
 
-# -- which rows run where ------------------------------------------------------------------------------------------
-def test_a_row_leaves_its_trunk_at_its_first_block() -> None:
-    branches = Branches.of(["a", "a", "a", "b"], [1, None, 0, 2], BLOCKS)
+# -- which tokens run where ----------------------------------------------------------------------------------------
+def test_a_row_leaves_its_trunk_at_its_first_block_and_token() -> None:
+    branches = Branches.of(["a", "a", "a", "b"], [3, 3, 3, 5], [(1, 6), None, (0, 4), (2, 6)], 7, BLOCKS)
     assert branches.trunks == (0, 3) and branches.trunk_of == (0, 0, 0, 1)
-    assert branches.inside[0] == ((0, None), (1, None))
-    assert branches.after[0] == ((0, None), (1, None), (0, 2)) == branches.inside[1]
-    assert branches.after[1] == ((0, None), (1, None), (0, 0), (0, 2))
-    assert branches.after[2] == ((0, None), (0, 0), (0, 2), (1, 3))  # nobody needs the second trunk any more
-    assert branches.rows_after(2) == [None, 0, 2, 3]
-    assert branches.places_inside(2).tolist() == [2, 0, 3, 1]
-    assert branches.places_after(2).tolist() == [1, 0, 2, 3]
+    first, alone = Branch(0, None, 3), Branch(1, 3, 5)  # nobody else has the prompt of row 3
+    assert branches.inside[0].branches == (first, alone)
+    assert branches.after[0].branches == (first, Branch(0, 2, 4), alone) == branches.inside[1].branches
+    assert branches.after[3].branches == (first, Branch(0, 0, 6), Branch(0, 2, 4), alone)
+    line = branches.after[1]
+    assert line.slots.tolist() == [3, 4, 5, 6, 6, 4, 5, 6, 5, 6]
+    assert line.rows.tolist() == [-1, -1, -1, -1, 0, 2, 2, 2, 3, 3]
+    assert branches.last_places(line).tolist() == [4, 3, 7, 9]
+    assert branches.last_places(branches.inside[0]).tolist() == [3, 3, 3, 5]
+    assert branches.places(line, [[3, 6], [5], [3, 4], []]).tolist() == [0, 4, 2, 0, 5]
+    assert line.source(branches.inside[1]).tolist() == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
+    assert line.source(branches.inside[0]).tolist() == [0, 1, 2, 3, 3, 1, 2, 3, 4, 5]
+
+
+def test_who_sees_whom() -> None:
+    line = Branches.of(["a"] * 3, [0] * 3, [(0, 2), None, (0, 1)], 3, BLOCKS).after[0]
+    assert line.branches == (Branch(0, None, 0), Branch(0, 0, 2), Branch(0, 2, 1))
+    assert line.mask().int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0],  # row 0 has its own last token, and the trunk's first two
+        [1, 0, 0, 0, 1, 0],  # row 2 has its own last two
+        [1, 0, 0, 0, 1, 1],
+    ]
+
+
+def test_a_trunk_that_nobody_needs_any_more_ends() -> None:
+    branches = Branches.of(["a", "a"], [2, 2], [(0, 2), (1, 2)], 4, BLOCKS)  # both change all tokens
+    assert [[branch.row for branch in line.branches] for line in branches.after] == [[None, 0], *[[0, 1]] * 3]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, BLOCKS - 1)), min_size=1, max_size=12))
-def test_never_more_rows_than_were_asked_for(rows: list[tuple[str, int | None]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.none() | st.tuples(st.integers(0, BLOCKS - 1), st.integers(0, 5))),
+        min_size=1, max_size=12,
+    )
+)  # fmt: skip
+def test_never_more_tokens_than_were_asked_for(rows: list[tuple[str, tuple[int, int] | None]]) -> None:
     prompts, starts = zip(*rows, strict=True)
-    branches = Branches.of(prompts, starts, BLOCKS)
-    for block in range(BLOCKS):
-        assert 0 < len(branches.inside[block]) <= len(rows)
-        assert 0 < len(branches.after[block]) <= len(rows)
-        for row, (inside, after) in enumerate(
-            zip(branches.places_inside(block).tolist(), branches.places_after(block).tolist(), strict=True)
-        ):
-            for place, running in ((inside, branches.inside[block]), (after, branches.after[block])):
-                trunk, own = running[place]
-                assert prompts[branches.trunks[trunk]] == prompts[row] and own in (None, row)
-            assert (branches.after[block][after][1] == row) == (starts[row] is not None and starts[row] <= block)
-
-
-def test_apart_every_row_is_its_own() -> None:
-    branches = Branches.apart(3, BLOCKS)
-    assert branches.trunks == (0, 1, 2)
-    assert {len(running) for running in (*branches.inside, *branches.after)} == {3}
-    assert branches.places_after(0).tolist() == [0, 1, 2] and branches.rows_after(3) == [0, 1, 2]
+    firsts = [{"a": 0, "b": 1, "c": 4}[prompt] for prompt in prompts]
+    stop = 6
+    branches = Branches.of(prompts, firsts, starts, stop, BLOCKS)
+    whole = sum(stop - first for first in firsts)
+    for block, (inside, after) in enumerate(zip(branches.inside, branches.after, strict=True)):
+        # a trunk whose rows have all left goes on for the tokens before them
+        trunks = sum(stop - firsts[row] for row in branches.trunks)
+        for line in (inside, after):
+            assert 0 < len(line.slots) == len(line.rows) <= whole + trunks
+            assert bool(line.mask().diagonal().all())
+            for row, place in enumerate(branches.last_places(line).tolist()):
+                branch = line.branches[int(line.numbers[place])]
+                assert line.slots[place] == stop - 1 and prompts[branches.trunks[branch.trunk]] == prompts[row]
+                # it sees each earlier slot of its prompt once
+                assert line.slots[line.mask()[place]].sort().values.tolist() == list(range(firsts[row], stop))
+        for row, (start, place) in enumerate(zip(starts, branches.last_places(after).tolist(), strict=True)):
+            shared = prompts.count(prompts[row]) > 1
+            assert (int(after.rows[place]) == row) == (not shared or (start is not None and start[0] <= block))
 
 
 # -- the model run so ----------------------------------------------------------------------------------------------
@@ -88,31 +116,47 @@ def test_together_and_alone_give_the_same(hearing: Hearing) -> None:
 def test_sharing_equals_running_apart(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = many_rows(hearing)
     shared = hearing.read_rows(rows)
-    monkeypatch.setattr(Branches, "of", classmethod(lambda cls, prompts, *_: cls.apart(len(prompts), BLOCKS)))
+    of = Branches.of
+
+    def apart(cls: type[Branches], prompts: list[Any], firsts: list[int], *rest: Any) -> Branches:
+        return of(range(len(prompts)), firsts, *rest)
+
+    monkeypatch.setattr(Branches, "of", classmethod(apart))
     for one, other in zip(shared, hearing.read_rows(rows), strict=True):
         same(one, other)
 
 
-def test_blocks_before_the_steered_one_run_once(hearing: Hearing, lm: AudioLM) -> None:
-    vector = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+def tokens_in_blocks(lm: AudioLM, hearing: Hearing, rows: list[Row]) -> list[int]:
+    """How many tokens run through each block."""
     seen: list[int] = []
 
     def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(len(args[0] if args else kwargs["hidden_states"]))
+        seen.append((args[0] if args else kwargs["hidden_states"]).shape[:2].numel())
 
     handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in lm.blocks]
     try:
-        hearing.read_rows([Row(SHORT, Injection(vector.select([block]), strength))
-                           for block in range(BLOCKS) for strength in (1.0, 2.0, 3.0)])  # fmt: skip
+        hearing.read_rows(rows)
     finally:
         for handle in handles:
             handle.remove()
-    assert seen == [1, 1 + 3, 1 + 6, 1 + 9]
+    return seen
+
+
+def test_only_what_a_vector_can_change_is_run_again(hearing: Hearing, lm: AudioLM) -> None:
+    vector = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+    prompt = len(lm.tokens(SHORT).tail)
+    rows = [Row(SHORT, Injection(vector.select([block]), strength))
+            for block in range(BLOCKS) for strength in (1.0, 2.0, 3.0)]  # fmt: skip
+    assert tokens_in_blocks(lm, hearing, rows) == [prompt, prompt + 3, prompt + 6, prompt + 9]
+    whole = [Row(SHORT, Injection(vector.select([1]), strength, "text")) for strength in (1.0, 2.0)]
+    assert tokens_in_blocks(lm, hearing, whole) == [prompt, prompt, 2 * prompt, 2 * prompt]
+    assert tokens_in_blocks(lm, hearing, rows[:1]) == [prompt] * BLOCKS  # as anybody would run it
 
 
 def test_nothing_is_left_on_the_model_after_an_exception(lm: AudioLM) -> None:
     before = [(len(block._forward_hooks), len(block._forward_pre_hooks)) for block in lm.blocks]
-    with pytest.raises(RuntimeError, match="inside"), branched(lm, Branches.of(["a", "a"], [0, 1], BLOCKS)):
+    branches = Branches.of(["a", "a"], [0, 0], [(0, 1), (1, 1)], 2, BLOCKS)
+    with pytest.raises(RuntimeError, match="inside"), branched(lm, branches), last_states(lm, branches):
         assert [(len(block._forward_hooks), len(block._forward_pre_hooks)) for block in lm.blocks] != before
         raise RuntimeError("inside")
     assert [(len(block._forward_hooks), len(block._forward_pre_hooks)) for block in lm.blocks] == before

@@ -75,6 +75,7 @@ function height(value, gained) {
 }
 
 function choiceWords(details, block, head) {
+  if (details.blocks * details.heads === 1) return "the method's own curve"; // it came as one, of no block or head
   if (block !== null && head !== null) return `block ${block}, head ${head}`;
   if (block !== null) return `block ${block}, mean of its heads`;
   if (head !== null) return `head ${head}, mean over blocks`;
