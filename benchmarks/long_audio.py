@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.figures import house_style, new_figure, write_figure
 from steer_utils.full_size import full_size_config
 from steer_utils.models import AudioLM
+from steer_utils.plots.figures import house_style, new_figure, write_figure
 
 from .axes import plain_ticks
 from .common import Options, Result, main, rounded, say, seconds_of, verdict

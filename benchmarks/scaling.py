@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from steer_utils.batches import Row
-from steer_utils.figures import house_style, new_figure, write_figure
 from steer_utils.models import AudioLM
+from steer_utils.plots.figures import house_style, new_figure, write_figure
 from steer_utils.steering import Injection
 
 from .axes import plain_ticks

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from .checkpoints import Checkpoint as Checkpoint
     from .checkpoints import CheckpointError as CheckpointError
     from .checkpoints import open_checkpoint as open_checkpoint
-    from .control_vectors import from_gguf as from_gguf
-    from .control_vectors import to_gguf as to_gguf
-    from .exports import read_intervals as read_intervals
-    from .exports import write_intervals as write_intervals
+    from .exports.control_vectors import from_gguf as from_gguf
+    from .exports.control_vectors import to_gguf as to_gguf
+    from .exports.intervals import read_intervals as read_intervals
+    from .exports.intervals import write_intervals as write_intervals
+    from .exports.labels import Labelled as Labelled
     from .families import FAMILIES as FAMILIES
     from .families import UnsupportedModelError as UnsupportedModelError
     from .hearing import Hearing as Hearing
     from .hearing import Reading as Reading
-    from .labels import Labelled as Labelled
     from .locating import Located as Located
     from .locating import UnknownEventError as UnknownEventError
     from .locating import locate as locate
@@ -70,7 +70,7 @@ _MODULE_OF = {
     "Hearing": "hearing",
     "Injection": "steering",
     "Interval": "spans",
-    "Labelled": "labels",
+    "Labelled": "exports.labels",
     "Located": "locating",
     "POCKET_MODELS": "models",
     "Reading": "hearing",
@@ -84,18 +84,18 @@ _MODULE_OF = {
     "VectorMismatchError": "vectors",
     "attention_rows": "attention",
     "best_window": "spans",
-    "from_gguf": "control_vectors",
+    "from_gguf": "exports.control_vectors",
     "hidden_states": "capture",
     "load": "models",
     "locate": "locating",  # a module named as its function would hide it once imported
     "open_checkpoint": "checkpoints",
     "read_audio": "audio",
     "read_clips": "recordings",
-    "read_intervals": "exports",
+    "read_intervals": "exports.intervals",
     "steer": "steering",
     "synthesise": "sounds",
-    "to_gguf": "control_vectors",
-    "write_intervals": "exports",
+    "to_gguf": "exports.control_vectors",
+    "write_intervals": "exports.intervals",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -25,10 +25,8 @@ from .causality import occlusion_summary, occlusion_table
 from .checkpoints import Checkpoint
 from .combinations import FACTORS
 from .partials import Progress
-from .sensitivity import grid, grid_summary, one_at_a_time
-from .sensitivity_plots import alt_text_plane, alt_text_star, plane_figure, star_figure
-from .settings import Settings
-from .shift_plots import (
+from .plots.sensitivity import alt_text_plane, alt_text_star, plane_figure, star_figure
+from .plots.shifts import (
     alt_text_occlusion,
     alt_text_shift,
     alt_text_swap,
@@ -36,6 +34,8 @@ from .shift_plots import (
     shift_figure,
     swap_figure,
 )
+from .sensitivity import grid, grid_summary, one_at_a_time
+from .settings import Settings
 from .shift_tables import averaged, shift_summary, shift_table
 from .summaries import finite
 from .swaps import swap_summary, swap_table

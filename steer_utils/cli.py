@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import Commands, note, progress
-from .course import course_app
-from .export_cli import export_app
+from .course.commands import course_app
+from .exports.cli import export_app
 from .options import (
     Clips,
     Device,
@@ -30,7 +30,7 @@ from .options import (
 )
 from .pocket.cli import pocket_app
 from .research import research_app
-from .sweep_cli import sweep_app
+from .sweeps.cli import sweep_app
 
 if TYPE_CHECKING:
     from .locating import Located
@@ -100,7 +100,7 @@ def locate(
     Example: steer-utils locate street.wav "dog bark" --figure street.png
     """
     from .audio import TARGET_RATE, read_audio
-    from .exports import Labelled, check_intervals, write_intervals
+    from .exports.intervals import Labelled, check_intervals, write_intervals
     from .files import check_target
     from .spans import Interval
 
@@ -123,7 +123,7 @@ def locate(
         label = Labelled(found.interval, found.event, audio.name, round(found.presence, 4))
         write_intervals(labels, [label], duration=found.duration)
     if figure is not None:
-        from .plots import alt_text_located, located_figure, write_figure
+        from .plots.located import alt_text_located, located_figure, write_figure
 
         alt = alt_text_located(found)
         write_figure(located_figure(found), figure, alt, f"Where {model} hears the {found.event}")
@@ -238,7 +238,7 @@ def draw(
 
     saved = read_table(table)
     from .analyses import analysis_of, analysis_text
-    from .plots import write_figure
+    from .plots.located import write_figure
 
     analysis = analysis_of(saved.attrs)
     if analysis is not None:
@@ -249,7 +249,7 @@ def draw(
             note(f"drawn: {path}")
         typer.echo(analysis_text(analysis, saved))
         return
-    from .plots import alt_text_overlap, overlap_figure
+    from .plots.located import alt_text_overlap, overlap_figure
     from .summaries import summary
 
     rows = {str(saved.attrs["model"]): summary(saved)}

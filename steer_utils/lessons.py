@@ -24,11 +24,11 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 
 from .checkpoints import Checkpoint
-from .figures import save_figure, show
+from .course.kernels import RUN_FOLDER
+from .course.run_folders import PARTIALS, RECORDED
+from .course.runs import PRESETS, as_plain
 from .files import whole_file
-from .kernels import RUN_FOLDER
-from .run_folders import PARTIALS, RECORDED
-from .runs import PRESETS, as_plain
+from .plots.figures import save_figure, show
 from .scenemaker import SceneMaker
 from .scenes import Scene
 

@@ -61,7 +61,7 @@ def analyse(
     from .benchmark import scene_set
     from .datasets import open_clips
     from .facts import model_settings
-    from .figures import save_figure
+    from .plots.figures import save_figure
     from .recordings import ClipBank
 
     analysis = analysis_named(kind)

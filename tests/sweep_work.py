@@ -10,11 +10,11 @@ import pandas as pd
 from short_work import short_units
 from tinies import tiny
 
-from steer_utils.grids import SteeringGrid, as_grid
 from steer_utils.pocket.architecture import save
 from steer_utils.sounds import SOUNDS
-from steer_utils.sweep_points import POINT
-from steer_utils.sweeps import Sweep
+from steer_utils.sweeps.grids import SteeringGrid, as_grid
+from steer_utils.sweeps.points import POINT
+from steer_utils.sweeps.sweep import Sweep
 
 SIX = tuple(SOUNDS)[:6]
 

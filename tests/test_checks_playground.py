@@ -10,10 +10,10 @@ import pytest
 from steer_utils.checks import Wrong
 from steer_utils.checks import playground as checks
 from steer_utils.hearing import Hearing
-from steer_utils.listening import PLAIN, SHIFT, STEERED, Listening, listening
 from steer_utils.queries import Query
 from steer_utils.settings import Settings
 from steer_utils.spans import AudioSpan, Interval
+from steer_utils.widgets.listening import PLAIN, SHIFT, STEERED, Listening, listening
 
 SETTINGS = Settings(question="Describe the sound.", strength=3.0, blocks=(0,), read_blocks=(1,))
 QUERY = Query("siren", 0.4)

@@ -22,16 +22,16 @@ from typer.testing import CliRunner
 
 import steer_utils.benchmark
 import steer_utils.console
-import steer_utils.doctor
+import steer_utils.course.doctor
+import steer_utils.course.run_folders
+import steer_utils.course.runs
 import steer_utils.locating
 import steer_utils.models
-import steer_utils.run_folders
-import steer_utils.runs
 from steer_utils.cli import app
-from steer_utils.course import _summary
+from steer_utils.course.commands import _summary
+from steer_utils.course.run_folders import RunFolder
 from steer_utils.methods import METHODS
 from steer_utils.pocket.architecture import save
-from steer_utils.run_folders import RunFolder
 
 RATE = 16_000
 NOISE = (0.1 * np.random.default_rng(0).normal(size=3 * RATE)).astype(np.float32)
@@ -297,8 +297,8 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return RunFolder(out / f"{path.stem}-x", "failed" if failed else "running", ran=failed, error=error)
         return RunFolder(out / f"{path.stem}-x", "complete", ran=again or parameters.get("seed") != 1)
 
-    monkeypatch.setattr(steer_utils.runs, "run_notebook", noted)
-    monkeypatch.setattr(steer_utils.run_folders, "run_in_folder", in_folder)
+    monkeypatch.setattr(steer_utils.course.runs, "run_notebook", noted)
+    monkeypatch.setattr(steer_utils.course.run_folders, "run_in_folder", in_folder)
     return tmp_path
 
 
@@ -315,9 +315,9 @@ def test_course_runs_in_order_and_prints_the_results(course: Path) -> None:
 
 def test_course_stops_at_the_first_failure(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(path: Path, *, parameters: dict, out: Path) -> Path:
-        raise steer_utils.runs.NotebookError(f"cell 2 of {path.name} failed; see it in {out.name}")
+        raise steer_utils.course.runs.NotebookError(f"cell 2 of {path.name} failed; see it in {out.name}")
 
-    monkeypatch.setattr(steer_utils.runs, "run_notebook", fails)
+    monkeypatch.setattr(steer_utils.course.runs, "run_notebook", fails)
     result = invoke("course")
     assert result.exit_code == 1 and result.stdout == ""
     assert result.stderr == "steer-utils: cell 2 of 00_a.ipynb failed; see it in 00_a.ipynb\n"
@@ -380,7 +380,7 @@ def test_run_stopped_by_hand_says_how_to_go_on(course: Path, monkeypatch: pytest
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steer_utils.run_folders, "run_in_folder", stopped)
+    monkeypatch.setattr(steer_utils.course.run_folders, "run_in_folder", stopped)
     result = invoke("run", "0")
     assert result.exit_code == 130 and "the same command goes on from here" in result.stderr
 
@@ -405,11 +405,11 @@ def test_exercises_are_written_beside_the_lessons(course: Path) -> None:
 
 
 def test_doctor_fails_when_a_check_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    well = steer_utils.doctor.Finding("python", "OK", "3.11")
-    ill = steer_utils.doctor.Finding("audio", "FAIL", "no sound", "make setup")
-    monkeypatch.setattr(steer_utils.doctor, "examine", lambda: [well])
+    well = steer_utils.course.doctor.Finding("python", "OK", "3.11")
+    ill = steer_utils.course.doctor.Finding("audio", "FAIL", "no sound", "make setup")
+    monkeypatch.setattr(steer_utils.course.doctor, "examine", lambda: [well])
     assert "Ready. Next: make course" in invoke("doctor").stdout
-    monkeypatch.setattr(steer_utils.doctor, "examine", lambda: [well, ill])
+    monkeypatch.setattr(steer_utils.course.doctor, "examine", lambda: [well, ill])
     found = invoke("doctor")
     assert found.exit_code == 1 and "→ make setup" in found.stdout and "Ready" not in found.stdout
 

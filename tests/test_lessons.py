@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from steer_utils import lessons
-from steer_utils.figures import new_figure
-from steer_utils.kernels import RUN_FOLDER
+from steer_utils.course.kernels import RUN_FOLDER
+from steer_utils.course.run_folders import RECORDED
+from steer_utils.course.runs import PRESETS
 from steer_utils.models import AudioLM
 from steer_utils.partials import resumable_rows
-from steer_utils.run_folders import RECORDED
-from steer_utils.runs import PRESETS
+from steer_utils.plots.figures import new_figure
 
 
 def test_a_preset_takes_its_own_size(tmp_path: Path) -> None:

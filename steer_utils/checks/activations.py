@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..activation_plots import size
 from ..full_size import full_size_config
+from ..plots.activations import size
 from ..spans import AudioSpan
 from .answers import Wrong, answered, correct, near, number, values
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..hearing import Hearing
-from ..listening import PLAIN, SHIFT, STEERED, Listening, listening
 from ..queries import Query
 from ..settings import Settings
 from ..spans import Interval
+from ..widgets.listening import PLAIN, SHIFT, STEERED, Listening, listening
 from .answers import Wrong, answered, correct, near, number
 
 #: Parts of the chosen strength that lesson 09 tries.

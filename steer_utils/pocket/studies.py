@@ -16,9 +16,9 @@ from ..analyses import ANALYSES, analysis_report, cell_text
 from ..benchmark import run, scene_set
 from ..datasets import open_clips
 from ..facts import model_settings
-from ..figures import save_figure
 from ..files import whole_file
 from ..methods import FURTHER, METHODS
+from ..plots.figures import save_figure
 from ..recordings import ClipBank
 from ..summaries import finite, report
 from .commands import open_pocket

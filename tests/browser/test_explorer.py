@@ -27,7 +27,7 @@ Shot = Callable[["Notebook | Locator", str], Path]
 SETUP = """
 import steer_utils as su
 from steer_utils import lessons
-from steer_utils.explorer import SteeringExplorer
+from steer_utils.widgets.explorer import SteeringExplorer
 
 lm = su.load("pocket-qwen2-audio")
 scene = lessons.scene_of("engine, dog bark, bell", lm, 11)
@@ -288,6 +288,25 @@ def test_the_microphone(notebook: Notebook, explorer: Locator, shot: Shot) -> No
     assert 1.0 < heard < 8.0
     expect(part(explorer, "time")).to_have_text(f"0.00 / {heard:.2f} s")
     shot(explorer, "recorded")
+
+
+REFUSE = 'navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); }'
+
+
+def test_a_microphone_that_is_refused(notebook: Notebook, explorer: Locator, shot: Shot) -> None:
+    interval = located(notebook)
+    choose_sound(explorer, "your microphone")
+    record = part(explorer, "record")
+    before = record.text_content() or ""
+    notebook.page.evaluate(REFUSE)
+    try:
+        record.click()
+        expect(part(explorer, "recorder-status")).to_contain_text("not allowed to use the microphone")
+    finally:
+        notebook.page.evaluate("delete navigator.mediaDevices.getUserMedia")  # the browser's own lies below
+    expect(record).to_have_text(before)
+    expect(part(explorer, "interval")).to_have_text(interval)
+    shot(explorer, "refused")
 
 
 def choose_sound(explorer: Locator, name: str) -> None:

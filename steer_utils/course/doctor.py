@@ -1,0 +1,218 @@
+"""Is this machine ready for the course? One line a check, and for each that fails what to do about it.
+
+    for finding in examine():
+        print(finding)
+
+Nothing is downloaded and nothing is changed. torch is imported by the checks that need it, so that a machine without
+it gets an answer too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Literal
+
+State = Literal["OK", "NOTE", "FAIL"]
+
+LEAST_PYTHON = (3, 11)
+LEAST_MEMORY = 4e9  # bytes: torch, a pocket model and a notebook take about 1.5 GB
+LEAST_DISK = 0.5e9  # bytes, for figures and executed copies
+CHECKPOINT_MEMORY = 18e9  # of a GPU that is to run a 7B checkpoint in bfloat16 (`steer-utils cost` has the details)
+JUPYTER = ("jupyterlab", "ipykernel", "ipywidgets", "papermill")
+AGAIN = "make setup (or: pip install -r requirements.lock)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; a NOTE stops nobody. `remedy` says what to do, "" where there is nothing to do."""
+
+    name: str
+    state: State
+    said: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.state:4}  {self.name:9}  {self.said}"
+        return f"{line}\n{'':17}→ {self.remedy}" if self.remedy else line
+
+
+def examine(here: Path | None = None) -> list[Finding]:
+    """Every check, in order. `here`: the folder that will be written to; default the current one.
+
+    A check that breaks is itself a FAIL: a doctor must not fall ill.
+    """
+    folder = Path.cwd() if here is None else here
+    checks: dict[str, Callable[[], Finding]] = {
+        "python": python,
+        "packages": packages,
+        "memory": lambda: memory(installed_memory()),
+        "disk": lambda: disk(folder),
+        "audio": audio,
+        "models": models,
+        "jupyter": jupyter,
+        "gpu": gpu,
+    }
+    return [_survived(name, check) for name, check in checks.items()]
+
+
+def healthy(findings: Iterable[Finding]) -> bool:
+    """Whether nothing failed."""
+    return all(finding.state != "FAIL" for finding in findings)
+
+
+def _survived(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # whatever is broken on this machine
+        return Finding(name, "FAIL", f"{type(error).__name__}: {str(error)[:200]}", AGAIN)
+
+
+# -- the checks ------------------------------------------------------------------------------------------------------
+def python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
+    """Python is new enough."""
+    said = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
+    if version >= LEAST_PYTHON:
+        return Finding("python", "OK", said)
+    wanted = ".".join(map(str, LEAST_PYTHON))
+    return Finding("python", "FAIL", said, f"install Python {wanted} or newer, then: make setup PYTHON=python{wanted}")
+
+
+def packages() -> Finding:
+    """What the package requires is there, and new enough."""
+    wrong, found = [], []
+    for requirement in _requirements():
+        name, bounds = _split(requirement)
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{name} is missing")
+            continue
+        found.append(f"{name} {version}")
+        if not _within(version, bounds):
+            wrong.append(f"{name} is {version}, needed is {bounds}")
+    if wrong:
+        return Finding("packages", "FAIL", "; ".join(wrong), AGAIN)
+    told = [each for each in found if each.split()[0] in ("torch", "transformers", "numpy")]
+    return Finding("packages", "OK", f"{', '.join(told)} and {len(found) - len(told)} more")
+
+
+def memory(there: int | None) -> Finding:
+    """There is room for a pocket model and a notebook. `there`: bytes, None if unknown."""
+    if there is None:
+        return Finding("memory", "NOTE", "how much there is cannot be told here; the course takes about 2 GB")
+    said = f"{there / 1e9:.1f} GB"
+    if there >= LEAST_MEMORY:
+        return Finding("memory", "OK", said)
+    remedy = "close other programs, and run one notebook at a time with the preset smoke"
+    return Finding("memory", "FAIL", f"{said}; the course wants {LEAST_MEMORY / 1e9:.0f} GB", remedy)
+
+
+def disk(folder: Path) -> Finding:
+    """Figures and executed copies can be written."""
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", "FAIL", f"{folder} cannot be written to", "work in a copy of the course that is yours")
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_DISK:
+        return Finding("disk", "FAIL", f"{free / 1e9:.2f} GB free in {folder}", "free half a gigabyte")
+    return Finding("disk", "OK", f"{free / 1e9:.0f} GB free")
+
+
+def audio() -> Finding:
+    """A sound can be written, read and resampled."""
+    import numpy
+    import soundfile
+    import soxr
+
+    wave = numpy.sin(numpy.arange(8000) / 20).astype("float32")
+    stored = io.BytesIO()
+    soundfile.write(stored, wave, 8000, format="WAV")
+    stored.seek(0)
+    read, rate = soundfile.read(stored, dtype="float32")
+    resampled = soxr.resample(read, rate, 16_000)
+    if len(resampled) != 2 * len(wave) or not numpy.allclose(read, wave, atol=1e-3):
+        return Finding("audio", "FAIL", "a sound that was written does not read back", AGAIN)
+    return Finding("audio", "OK", f"reads {', '.join(sorted(_formats() & {'WAV', 'FLAC', 'OGG', 'MP3'}))}")
+
+
+def models() -> Finding:
+    """The pocket models are there whole, and one hears a second of noise."""
+    import numpy
+
+    from ..models import POCKET_MODELS, WEIGHTS, load
+
+    missing = [name for name in POCKET_MODELS if not list((WEIGHTS / name).glob("*.safetensors"))]
+    if missing:
+        remedy = "the clone is not whole: git checkout steer_utils/pocket/weights, or clone again"
+        return Finding("models", "FAIL", f"no weights of {', '.join(missing)}", remedy)
+    noise = numpy.random.default_rng(0).normal(scale=0.1, size=16_000).astype("float32")
+    for name in POCKET_MODELS:
+        load(name).hear(noise, sampling_rate=16_000).read("Describe the sound.")
+    return Finding("models", "OK", f"{', '.join(POCKET_MODELS)} load and hear")
+
+
+def jupyter() -> Finding:
+    """The notebooks can be opened and run."""
+    missing = []
+    for name in JUPYTER:
+        try:
+            import_module(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        remedy = "make setup, or: pip install 'steer-utils[course]'"
+        return Finding("jupyter", "FAIL", f"{', '.join(missing)} cannot be imported", remedy)
+    return Finding("jupyter", "OK", f"jupyterlab {metadata.version('jupyterlab')}; open the course with: make lab")
+
+
+def gpu() -> Finding:
+    """A GPU is only needed for a full-size checkpoint."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("gpu", "NOTE", "none; the course does not need one, a 7B checkpoint does (see steer-utils cost)")
+    device = torch.cuda.get_device_properties(0)
+    said = f"{device.name}, {device.total_memory / 1e9:.0f} GB"
+    if device.total_memory < CHECKPOINT_MEMORY:
+        return Finding("gpu", "NOTE", f"{said}; a 7B checkpoint in bfloat16 wants {CHECKPOINT_MEMORY / 1e9:.0f} GB")
+    return Finding("gpu", "OK", f"{said}: enough for a 7B checkpoint in bfloat16")
+
+
+# -- what they look at -----------------------------------------------------------------------------------------------
+def installed_memory() -> int | None:
+    """Bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _requirements() -> list[str]:
+    """What the package itself requires, without the extras."""
+    return [each for each in metadata.requires("steer-utils") or () if "extra ==" not in each]
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    name = re.match(r"[\w.-]+", requirement)
+    assert name is not None
+    return name[0], requirement[name.end() :].split(";")[0].strip()
+
+
+def _within(version: str, bounds: str) -> bool:
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(bounds).contains(version, prereleases=True)
+
+
+def _formats() -> set[str]:
+    import soundfile
+
+    return set(soundfile.available_formats())

@@ -1,0 +1,101 @@
+"""Exercise versions of the notebooks, made from the lessons: the solutions are blanked, everything else is the same.
+
+A lesson is the one source. In it an exercise is three cells in a row, told by their tags:
+
+    exercise   Markdown: what to do, how hard it is, how many minutes
+    solution   code, folded; what stands between `# solution: begin` and `# solution: end` is blanked
+    check      code: one call of `steer_utils.checks`, which the solution passes
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+from ..files import whole_file
+from .runs import REMEDY
+
+BEGIN, END = "# solution: begin", "# solution: end"
+BLANK = "...  # your answer"
+NOTE = (
+    "> **Exercise version.** Made from [the lesson]({lesson}), which has the solutions, by `make exercises`. "
+    "Work in a copy: making it again overwrites this file."
+)
+
+
+def tags(cell: Any) -> set[str]:
+    """The tags of a notebook cell."""
+    return set(cell.get("metadata", {}).get("tags", []))
+
+
+def blanked(source: str) -> str:
+    """The code of a solution cell with each stretch between the marks replaced by a blank, indented as it was.
+
+    Raises ValueError for marks that do not pair, or for none: a solution would be handed out.
+    """
+    kept: list[str] = []
+    inside = found = False
+    for line in source.splitlines():
+        mark = line.strip()
+        if mark not in (BEGIN, END):
+            if not inside:
+                kept.append(line)
+            continue
+        if inside == (mark == BEGIN):
+            raise ValueError(f"a solution must stand between {BEGIN!r} and {END!r}; found {mark!r} out of place")
+        inside = mark == BEGIN
+        if inside:
+            found = True
+            kept.append(line[: len(line) - len(line.lstrip())] + BLANK)
+    if inside or not found:
+        raise ValueError(f"a solution cell must hold {BEGIN!r} and {END!r} around what is to be blanked")
+    return "\n".join(kept)
+
+
+def exercise_version(lesson: Any, name: str) -> Any:
+    """The lesson called `name` (NN_title.ipynb) as a notebook to work in: without outputs and solutions.
+
+    Its relative links go one folder up, to where the lesson is. Raises ValueError as `blanked` does, naming the cell.
+    """
+    made = copy.deepcopy(lesson)
+    for place, cell in enumerate(made.cells):
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\((?!https?:|#|/)", "](../", cell.source)
+            continue
+        cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("jupyter", None)
+        if "solution" in tags(cell):
+            try:
+                cell.source = blanked(cell.source)
+            except ValueError as error:
+                raise ValueError(f"cell {place + 1} of {name}: {error}") from None
+    made.cells[0].source += "\n\n" + NOTE.format(lesson=f"../{name}")
+    return made
+
+
+def write_exercises(lessons: Path, out: Path) -> list[Path]:
+    """Write the exercise version of every lesson of a folder that has exercises; the paths written.
+
+    `out` is made if need be; nothing is written if one cannot be made. Raises ValueError for a folder without lessons,
+    or as `exercise_version`.
+    """
+    try:
+        import nbformat
+    except ImportError as error:
+        raise ValueError(REMEDY) from error
+    paths = sorted(lessons.glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ValueError(f"there are no numbered notebooks in {str(lessons)!r}; pass their folder")
+    read = {path: nbformat.read(path, as_version=4) for path in paths}
+    made = {
+        out / path.name: exercise_version(lesson, path.name)
+        for path, lesson in read.items()
+        if any("solution" in tags(cell) for cell in lesson.cells)
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for target, notebook in made.items():
+        with whole_file(target) as part:
+            part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    return list(made)

@@ -1,0 +1,1 @@
+"""Exports: intervals as files that annotation tools read, steering vectors as GGUF."""

@@ -1,0 +1,113 @@
+"""The doctor: what is well is OK, each illness has its FAIL and its remedy, and the doctor never falls ill."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+
+from steer_utils import models
+from steer_utils.course import doctor
+from steer_utils.course.doctor import Finding, examine, healthy
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.slow
+def test_this_machine_is_ready(tmp_path: Path) -> None:
+    findings = examine(tmp_path)
+    names = ["python", "packages", "memory", "disk", "audio", "models", "jupyter", "gpu"]
+    assert [each.name for each in findings] == names
+    assert healthy(findings), "\n".join(map(str, findings))
+
+
+def test_a_fail_shows_its_remedy_and_a_note_stops_nobody() -> None:
+    fail = Finding("audio", "FAIL", "no sound", "make setup")
+    assert str(fail).splitlines() == ["FAIL  audio      no sound", f"{'':17}→ make setup"]
+    assert not healthy([fail]) and healthy([Finding("gpu", "NOTE", "none")])
+
+
+def test_an_old_python() -> None:
+    found = doctor.python((3, 10, 4))
+    assert found.state == "FAIL" and "3.10.4" in found.said and "3.11" in found.remedy
+    assert doctor.python((3, 11, 0)).state == "OK"
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [("torch>=99", "needed is >=99"), ("nonesuch-package>=1", "nonesuch-package is missing"), ("numpy<1,>=0.1", "<1")],
+)
+def test_packages_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, needed: str, said: str) -> None:
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: [needed, "nothing>=9; extra == 'test'"])
+    found = doctor.packages()
+    assert found.state == "FAIL" and said in found.said and "make setup" in found.remedy
+
+
+def test_packages_that_fit_are_named() -> None:
+    found = doctor.packages()
+    assert found.state == "OK" and f"torch {metadata.version('torch')}" in found.said
+
+
+@pytest.mark.parametrize(("there", "state"), [(2_000_000_000, "FAIL"), (8_000_000_000, "OK"), (None, "NOTE")])
+def test_memory(there: int | None, state: str) -> None:
+    assert doctor.memory(there).state == state
+
+
+def test_memory_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
+    assert doctor.installed_memory() == 4_096_000
+    monkeypatch.delattr(os, "sysconf")
+    assert doctor.installed_memory() is None
+
+
+def test_a_full_or_closed_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage(1, 1, 1_000))
+    assert doctor.disk(tmp_path).state == "FAIL" and "free" in doctor.disk(tmp_path).remedy
+    monkeypatch.setattr(doctor.os, "access", lambda folder, mode: False)
+    assert "cannot be written" in doctor.disk(tmp_path).said
+
+
+def test_sound_that_does_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = soundfile.read
+    monkeypatch.setattr(soundfile, "read", lambda *given, **options: (0 * read(*given, **options)[0], 8000))
+    assert doctor.audio().state == "FAIL"
+
+
+def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    found = doctor.models()
+    assert found.state == "FAIL" and "clone" in found.remedy
+    assert all(name in found.said for name in models.POCKET_MODELS)
+
+
+def test_jupyter_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "papermill", None)
+    found = doctor.jupyter()
+    assert found.state == "FAIL" and "papermill" in found.said and "steer-utils[course]" in found.remedy
+
+
+@pytest.mark.parametrize(("memory", "state"), [(8e9, "NOTE"), (80e9, "OK")])
+def test_a_gpu_is_measured_against_a_checkpoint(memory: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = namedtuple("Card", "name total_memory")("A card", int(memory))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: card)
+    assert doctor.gpu().state == state
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert doctor.gpu().state == "NOTE"
+
+
+def test_a_check_that_breaks_is_a_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken() -> Any:
+        raise RuntimeError("libsndfile.so: cannot open")
+
+    for name in ("audio", "models"):
+        monkeypatch.setattr(doctor, name, broken)
+    found = {each.name: each for each in examine(tmp_path)}
+    assert found["audio"].state == "FAIL" and "libsndfile" in found["audio"].said and found["audio"].remedy
