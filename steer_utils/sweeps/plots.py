@@ -38,7 +38,7 @@ def heat_figure(summary: DataFrame, best: DataFrame, question: str | None = None
     """Overlap by steered blocks and strength, a column of panels a model: mean and ± half of its 95 % interval over
     scenes, in %. Three rows: the development classes, the test classes, and these with a random vector.
 
-    `summary`: of `sweep_results.summarised`; `best`: of `chosen`, whose setting is outlined. Strength 0 is nothing
+    `summary`: of `results.summarised`; `best`: of `chosen`, whose setting is outlined. Strength 0 is nothing
     added. `question`: the one of several to draw, by default the first. A dash: not measured, since no block that is
     read comes after. Raises ValueError for a question that the sweep did not ask.
     """

@@ -98,7 +98,7 @@ def run(sweep: Sweep, executor: Executor, function: Function | None = None) -> O
     """Do what is not finished, also what failed before; the outcome of each unit as it ends.
 
     A failure is written into the folder with its traceback, and the others go on. `function`: what does a unit, by
-    default `sweep_units.run_unit` in this folder.
+    default `units.run_unit` in this folder.
     """
     work = function or partial(run_unit, str(sweep.folder))
     with closing(executor.run(sweep.unfinished(), work)) as outcomes:
