@@ -82,8 +82,8 @@ class Lesson:
 
 def begin(preset: str, figures: str | Path = "figures") -> Lesson:
     """A lesson with this preset. `figures`: a folder, made if need be; a relative one lies in the project, beside
-    notebooks/. The folder that the run has to itself is named by the environment, which `course.run_folders` sets for the
-    kernel it starts. Raises ValueError for an unknown preset."""
+    notebooks/. The folder that the run has to itself is named by the environment, which `course.run_folders` sets for
+    the kernel it starts. Raises ValueError for an unknown preset."""
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; pass one of {', '.join(PRESETS)}")
     folder = project_folder(Path.cwd()) / figures
