@@ -79,35 +79,39 @@ def layers_of(rows: Sequence[Sequence[Edit]], block: int) -> list[EditLayer]:
     return layers
 
 
-@dataclass
 class _Generated:
-    """What happens to each generated token, known beforehand: a hook runs once a token and a block, and what it takes
-    there is paid again and again. `delta`: (rows, 1, hidden), Σ λ v. `acting`, `keep_norm`: (rows, 1, 1) bool."""
+    """What happens to each generated token, known beforehand: a hook runs once a token and a block, and each operation
+    of it is paid again and again.
 
-    delta: torch.Tensor
-    acting: torch.Tensor
-    keep_norm: torch.Tensor
+    `delta`: (rows, 1, hidden), Σ λ v. `acting`, `keep_norm`: (rows, 1, 1) bool, None where they hold for all rows.
+    """
 
-    @classmethod
-    def of(cls, layers: Sequence[EditLayer], keep_norm: torch.Tensor) -> _Generated:
+    def __init__(self, layers: Sequence[EditLayer], keep_norm: torch.Tensor) -> None:
         kind = [layer for layer in layers if layer.mask.generated]
         delta = torch.zeros_like(layers[0].direction)
         for layer in kind:
             delta += layer.strength[:, None] * layer.direction
         acting = torch.stack([layer.acting() for layer in kind]).any(dim=0) if kind else torch.zeros_like(keep_norm)
-        return cls(delta[:, None], acting[:, None, None], keep_norm[:, None, None])
+        self.delta = delta[:, None]
+        self.acting = None if acting.all() else acting[:, None, None]
+        self.any_norm = bool(keep_norm.any())
+        self.keep_norm = None if keep_norm.all() else keep_norm[:, None, None]
 
     def steered(self, hidden: torch.Tensor) -> torch.Tensor:
         """`hidden` (batch, 1, width) with the edits added; a new tensor."""
         if self.delta.device != hidden.device:  # once: the model stays where it is
             self.delta, self.acting, self.keep_norm = (
-                each.to(hidden.device) for each in (self.delta, self.acting, self.keep_norm)
+                None if each is None else each.to(hidden.device) for each in (self.delta, self.acting, self.keep_norm)
             )
         before = hidden.float()
         after = before + self.delta
-        norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-        after = torch.where(self.keep_norm, after * norm, after)
-        return torch.where(self.acting, after, before).to(hidden.dtype)
+        if self.any_norm:
+            norm, length = torch.linalg.vector_norm, torch.linalg.vector_norm(after, dim=-1, keepdim=True)
+            scaled = after * (norm(before, dim=-1, keepdim=True) / length.clamp_min_(1e-30))
+            after = scaled if self.keep_norm is None else torch.where(self.keep_norm, scaled, after)
+        if self.acting is not None:
+            after = torch.where(self.acting, after, before)
+        return after.to(hidden.dtype)
 
 
 class BlockHook:
@@ -118,7 +122,7 @@ class BlockHook:
         self.layers = layers
         self.keep_norm = keep_norm
         self.prompt = max(layer.mask.prompt.shape[1] for layer in layers)
-        self.generated = None if any(layer.vista.any() for layer in layers) else _Generated.of(layers, keep_norm)
+        self.generated = None if any(layer.vista.any() for layer in layers) else _Generated(layers, keep_norm)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
