@@ -290,7 +290,9 @@ def test_the_microphone(notebook: Notebook, explorer: Locator, shot: Shot) -> No
     shot(explorer, "recorded")
 
 
-REFUSE = 'navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); }'
+REFUSE = """() => {
+  navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("no", "NotAllowedError"); };
+}"""
 
 
 def test_a_microphone_that_is_refused(notebook: Notebook, explorer: Locator, shot: Shot) -> None:
@@ -303,7 +305,7 @@ def test_a_microphone_that_is_refused(notebook: Notebook, explorer: Locator, sho
         record.click()
         expect(part(explorer, "recorder-status")).to_contain_text("not allowed to use the microphone")
     finally:
-        notebook.page.evaluate("delete navigator.mediaDevices.getUserMedia")  # the browser's own lies below
+        notebook.page.evaluate("() => delete navigator.mediaDevices.getUserMedia")  # the browser's own lies below
     expect(record).to_have_text(before)
     expect(part(explorer, "interval")).to_have_text(interval)
     shot(explorer, "refused")
