@@ -19,10 +19,10 @@ RESULTS, README = HERE / "results.jsonl", HERE / "README.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 #: Why a target was missed, by script; shown only where it was.
 WHY_MISSED: dict[str, str] = {
-    "steering_overhead": "a token of a pocket model takes 2.5 ms, and the hooks of its three steered blocks take part of "
-    "it however small the sum is; at the true width, where a token takes 140 ms, it is within the spread",
-    "training": "an encoder step waits for its scenes: the same two cores make the sounds and their mel features, which "
-    "are no matrix products; the language stage has them made beforehand",
+    "steering_overhead": "a token of a pocket model takes 2.5 ms, and the hooks of its three steered blocks take part "
+    "of it however small the sum is; at the true width, where a token takes 140 ms, it is within the spread",
+    "training": "an encoder step waits for its scenes: the same two cores make the sounds and their mel features, "
+    "which are no matrix products; the language stage has them made beforehand",
 }
 
 
