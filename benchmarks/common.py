@@ -15,7 +15,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -114,6 +115,17 @@ def seconds_of(run: Callable[[], object], device: str = "cpu") -> float:
     run()
     synchronise(device)
     return time.perf_counter() - start
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads in torch for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def synchronise(device: str) -> None:
