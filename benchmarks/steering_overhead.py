@@ -1,15 +1,19 @@
 """What steering adds to a generated token: the later half of the blocks steered, every token of the answer.
 
-A token's cost is the difference between a long and a short answer, so that hearing and prefill drop out. Ours is
-measured as `hearing.answer(steer=...)` against `hearing.answer()`, and as `steer` around transformers' own `generate`
-against `generate` alone; the peers steer that same `generate`, the sum without keeping the norm, as they all can.
+A token's time is that from one call of the model to the next, and a run's the median of its tokens, which a busy
+neighbour on the machine hardly moves. Ours is measured as `hearing.answer(steer=...)` against `hearing.answer()`, and
+as `steer` around transformers' own `generate` against `generate` alone; the peers steer that same `generate`, the sum
+without keeping the norm, as they all can. Two more tell what a figure is worth: `generate` once more, whose difference
+is the noise, and hooks that do nothing, the least that any steering by hooks costs.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +21,7 @@ import torch
 from steer_utils.models import AudioLM
 from steer_utils.steering import steer
 
-from .common import Options, Result, Times, interleaved, main, rounded, say, threads, verdict
+from .common import Options, Result, Times, main, rounded, say, synchronise, threads, verdict
 from .peers import TransformerLens, failure, missing
 from .shapes import NEGATIVE, POSITIVE, QUESTION, audio_of, pocket, shape_of, true_width
 
@@ -73,6 +77,14 @@ class Answers:
         finally:
             config.min_new_tokens = before
 
+    def empty_hooks(self, tokens: int) -> Any:
+        handles = [self.lm.blocks[block].register_forward_hook(lambda *_: None) for block in self.directions]
+        try:
+            return self.plain(tokens)
+        finally:
+            for handle in handles:
+                handle.remove()
+
     # -- peers -------------------------------------------------------------------------------------------------
     def steering_vectors(self) -> Answer:
         theirs: Any = import_module("steering_vectors").SteeringVector(self.directions)
@@ -118,55 +130,82 @@ class Answers:
         return run
 
 
-def per_token(times: Mapping[str, Times], name: str, base: str, lengths: tuple[int, int]) -> dict[str, float]:
+class TokenClock:
+    """Seconds of each generated token: a model is called once a token, whoever steers it."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        self.model, self.device = model, device
+
+    def seconds(self, run: Callable[[], object]) -> list[float]:
+        """From each call of the model in `run` to the next; the first, which reads the prompt, is left out."""
+        began: list[float] = []
+
+        def tick(*_: object) -> None:
+            synchronise(self.device)
+            began.append(time.perf_counter())
+
+        handle = self.model.register_forward_pre_hook(tick)
+        try:
+            run()
+        finally:
+            handle.remove()
+        return [after - before for before, after in pairwise(began[1:])]
+
+
+def timed(runs: Mapping[str, Answer], tokens: int, rounds: int, clock: TokenClock) -> dict[str, list[float]]:
+    """The median token of each way to answer, a number a round; every other round goes through them backwards."""
+    medians: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(-1, rounds):  # the first round is not counted
+        for name in list(runs)[:: -1 if number % 2 else 1]:
+            median = statistics.median(clock.seconds(lambda name=name: runs[name](tokens)))
+            if number >= 0:
+                medians[name].append(median)
+    return medians
+
+
+def per_token(medians: Mapping[str, list[float]], name: str, base: str) -> dict[str, float]:
     """Milliseconds a token, and what is added to `base`: the median over rounds, each against its own round."""
-    short, long = lengths
-
-    def of(which: str) -> list[float]:
-        pairs = zip(times[f"{which}/{short}"].seconds, times[f"{which}/{long}"].seconds, strict=True)
-        return [(second - first) / (long - short) for first, second in pairs]
-
-    over = [mine / plain - 1 for mine, plain in zip(of(name), of(base), strict=True)]
+    over = Times(tuple(mine / plain - 1 for mine, plain in zip(medians[name], medians[base], strict=True)))
+    mine = Times(tuple(medians[name]))
     return {
-        "ms": rounded(1e3 * statistics.median(of(name))),
-        "iqr_ms": rounded(1e3 * Times(tuple(of(name))).iqr),
-        "over": rounded(statistics.median(over)),
-        "over_iqr": rounded(Times(tuple(over)).iqr),
+        "ms": rounded(1e3 * mine.median),
+        "iqr_ms": rounded(1e3 * mine.iqr),
+        "over": rounded(over.median),
+        "over_iqr": rounded(over.iqr),
     }
 
 
-def case(lm: AudioLM, seconds: float, lengths: tuple[int, int], rounds: int, options: Options) -> dict[str, Any]:
+def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options) -> dict[str, Any]:
     """Every way to answer on one model."""
     task = Answers(lm, seconds)
     runs: dict[str, Answer] = {
-        "generate": task.plain, "steer": task.steered, "steer, norm kept": task.norm_kept,
+        "generate": task.plain, "generate again": task.plain, "empty hooks": task.empty_hooks,
+        "steer": task.steered, "steer, norm kept": task.norm_kept,
         "answer": task.answer, "answer, steered": task.answer_steered,
     }  # fmt: skip
     absent = missing(PEERS)
     makers = {"steering-vectors": task.steering_vectors, "nnsight": task.nnsight,
               "transformer-lens": task.transformer_lens}  # fmt: skip
-    mine = task.steered(lengths[1])
+    mine = task.steered(tokens)
     agree = {}
     for name, make in makers.items():
         if name in absent:
             continue
         try:
             run = make()
-            agree[name] = _difference(mine, run(lengths[1]))
+            agree[name] = _difference(mine, run(tokens))
         except Exception as error:  # another library's own failure: it goes into the table, the others go on
             absent[name] = failure(name, error)
             continue
         runs[name] = run
-    timed = {f"{name}/{tokens}": (lambda run=run, tokens=tokens: run(tokens))
-             for name, run in runs.items() for tokens in lengths}  # fmt: skip
-    times = interleaved(timed, rounds, options.device)
+    medians = timed(runs, tokens, rounds, TokenClock(lm.model, options.device))
     base = {"answer, steered": "answer", "answer": "answer"}
     return {
         **shape_of(lm),
         "steered_blocks": list(task.directions),
         "context_tokens": int(task.inputs["input_ids"].shape[1]),
-        "answer_tokens": list(lengths),
-        "contestants": {name: per_token(times, name, base.get(name, "generate"), lengths) for name in runs},
+        "answer_tokens": tokens,
+        "contestants": {name: per_token(medians, name, base.get(name, "generate")) for name in runs},
         "rounds": rounds,
         "moved": rounded(float((mine.logits[0] - task.plain(1).logits[0]).abs().max())),  # a vector that does nothing
         "agree": {name: rounded(each) for name, each in agree.items()},
@@ -188,19 +227,19 @@ def measure(options: Options) -> Result:
         say(f"steering_overhead: {name}")
         # A token of a model so narrow gains nothing from a second thread, and waiting for it varies by more than 3 %.
         with threads(1):
-            lengths = (2, 6) if options.smoke else (8, 136)
-            cases.append(case(pocket(name, options), 8, lengths, options.rounds(41), options))
+            cases.append(case(pocket(name, options), 8, 6 if options.smoke else 66, options.rounds(61), options))
     for family in ("qwen2_audio", "audioflamingo3"):
         say(f"steering_overhead: true width of {family}")
         lm = true_width(family, options, tower_blocks=1)
-        cases.append(case(lm, 2, (2, 6) if options.smoke else (2, 18), options.rounds(7), options))
+        cases.append(case(lm, 2, 6 if options.smoke else 12, options.rounds(11), options))
         del lm
     ways = ("answer, steered", "steer, norm kept")
     written = []
     for each in cases:
         over = max(each["contestants"][way]["over"] for way in ways)
-        others = ", ".join(f"{peer} {100 * each['contestants'][peer]['over']:+.1f}" for peer in each["agree"])
-        written.append(f"{each['model']} {100 * over:+.1f} %" + (f" ({others})" if others else ""))
+        beside = ("generate again", "empty hooks", *each["agree"])
+        others = ", ".join(f"{name} {100 * each['contestants'][name]['over']:+.1f}" for name in beside)
+        written.append(f"{each['model']} {100 * over:+.1f} % ({others})")
     worst = max(each["contestants"][way]["over"] for each in cases for way in ways)
     return Result(
         script="steering_overhead",
@@ -211,7 +250,8 @@ def measure(options: Options) -> Result:
         cases=cases,
         missing=cases[-1]["missing"],
         notes=[
-            "the worst of hearing.answer and of steer around generate, with the norm kept; in brackets the peers'",
+            "the worst of hearing.answer and of steer around generate, with the norm kept; in brackets the noise "
+            "(generate again), hooks that do nothing, and the peers, who add without keeping the norm",
             "pocket models on one thread",
         ],
     )
