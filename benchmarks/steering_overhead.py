@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -39,6 +39,7 @@ class Answers:
 
     def __init__(self, lm: AudioLM, seconds: float) -> None:
         self.lm = lm
+        self.models = [lm.model]  # all that answer here
         samples = audio_of(lm, seconds)
         self.hearing = lm.hear(samples, sampling_rate=lm.sampling_rate)
         event = (lm.events or ("dog bark",))[0]
@@ -112,6 +113,7 @@ class Answers:
 
     def transformer_lens(self) -> Answer:
         bridge = TransformerLens(self.lm.model, self.lm.processor.tokenizer).bridge
+        self.models.append(bridge.original_model)  # a twin
 
         def adding(direction: torch.Tensor) -> Any:
             def hook(hidden: torch.Tensor, hook: Any) -> torch.Tensor:
@@ -133,8 +135,8 @@ class Answers:
 class TokenClock:
     """Seconds of each generated token: a model is called once a token, whoever steers it."""
 
-    def __init__(self, model: Any, device: str) -> None:
-        self.model, self.device = model, device
+    def __init__(self, models: Sequence[Any], device: str) -> None:
+        self.models, self.device = models, device
 
     def seconds(self, run: Callable[[], object]) -> list[float]:
         """From each call of the model in `run` to the next; the first, which reads the prompt, is left out."""
@@ -144,11 +146,12 @@ class TokenClock:
             synchronise(self.device)
             began.append(time.perf_counter())
 
-        handle = self.model.register_forward_pre_hook(tick)
+        handles = [model.register_forward_pre_hook(tick) for model in self.models]
         try:
             run()
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         return [after - before for before, after in pairwise(began[1:])]
 
 
@@ -198,7 +201,7 @@ def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options
             absent[name] = failure(name, error)
             continue
         runs[name] = run
-    medians = timed(runs, tokens, rounds, TokenClock(lm.model, options.device))
+    medians = timed(runs, tokens, rounds, TokenClock(task.models, options.device))
     base = {"answer, steered": "answer", "answer": "answer"}
     return {
         **shape_of(lm),
