@@ -96,19 +96,20 @@ class _Generated:
         self.acting = None if acting.all() else acting[:, None, None]
         self.any_norm = bool(keep_norm.any())
         self.keep_norm = None if keep_norm.all() else keep_norm[:, None, None]
+        self.one = torch.ones(())
 
     def steered(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`hidden` (batch, 1, width) with the edits added; a new tensor."""
+        """`hidden` (batch, 1, width), which wants no gradient, with the edits added; a new tensor."""
         if self.delta.device != hidden.device:  # once: the model stays where it is
             self.delta, self.acting, self.keep_norm = (
                 None if each is None else each.to(hidden.device) for each in (self.delta, self.acting, self.keep_norm)
             )
         before = hidden.float()
         after = before + self.delta
-        if self.any_norm:
-            norm, length = torch.linalg.vector_norm, torch.linalg.vector_norm(after, dim=-1, keepdim=True)
-            scaled = after * (norm(before, dim=-1, keepdim=True) / length.clamp_min_(1e-30))
-            after = scaled if self.keep_norm is None else torch.where(self.keep_norm, scaled, after)
+        if self.any_norm:  # in place: each new tensor costs as much as the sum in it
+            length = torch.linalg.vector_norm(after, 2, -1, True).clamp_min_(1e-30)
+            ratio = torch.linalg.vector_norm(before, 2, -1, True).div_(length)
+            after.mul_(ratio if self.keep_norm is None else ratio.where(self.keep_norm, self.one))
         if self.acting is not None:
             after = torch.where(self.acting, after, before)
         return after.to(hidden.dtype)
@@ -121,19 +122,20 @@ class BlockHook:
         self.block = block
         self.layers = layers
         self.keep_norm = keep_norm
+        self.rows = len(keep_norm)
         self.prompt = max(layer.mask.prompt.shape[1] for layer in layers)
         self.generated = None if any(layer.vista.any() for layer in layers) else _Generated(layers, keep_norm)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
         batch, length, _ = hidden.shape
-        rows = len(self.keep_norm)
+        rows = self.rows
         if rows not in (1, batch):
             raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
         cache = kwargs.get("past_key_values")
         # The block has already put this call's tokens in the cache, so its length is where the call ends.
         offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
-        if length == 1 and offset >= self.prompt and self.generated is not None:
+        if length == 1 and offset >= self.prompt and self.generated is not None and not hidden.requires_grad:
             changed = self.generated.steered(hidden)
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
         masks = [layer.mask.slice(offset, length) for layer in self.layers]
