@@ -56,7 +56,15 @@ def write_figure(figure: Figure, path: Path, alt: str, caption: str = "") -> Non
         drawing = part.read_text(encoding="utf-8")
         titled = re.sub(r"(<svg\b[^>]*)>", lambda tag: f'{tag[1]} role="img">\n <title>{escape(alt)}</title>',
                         drawing, count=1)  # fmt: skip
-        part.write_text(titled, encoding="utf-8")
+        part.write_text(numbered_clips(titled), encoding="utf-8")
+
+
+def numbered_clips(drawing: str) -> str:
+    """An SVG of matplotlib's with its clip paths numbered. Their names are made from the bounds of axes, whose last
+    digit a constrained layout settles otherwise from run to run."""
+    for number, name in enumerate(re.findall(r'<clipPath id="(\w+)"', drawing)):
+        drawing = drawing.replace(name, f"clip{number}")
+    return drawing
 
 
 def show(figure: Figure, alt: str, caption: str) -> None:

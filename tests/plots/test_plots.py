@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from pictures import assert_legible, assert_untouched
 from PIL import Image
 
@@ -184,3 +185,16 @@ def test_show_gives_notebooks_the_alt_text(monkeypatch: pytest.MonkeyPatch, caps
     assert metadata == {"image/png": {"alt": "In words."}} and data["text/plain"] == "In words."
     assert data["image/png"].startswith("iVBOR")  # a PNG in base64
     assert capsys.readouterr().out == "A caption.\n"
+
+
+def test_an_svg_does_not_depend_on_the_last_digit_of_a_layout(tmp_path: Path) -> None:
+    drawings = []
+    for number, left in enumerate((0.1, 0.1 + 1e-13)):
+        figure = Figure(figsize=(3, 2))
+        axes = figure.add_axes((left, 0.1, 0.8, 0.8))
+        axes.plot([0, 1], [0, 1])
+        axes.imshow(np.eye(3), aspect="auto", extent=(0, 1, 0, 1))
+        _, drawing = plots.save_figure(figure, tmp_path / str(number), "alt")
+        drawings.append(drawing.read_bytes())
+    assert b'clip-path="url(#clip0)"' in drawings[0] and b'id="clip0"' in drawings[0]
+    assert drawings[0] == drawings[1]
