@@ -230,7 +230,7 @@ def measure(options: Options) -> Result:
         say(f"steering_overhead: {name}")
         # A token of a model so narrow gains nothing from a second thread, and waiting for it varies by more than 3 %.
         with threads(1):
-            cases.append(case(pocket(name, options), 8, 6 if options.smoke else 66, options.rounds(61), options))
+            cases.append(case(pocket(name, options), 8, 6 if options.smoke else 24, options.rounds(150), options))
     for family in ("qwen2_audio", "audioflamingo3"):
         say(f"steering_overhead: true width of {family}")
         lm = true_width(family, options, tower_blocks=1)
