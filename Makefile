@@ -69,7 +69,7 @@ pocket: setup ## Retrain the pocket models and measure them (hours): make pocket
 	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio-half $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio-half
 	$(BIN)/steer-utils pocket evaluate $(RECORDINGS)
 
-bench: setup ## Time everything beside its peers and write benchmarks/README.md (80 minutes on two quiet cores)
+bench: setup ## Time everything beside its peers and write benchmarks/README.md (90 minutes on two quiet cores)
 	[ -d .venv-peers ] || $(BIN)/python -m benchmarks.venv .venv-peers
 	$(BIN)/python -m benchmarks --python .venv-peers/bin/python
 

@@ -92,11 +92,17 @@ class Result:
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", *, warm_up: bool = True
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    *,
+    warm_up: bool = True,
+    clock: Callable[[Callable[[], object]], float] | None = None,
 ) -> dict[str, Times]:
     """Time each contestant once a round, in turn, so that a slow minute of the machine hits all of them alike.
 
-    Every other round goes through them backwards. A first call of each is not counted.
+    Every other round goes through them backwards. A first call of each is not counted. `clock`: seconds of a call,
+    by default those of all of it.
     """
     if warm_up:
         for run in contestants.values():
@@ -104,7 +110,8 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds):
         for name in list(contestants)[:: -1 if number % 2 else 1]:
-            seconds[name].append(seconds_of(contestants[name], device))
+            run = contestants[name]
+            seconds[name].append(clock(run) if clock else seconds_of(run, device))
     return {name: Times(tuple(taken)) for name, taken in seconds.items()}
 
 

@@ -21,7 +21,7 @@ import torch
 from steer_utils.models import AudioLM
 from steer_utils.steering import steer
 
-from .common import Options, Result, Times, main, rounded, say, synchronise, threads, verdict
+from .common import Options, Result, Times, interleaved, main, rounded, say, synchronise, threads, verdict
 from .peers import TransformerLens, failure, missing
 from .shapes import NEGATIVE, POSITIVE, QUESTION, audio_of, pocket, shape_of, true_width
 
@@ -101,7 +101,7 @@ class Answers:
         traced: Any = import_module("nnsight").NNsight(self.lm.model)
 
         def run(tokens: int) -> Any:
-            with torch.inference_mode(), traced.trace(fn=self.lm.model.generate, **self._options(tokens)) as tracer:
+            with traced.trace(fn=self.lm.model.generate, **self._options(tokens)) as tracer:
                 for _step in tracer.iter[:tokens]:
                     for block, direction in self.directions.items():
                         hidden = traced.model.language_model.layers[block].output
@@ -126,20 +126,20 @@ class Answers:
         hooks = [(f"blocks.{block}.hook_out", adding(direction)) for block, direction in self.directions.items()]
 
         def run(tokens: int) -> Any:
-            with torch.inference_mode(), bridge.hooks(fwd_hooks=hooks):
+            with bridge.hooks(fwd_hooks=hooks):
                 return bridge.original_model.generate(**self._options(tokens))
 
         return run
 
 
 class TokenClock:
-    """Seconds of each generated token: a model is called once a token, whoever steers it."""
+    """Seconds of a generated token: a model is called once a token, whoever steers it."""
 
     def __init__(self, models: Sequence[Any], device: str) -> None:
         self.models, self.device = models, device
 
-    def seconds(self, run: Callable[[], object]) -> list[float]:
-        """From each call of the model in `run` to the next; the first, which reads the prompt, is left out."""
+    def median(self, run: Callable[[], object]) -> float:
+        """Of the tokens of `run`: from each call of the model to the next, but the first, which reads the prompt."""
         began: list[float] = []
 
         def tick(*_: object) -> None:
@@ -153,27 +153,16 @@ class TokenClock:
         finally:
             for handle in handles:
                 handle.remove()
-        return [after - before for before, after in pairwise(began[1:])]
+        return statistics.median(after - before for before, after in pairwise(began[1:]))
 
 
-def timed(runs: Mapping[str, Answer], tokens: int, rounds: int, clock: TokenClock) -> dict[str, list[float]]:
-    """The median token of each way to answer, a number a round; every other round goes through them backwards."""
-    medians: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(-1, rounds):  # the first round is not counted
-        for name in list(runs)[:: -1 if number % 2 else 1]:
-            median = statistics.median(clock.seconds(lambda name=name: runs[name](tokens)))
-            if number >= 0:
-                medians[name].append(median)
-    return medians
-
-
-def per_token(medians: Mapping[str, list[float]], name: str, base: str) -> dict[str, float]:
+def per_token(times: Mapping[str, Times], name: str, base: str) -> dict[str, float]:
     """Milliseconds a token, and what is added to `base`: the median over rounds, each against its own round."""
-    over = Times(tuple(mine / plain - 1 for mine, plain in zip(medians[name], medians[base], strict=True)))
-    mine = Times(tuple(medians[name]))
+    pairs = zip(times[name].seconds, times[base].seconds, strict=True)
+    over = Times(tuple(mine / plain - 1 for mine, plain in pairs))
     return {
-        "ms": rounded(1e3 * mine.median),
-        "iqr_ms": rounded(1e3 * mine.iqr),
+        "ms": rounded(1e3 * times[name].median),
+        "iqr_ms": rounded(1e3 * times[name].iqr),
         "over": rounded(over.median),
         "over_iqr": rounded(over.iqr),
     }
@@ -202,14 +191,15 @@ def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options
             absent[name] = failure(name, error)
             continue
         runs[name] = run
-    medians = timed(runs, tokens, rounds, TokenClock(task.models, options.device))
+    clock = TokenClock(task.models, options.device)
+    times = interleaved({name: lambda run=run: run(tokens) for name, run in runs.items()}, rounds, clock=clock.median)
     base = {"answer, steered": "answer", "answer": "answer"}
     return {
         **shape_of(lm),
         "steered_blocks": list(task.directions),
         "context_tokens": int(task.inputs["input_ids"].shape[1]),
         "answer_tokens": tokens,
-        "contestants": {name: per_token(medians, name, base.get(name, "generate")) for name in runs},
+        "contestants": {name: per_token(times, name, base.get(name, "generate")) for name in runs},
         "rounds": rounds,
         "moved": rounded(float((mine.logits[0] - task.plain(1).logits[0]).abs().max())),  # a vector that does nothing
         "agree": {name: rounded(each) for name, each in agree.items()},

@@ -19,8 +19,8 @@ RESULTS, README = HERE / "results.jsonl", HERE / "README.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 #: Why a target was missed, by script; shown only where it was.
 WHY_MISSED: dict[str, str] = {
-    "steering_overhead": "a token of a pocket model takes 3 ms, and each steered block calls a hook of a few small "
-    "operations, however small the sum is; at the true width, where a token takes 145 ms, it is lost in the noise",
+    "steering_overhead": "a token of a pocket model takes 2.5 ms, and each steered block calls a hook of a few small "
+    "operations, however small the sum is; at the true width, where it takes 145 ms, it is lost in the noise",
     "training": "the tower is 128 wide and hears 400 positions, so softmax, dropout, GELU and conversions to bfloat16 "
     "take longer than its products (36 % with scenes made beforehand), and making scenes on the same cores adds to it",
 }

@@ -96,7 +96,6 @@ class _Generated:
         self.acting = None if acting.all() else acting[:, None, None]
         self.any_norm = bool(keep_norm.any())
         self.keep_norm = None if keep_norm.all() else keep_norm[:, None, None]
-        self.one = torch.ones(())
 
     def steered(self, hidden: torch.Tensor) -> torch.Tensor:
         """`hidden` (batch, 1, width), which wants no gradient, with the edits added; a new tensor."""
@@ -109,7 +108,7 @@ class _Generated:
         if self.any_norm:  # in place: each new tensor costs as much as the sum in it
             length = torch.linalg.vector_norm(after, 2, -1, True).clamp_min_(1e-30)
             ratio = torch.linalg.vector_norm(before, 2, -1, True).div_(length)
-            after.mul_(ratio if self.keep_norm is None else ratio.where(self.keep_norm, self.one))
+            after.mul_(ratio if self.keep_norm is None else torch.where(self.keep_norm, ratio, 1.0))
         if self.acting is not None:
             after = torch.where(self.acting, after, before)
         return after.to(hidden.dtype)
