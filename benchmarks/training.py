@@ -1,22 +1,24 @@
 """Training a pocket model: samples a second in both stages, and the share of the time spent in matrix products.
 
-Both stages run as `steer-utils pocket train` runs them, on procedural scenes, under torch's profiler. A sample is a
-scene in the first stage and a question with its answer in the second. Products are what the profiler says the calling
-thread spent in matrix products, convolutions and fused attention, forward and back.
+Both stages, and the hearing of the corpus between them, run as `steer-utils pocket train` runs them, on procedural
+scenes: once for their time, once under torch's profiler for the part of it that is products. (The profiler takes time
+of its own, which is not the training's.) A sample is a scene in the first stage and a question with its answer in the
+second. Products are what the profiler says the calling thread spent in matrix products, convolutions and fused
+attention, forward and back. The whole is the sum over the steps of the model's recipe.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from steer_utils.pocket.architecture import Size, build
-from steer_utils.pocket.corpus import SceneSource
+from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.recipe import RECIPES, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
 from steer_utils.sounds import SOUNDS
@@ -28,9 +30,11 @@ TARGET = "samples a second stated, at least 60 % of the time in matrix products"
 SHARE = 0.60
 SHORT, LONG = 5, 45  # steps of two runs: their difference is free of what a run sets up once
 FILLED = 600  # scenes made beforehand: the bank of sounds, filled as they are asked for, is then full as in a long run
+HEARD = 256  # scenes of the corpus that is heard between the stages
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "conv", "attention", "mkldnn")
 SMALL = Size(seconds=8, mel_bins=40, encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=2, heads=2,
              key_value_heads=2, feed_forward=64)  # fmt: skip
+Clock = Callable[[Callable[[], object], Options], float]
 
 
 def recipe_of(name: str, steps: int, smoke: bool) -> Recipe:
@@ -39,34 +43,30 @@ def recipe_of(name: str, steps: int, smoke: bool) -> Recipe:
     if smoke:
         recipe = replace(recipe, size=SMALL, encoder=replace(recipe.encoder, batch=4),
                          language=replace(recipe.language, batch=4, turns=2))  # fmt: skip
-    language = replace(recipe.language, steps=steps, scenes=max(64, 2 * recipe.language.batch), cycles=1)
+    language = replace(recipe.language, steps=steps, scenes=8 if smoke else HEARD, cycles=1)
     return replace(recipe, encoder=replace(recipe.encoder, steps=steps), language=language)
 
 
-def profiled(run: Callable[[], object], options: Options) -> tuple[float, float]:
-    """Seconds of one call, and how many of them went into products: on a GPU those of its kernels."""
+def seconds(run: Callable[[], object], options: Options) -> float:
+    """How long one call takes."""
+    return seconds_of(run, options.device)
+
+
+def products(run: Callable[[], object], options: Options) -> float:
+    """Seconds of one call that go into products: on a GPU those of its kernels."""
     cuda = options.device != "cpu"
     kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if cuda else [])]
     with torch.profiler.profile(activities=kinds) as profile:
-        seconds = seconds_of(run, options.device)
+        run()
     spent = 0.0
     for event in profile.key_averages():
         if event.key.startswith("aten::") and any(name in event.key for name in PRODUCTS):
             spent += event.self_device_time_total if cuda else event.self_cpu_time_total
-    return seconds, spent / 1e6
+    return spent / 1e6
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A run of one stage: seconds, those of them in products, and what a step learns from."""
-
-    seconds: float
-    products: float
-    samples_a_step: int
-
-
-def both_stages(name: str, steps: int, options: Options) -> dict[str, Stage]:
-    """A new model through so many steps of each stage."""
+def stages(name: str, steps: int, options: Options, clock: Clock) -> dict[str, float]:
+    """A new model through so many steps of each stage, and a corpus of `HEARD` scenes: what `clock` says of each."""
     recipe = recipe_of(name, steps, options.smoke)
     model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(options.device)
@@ -74,49 +74,63 @@ def both_stages(name: str, steps: int, options: Options) -> dict[str, Stage]:
     for number in range(0 if options.smoke else FILLED):
         source.scene(number)
     with tempfile.TemporaryDirectory() as folder:
-        progress = Progress(Path(folder), every=10**9, workers=0 if options.smoke else 1, quiet=True)
-        heard = hear_corpus(model, processor, source, progress)
-        encoder = profiled(lambda: train_encoder(model, processor, source, progress), options)
-        language = profiled(lambda: train_language(model, processor, recipe, lambda: heard, progress), options)
-    return {
-        "encoder": Stage(*encoder, recipe.encoder.batch),
-        "language": Stage(*language, recipe.language.batch * recipe.language.turns),
+        progress = Progress(Path(folder), every=10**9, workers=0 if options.smoke else spare_workers(), quiet=True)
+        heard: list[HeardScenes] = []
+        corpus = clock(lambda: heard.append(hear_corpus(model, processor, source, progress)), options)
+        encoder = clock(lambda: train_encoder(model, processor, source, progress), options)
+        language = clock(lambda: train_language(model, processor, recipe, lambda: heard[0], progress), options)
+    return {"encoder": encoder, "corpus": corpus / recipe.language.scenes, "language": language}
+
+
+def each_step(name: str, options: Options, clock: Clock) -> dict[str, float]:
+    """What `clock` says of a step of both stages, and of a scene of the corpus."""
+    if options.smoke:
+        return stages(name, 1, options, clock)
+    first, last = (stages(name, steps, options, clock) for steps in (SHORT, LONG))
+    return {"corpus": last["corpus"]} | {
+        stage: (last[stage] - first[stage]) / (LONG - SHORT) for stage in ("encoder", "language")
     }
 
 
 def case(name: str, options: Options) -> dict[str, Any]:
-    """Both stages of one model, a short and a long run of each."""
-    short, long = (0, 1) if options.smoke else (SHORT, LONG)
-    runs = {count: both_stages(name, count, options) for count in ((short, long) if short else (long,))}
-    nothing = dict.fromkeys(runs[long], Stage(0.0, 0.0, 0))
-    first, last = runs.get(short, nothing), runs[long]
-    made: dict[str, Any] = {"model": name, "steps": long - short}
-    for stage, whole in last.items():
-        seconds, products = whole.seconds - first[stage].seconds, whole.products - first[stage].products
-        made[stage] = {
-            "seconds_a_step": rounded(seconds / (long - short)),
-            "samples_a_second": rounded((long - short) * whole.samples_a_step / seconds),
-            "share_in_products": rounded(products / seconds),
+    """Both stages of one model and the whole of its training."""
+    whole_recipe, recipe = RECIPES[name], recipe_of(name, 1, options.smoke)
+    counts = {"encoder": whole_recipe.encoder.steps, "corpus": whole_recipe.language.scenes,
+              "language": whole_recipe.language.steps}  # fmt: skip
+    samples = {"encoder": recipe.encoder.batch, "corpus": 1, "language": recipe.language.batch * recipe.language.turns}
+    spent, of_it = each_step(name, options, seconds), each_step(name, options, products)
+    made: dict[str, Any] = {
+        stage: {
+            "count": count,
+            "seconds_each": rounded(spent[stage]),
+            "samples_a_second": rounded(samples[stage] / spent[stage]),
+            "share_in_products": rounded(of_it[stage] / spent[stage]),
         }
-    return made
+        for stage, count in counts.items()
+    }
+    whole = sum(counts[stage] * spent[stage] for stage in counts)
+    share = sum(counts[stage] * of_it[stage] for stage in counts) / whole
+    return {"model": name, **made, "whole": {"minutes": rounded(whole / 60), "share_in_products": rounded(share)}}
 
 
 def measure(options: Options) -> Result:
     say("training: pocket-qwen2-audio, both stages")
     made = case("pocket-qwen2-audio", options)
-    stages = {stage: made[stage] for stage in ("encoder", "language")}
-    written = "; ".join(
-        f"{stage}: {each['samples_a_second']:.0f} samples a second, {100 * each['share_in_products']:.0f} % in products"
-        for stage, each in stages.items()
-    )
+    written = [
+        f"{stage}: {made[stage]['samples_a_second']:.0f} samples a second, "
+        f"{100 * made[stage]['share_in_products']:.0f} % in products"
+        for stage in ("encoder", "language")
+    ]
+    whole = made["whole"]
+    written.append(f"whole: {whole['minutes']:.0f} minutes, {100 * whole['share_in_products']:.0f} % in products")
     return Result(
         script="training",
         claim=CLAIM,
         target=TARGET,
-        measured=written,
-        met=verdict(options, all(each["share_in_products"] >= SHARE for each in stages.values())),
+        measured="; ".join(written),
+        met=verdict(options, whole["share_in_products"] >= SHARE),
         cases=[made],
-        notes=["a sample: a scene (encoder), a question with its answer (language); under the profiler"],
+        notes=["a sample: a scene (encoder), a question with its answer (language); whole: every step of the recipe"],
     )
 
 

@@ -100,9 +100,9 @@ class _Generated:
     def steered(self, hidden: torch.Tensor) -> torch.Tensor:
         """`hidden` (batch, 1, width), which wants no gradient, with the edits added; a new tensor."""
         if self.delta.device != hidden.device:  # once: the model stays where it is
-            self.delta, self.acting, self.keep_norm = (
-                None if each is None else each.to(hidden.device) for each in (self.delta, self.acting, self.keep_norm)
-            )
+            self.delta = self.delta.to(hidden.device)
+            self.acting = None if self.acting is None else self.acting.to(hidden.device)
+            self.keep_norm = None if self.keep_norm is None else self.keep_norm.to(hidden.device)
         before = hidden.float()
         after = before + self.delta
         if self.any_norm:  # in place: each new tensor costs as much as the sum in it

@@ -32,7 +32,7 @@ from ..summaries import report
 from ..tuning import Candidate, Tuned, tune
 from .architecture import build
 from .commands import POCKET_SETTINGS, PROMPT_QUESTIONS, recipe_key, tower_key
-from .corpus import HeardScenes, SceneSource
+from .corpus import HeardScenes, SceneSource, spare_workers
 from .evaluation import evaluate
 from .recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, LanguageStage, Recipe
 from .training import Progress, hear_corpus, train_encoder, train_language
@@ -77,7 +77,7 @@ def ablate(
     stage: LanguageStage = SHORT,
     scenes: int = 100,
     tuning_scenes: int = 40,
-    workers: int = 1,
+    workers: int | None = None,
     quiet: bool = False,
 ) -> Path:
     """Train and measure every variant, write `out` (json) and the page beside it (.md); the page's path.
@@ -89,6 +89,7 @@ def ablate(
     recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     if bank is None:
         base = replace(base, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    workers = spare_workers() if workers is None else workers
     tower = Progress(work / f"tower-{tower_key(base, recorded)}", workers=workers, quiet=quiet)
 
     @cache

@@ -14,6 +14,10 @@ Clips = Annotated[
     typer.Option(help="Folder of recordings in ESC-10's form (audio files and one csv with folds)."),
 ]
 
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that make scenes ahead [default: 1; none on two cores or fewer].")
+]
+
 
 @pocket_app.command()
 def train(
@@ -25,7 +29,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where the model is saved [default: WORK/NAME].")] = None,
     shorten: Annotated[float, typer.Option(help="Scale steps and scenes, for a trial: 0.01 takes a minute.")] = 1.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Processes that make scenes ahead.")] = 1,
+    workers: Workers = None,
 ) -> None:
     """Train a pocket model from nothing (about an hour on two cores), with progress, checkpoints and resume.
 
@@ -90,7 +94,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
         "runs/pocket/ablations.json"
     ),
-    workers: Annotated[int, typer.Option(help="Processes that make scenes ahead.")] = 1,
+    workers: Workers = None,
 ) -> None:
     """Train short variants that differ in one number each, and measure what the change does to steering.
 

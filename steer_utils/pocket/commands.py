@@ -24,7 +24,7 @@ from ..summaries import report, summary
 from ..tuning import Candidate, select_heads, tune
 from .architecture import build, save
 from .card import write_card
-from .corpus import SceneSource
+from .corpus import SceneSource, spare_workers
 from .evaluation import evaluate
 from .recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
 from .training import Progress, hear_corpus, train_encoder, train_language
@@ -48,7 +48,7 @@ def train(
     out: Path | None = None,
     shorten: float = 1.0,
     device: str = "cpu",
-    workers: int = 1,
+    workers: int | None = None,
     quiet: bool = False,
 ) -> Path:
     """Train the pocket model of this name (see `RECIPES`) from nothing; the folder it was saved in.
@@ -56,6 +56,7 @@ def train(
     Checkpoints go to `work` every 200 steps; the same command goes on after a kill. The tower of stage 1 is shared by
     all models, so the second one starts at stage 2. With `clips` (a folder in ESC-10's form) the model also
     hears recordings of folds 1-3; without, only procedural sounds. `shorten` scales steps and scenes (for trials).
+    `workers`: processes that make scenes ahead (None: see `corpus.spare_workers`).
     """
     if name not in RECIPES:
         raise ValueError(f"there is no recipe for {name!r}; pass one of {', '.join(RECIPES)}")
@@ -72,6 +73,7 @@ def train(
     source = SceneSource(recipe, bank)
     for folder in (tower_work, language_work):
         folder.mkdir(parents=True, exist_ok=True)
+    workers = spare_workers() if workers is None else workers
     train_encoder(model, processor, source, Progress(tower_work, workers=workers, quiet=quiet))
     progress = Progress(language_work, workers=workers, quiet=quiet)
     train_language(model, processor, recipe, lambda: hear_corpus(model, processor, source, progress), progress)

@@ -14,6 +14,7 @@ from ..recordings import ClipBank
 from ..scenemaker import SceneMaker, SoundBank
 from ..scenes import Scene
 from ..sounds import SOUNDS
+from ..sweeps.executors import usable_cores
 from .architecture import TOKENS_PER_SECOND
 from .recipe import RECORDED_EVENTS, Recipe
 
@@ -124,6 +125,12 @@ def batches(features: SceneFeatures, size: int, workers: int) -> Iterator[list[t
         worker_init_fn=_single_thread,
     )
     return iter(loader)
+
+
+def spare_workers() -> int:
+    """How many processes make scenes ahead where nobody said: none on two cores. There one only takes turns with the
+    training step, whose two threads then wait for each other (measured: 0.56 s a step with one, 0.51 s without)."""
+    return 1 if usable_cores() > 2 else 0
 
 
 def _single_thread(worker: int) -> None:

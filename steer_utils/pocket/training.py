@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ..scenes import Scene
 from .checkpointing import load_progress, save_progress
+from .chunked_attention import chunked
 from .corpus import (
     UNKNOWN,
     Frames,
@@ -72,7 +73,7 @@ class Tagger(torch.nn.Module):
 
 
 def train_encoder(model: Any, processor: Any, source: SceneSource, progress: Progress) -> None:
-    """Stage 1. About 0.6 s a step of 32 scenes on two cores."""
+    """Stage 1. About 0.5 s a step of 32 scenes on two cores."""
     recipe, stage = source.recipe, source.recipe.encoder
     device = model.device
     tower = model.model.audio_tower
@@ -88,7 +89,7 @@ def train_encoder(model: Any, processor: Any, source: SceneSource, progress: Pro
     )
     steps = _bar(range(done, stage.steps), "encoder", done, stage.steps, progress)
     random_numbers, dropout = _random_numbers(device, recipe.seed), _dropout(tower, stage.dropout)
-    with random_numbers, dropout, _eager_attention(tower), _learning(tower):
+    with random_numbers, dropout, chunked(tower), _learning(tower):
         stream = batches(features, stage.batch, progress.workers) if done < stage.steps else iter(())
         for step, raw in zip(steps, stream, strict=True):
             batch = _frames_to(frames(raw, recipe), device)
@@ -127,7 +128,7 @@ def hear_corpus(model: Any, processor: Any, source: SceneSource, progress: Progr
 def train_language(
     model: Any, processor: Any, recipe: Recipe, hear: Callable[[], HeardScenes], progress: Progress
 ) -> None:
-    """Stage 2. About 1.2 s a step of 24 scenes x 10 turns on two cores. `hear` is called only if steps are left."""
+    """Stage 2. About 0.7 s a step of 24 scenes x 10 turns on two cores. `hear` is called only if steps are left."""
     stage, device = recipe.language, model.device
     model.requires_grad_(False)
     parts = {
@@ -145,18 +146,19 @@ def train_language(
         return
     heard, packer = hear(), Packer(processor)
     steps = _bar(range(done, stage.steps), "language", done, stage.steps, progress)
-    for step in steps:
-        rng = np.random.default_rng([recipe.seed, 11, step])
-        chosen = _epoch_slice(step, stage.batch, len(heard.scenes), recipe.seed)
-        turns = [[ask(heard.scenes[i], recipe.events, rng, stage.mix) for _ in range(stage.turns)] for i in chosen]
-        packed = packer.pack([heard.tokens[i] for i in chosen], turns, rng.random(len(chosen)) < stage.local_audio)
-        states = heard.states[torch.from_numpy(chosen).to(heard.states.device)]
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = answer_loss(model, packed.to(device), states, [heard.tokens[i] for i in chosen])
-        _update(loss, optimizer, parameters, stage, step)
-        _report(steps, loss, step, progress)
-        if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
-            save_progress(checkpoint, parameters, optimizer, step + 1, "language")
+    with chunked(model.model.language_model):
+        for step in steps:
+            rng = np.random.default_rng([recipe.seed, 11, step])
+            chosen = _epoch_slice(step, stage.batch, len(heard.scenes), recipe.seed)
+            turns = [[ask(heard.scenes[i], recipe.events, rng, stage.mix) for _ in range(stage.turns)] for i in chosen]
+            packed = packer.pack([heard.tokens[i] for i in chosen], turns, rng.random(len(chosen)) < stage.local_audio)
+            states = heard.states[torch.from_numpy(chosen).to(heard.states.device)]
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = answer_loss(model, packed.to(device), states, [heard.tokens[i] for i in chosen])
+            _update(loss, optimizer, parameters, stage, step)
+            _report(steps, loss, step, progress)
+            if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
+                save_progress(checkpoint, parameters, optimizer, step + 1, "language")
     model.requires_grad_(False)
 
 
@@ -254,34 +256,35 @@ def _learning(tower: torch.nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _dropout(module: Any, share: float) -> Iterator[None]:
-    """Transformers keeps dropout as a number on each module; set it for a while. Attention is left without: on a
-    CPU, scaled-dot-product attention with dropout takes a path four times slower."""
-    owners = [
-        part
-        for part in module.modules()
-        if isinstance(getattr(part, "dropout", None), float | int) and not hasattr(part, "q_proj")
-    ]
-    before = [part.dropout for part in owners]
-    try:
-        for part in owners:
-            part.dropout = share
-        yield
-    finally:
-        for part, value in zip(owners, before, strict=True):
-            part.dropout = value
+def _dropout(tower: Any, share: float) -> Iterator[None]:
+    """Dropout where transformers has it in a tower: on the embedded frames, and on what attention and feed-forward add
+    to a block's states. Hooks do it, because torch draws a random number a value, one after the other: a seventh of a
+    step. Attention is left without."""
 
+    def on_output(module: Any, args: Any, output: Any) -> Any:
+        return (_dropped(output[0], share), *output[1:]) if isinstance(output, tuple) else _dropped(output, share)
 
-@contextmanager
-def _eager_attention(tower: Any) -> Iterator[None]:
-    """Over 400 positions plain matrix products beat the fused kernel on a CPU (measured: 0.30 s against 0.40 s a
-    step forward and backward)."""
-    before = tower.config._attn_implementation
-    tower.set_attn_implementation("eager")
+    def on_input(module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (_dropped(args[0], share), *args[1:])
+
+    parts = [part for layer in tower.layers for part in (layer.self_attn, layer.fc2)] if share else []
+    handles = [part.register_forward_hook(on_output) for part in parts]
+    if share:
+        handles.append(tower.layers[0].register_forward_pre_hook(on_input))
     try:
         yield
     finally:
-        tower.set_attn_implementation(before)
+        for handle in handles:
+            handle.remove()
+
+
+def _dropped(states: torch.Tensor, share: float) -> torch.Tensor:
+    """`states` with `share` of them at 0 (to 1/65536) and the others larger by 1 / (1 - share): dropout from 16 random
+    bits a value, four values to a draw."""
+    draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64, device=states.device).random_(-(2**63), None)
+    bits = draws.view(torch.int16)[: states.numel()].view(states.shape)
+    least = round(share * 2**16) - 2**15
+    return states * (bits >= least).to(states.dtype).mul_(1 / (1 - share))
 
 
 def _frames_to(batch: Frames, device: torch.device) -> Frames:

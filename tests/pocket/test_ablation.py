@@ -103,4 +103,4 @@ def test_the_command_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ablation, "ablate", note)
     done = CliRunner().invoke(pocket_app, ["ablate", "--work", str(tmp_path), "--out", str(tmp_path / "a.json")])
     assert done.exit_code == 0 and "page.md" in done.output
-    assert calls == [{"clips": None, "work": tmp_path, "out": tmp_path / "a.json", "workers": 1}]
+    assert calls == [{"clips": None, "work": tmp_path, "out": tmp_path / "a.json", "workers": None}]

@@ -206,7 +206,7 @@ def test_the_command_line_passes_its_options_on(tmp_path: Path, monkeypatch: pyt
     made = runner.invoke(pocket_app, ["train", "--model", "qwen2_audio", "--work", str(tmp_path), "--shorten", "0.5"])
     assert made.exit_code == 0 and "steer-utils pocket evaluate" in made.output
     assert calls.pop() == {"arguments": ("qwen2_audio",), "clips": None, "work": tmp_path, "out": None, "shorten": 0.5,
-                           "device": "cpu", "workers": 1}  # fmt: skip
+                           "device": "cpu", "workers": None}  # fmt: skip
     assert runner.invoke(pocket_app, ["evaluate", "--scenes", "9"]).exit_code == 0
     assert [call["arguments"] for call in calls] == [(name,) for name in POCKET_MODELS]
     assert all(call["scenes"] == 9 for call in calls)

@@ -13,6 +13,7 @@ import torch
 
 from steer_utils.audio import frame_rms
 from steer_utils.models import AudioLM
+from steer_utils.pocket import corpus
 from steer_utils.pocket.corpus import (
     UNKNOWN,
     SceneFeatures,
@@ -22,6 +23,7 @@ from steer_utils.pocket.corpus import (
     frames,
     silent,
     softer,
+    spare_workers,
     tower_states,
 )
 from steer_utils.pocket.recipe import EVENTS, RECORDED_EVENTS, Recipe
@@ -193,3 +195,11 @@ def test_tower_states_are_what_the_full_model_hands_to_its_projector(seconds: fl
 def test_the_events_of_the_recipe_are_all_known() -> None:
     assert set(RECORDED_EVENTS) <= set(EVENTS)
     assert list(EVENTS) == sorted(set(EVENTS))
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 1), (64, 1)])
+def test_on_two_cores_no_worker_takes_turns_with_the_step(
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "usable_cores", lambda: cores)
+    assert spare_workers() == workers

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from steer_utils.pocket import training
 from steer_utils.pocket.architecture import build
-from steer_utils.pocket.corpus import UNKNOWN, Frames, HeardScenes, SceneSource
+from steer_utils.pocket.corpus import UNKNOWN, Frames, HeardScenes, SceneSource, tower_states
 from steer_utils.pocket.packing import Packer
 from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
 from steer_utils.pocket.text import TurnMix, ask
@@ -113,8 +113,8 @@ def test_nothing_is_left_changed_by_the_encoder_stage(
     inside: list[tuple[Any, ...]] = []
 
     def facts() -> tuple[Any, ...]:
-        owners = [module for module in tower.modules() if isinstance(getattr(module, "dropout", None), float)]
-        return tower.config._attn_implementation, tuple(owner.dropout for owner in owners), tower.training
+        hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in tower.modules())
+        return tower.config._attn_implementation, hooks, tower.training
 
     before, numbers = facts(), torch.get_rng_state()
     monkeypatch.setattr(training, "_report", lambda *_: inside.append(facts()))
@@ -127,9 +127,48 @@ def test_nothing_is_left_changed_by_the_encoder_stage(
     assert facts() == before
     assert torch.equal(numbers, torch.get_rng_state())
     assert not any(parameter.requires_grad for parameter in tower.parameters())
-    implementation, dropouts, learning = inside[0]
-    assert (implementation, learning) == ("eager", True)
-    assert 0.1 in dropouts and 0.1 not in before[1]
+    implementation, hooks, learning = inside[0]
+    assert (implementation, learning) == ("chunked", True)
+    assert hooks == before[1] + 1 + 2 * len(tower.layers)
+
+
+def test_dropout_acts_where_transformers_has_it(fresh: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both made to weaken channel by channel: then a tower with the one says what a tower with the other says."""
+
+    def weakened(states: torch.Tensor, p: float, training: bool = True) -> torch.Tensor:
+        return states * torch.linspace(0, 1, states.shape[-1]) if p else states
+
+    model, _ = fresh
+    tower = model.model.audio_tower.train()
+    mel, lengths = torch.randn(2, 40, 800), torch.tensor([800, 500])
+    without = tower_states(model, mel, lengths)
+    monkeypatch.setattr(training, "_dropped", weakened)
+    with training._dropout(tower, 0.5):
+        ours = tower_states(model, mel, lengths)
+    monkeypatch.setattr(torch.nn.functional, "dropout", weakened)
+    for part in (tower, *tower.layers):
+        part.dropout = 0.5
+    assert torch.allclose(ours, tower_states(model, mel, lengths), atol=1e-6)
+    assert not torch.allclose(ours, without, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_and_keeps_the_mean(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    states = torch.ones(7, 11, 1301, dtype=kind, requires_grad=True)  # a number of values that four does not divide
+    made = training._dropped(states, 0.1)
+    assert made.shape == states.shape and made.dtype == kind
+    kept = made != 0
+    assert kept.float().mean().item() == pytest.approx(0.9, abs=4 * (0.09 / states.numel()) ** 0.5)
+    assert made[kept].float().unique().tolist() == pytest.approx([1 / 0.9], rel=5e-3)
+    made.sum().backward()
+    assert torch.equal(states.grad, made.detach())  # the same values are dropped on the way back
+    torch.manual_seed(0)
+    assert torch.equal(made, training._dropped(states, 0.1))
+    neighbours = kept.flatten()
+    for lag in (1, 2, 3, 4):  # four values share a draw, and are dropped independently all the same
+        both = (~neighbours[lag:] & ~neighbours[:-lag]).float().mean().item()
+        assert both == pytest.approx(0.01, abs=0.002)
 
 
 def test_the_tower_learns_a_few_scenes_by_heart(
