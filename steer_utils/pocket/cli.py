@@ -28,6 +28,9 @@ def train(
     ),
     out: Annotated[Path | None, typer.Option(help="Where the model is saved [default: WORK/NAME].")] = None,
     shorten: Annotated[float, typer.Option(help="Scale steps and scenes, for a trial: 0.01 takes a minute.")] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Train once more, the tower kept, by another seed [default: the recipe's own].")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Workers = None,
 ) -> None:
@@ -37,7 +40,9 @@ def train(
     """
     from .commands import train as run_training
 
-    folder = run_training(model, clips=clips, work=work, out=out, shorten=shorten, device=device, workers=workers)
+    folder = run_training(
+        model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers
+    )
     typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
 
 

@@ -47,6 +47,7 @@ def train(
     work: Path,
     out: Path | None = None,
     shorten: float = 1.0,
+    seed: int | None = None,
     device: str = "cpu",
     workers: int | None = None,
     quiet: bool = False,
@@ -56,6 +57,8 @@ def train(
     Checkpoints go to `work` every 200 steps; the same command goes on after a kill. The tower of stage 1 is shared by
     all models, so the second one starts at stage 2. With `clips` (a folder in ESC-10's form) the model also
     hears recordings of folds 1-3; without, only procedural sounds. `shorten` scales steps and scenes (for trials).
+    `seed`: train once more by the same recipe, the tower kept, with other first weights of projector and decoder,
+    other scenes and questions: how far do the figures of two trainings lie apart? (None: the recipe's own.)
     `workers`: processes that make scenes ahead (None: see `corpus.spare_workers`).
     """
     if name not in RECIPES:
@@ -64,25 +67,29 @@ def train(
     recipe = RECIPES[name].shortened(shorten) if shorten != 1.0 else RECIPES[name]
     if bank is None:
         recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
-    out = out or work / name
+    out = out or work / (name if seed is None else f"{name}-seed{seed}")
     recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     tower_work = work / f"tower-{tower_key(recipe, recorded)}"
-    language_work = work / f"{name}-{recipe_key(recipe, recorded)}"
+    spoken = recipe if seed is None else replace(recipe, seed=seed)
+    language_work = work / f"{name}-{recipe_key(spoken, recorded)}"
     model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
-    source = SceneSource(recipe, bank)
     for folder in (tower_work, language_work):
         folder.mkdir(parents=True, exist_ok=True)
     workers = spare_workers() if workers is None else workers
-    train_encoder(model, processor, source, Progress(tower_work, workers=workers, quiet=quiet))
-    progress = Progress(language_work, workers=workers, quiet=quiet)
-    train_language(model, processor, recipe, lambda: hear_corpus(model, processor, source, progress), progress)
+    train_encoder(model, processor, SceneSource(recipe, bank), Progress(tower_work, workers=workers, quiet=quiet))
+    if seed is not None:
+        tower = model.model.audio_tower.state_dict()
+        model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=seed)
+        model.to(torch.device(device)).model.audio_tower.load_state_dict(tower)
+    progress, source = Progress(language_work, workers=workers, quiet=quiet), SceneSource(spoken, bank)
+    train_language(model, processor, spoken, lambda: hear_corpus(model, processor, source, progress), progress)
     facts: dict[str, object] = {
         "name": name,
         "events": list(recipe.events),
         "trained_recordings": recorded,
         "training_folds": list(TRAINING_FOLDS) if bank else [],
-        "recipe": recipe.as_dict(),
+        "recipe": spoken.as_dict(),
         "versions": library_versions(),
     }
     save(model.cpu(), processor, out, facts)

@@ -109,6 +109,19 @@ def test_out_is_where_the_model_goes(small: None, work: Path, tmp_path: Path) ->
     assert (folder / "model.safetensors").is_file()
 
 
+def test_another_seed_keeps_the_tower_and_trains_the_rest_anew(trained: Path, recipe: Recipe, work: Path) -> None:
+    again = train(recipe.family, clips=None, work=work, seed=5, workers=0, quiet=True)
+    assert again == work / f"{recipe.family}-seed5"
+    assert json.loads((again / "pocket.json").read_text())["recipe"]["seed"] == 5
+    assert len(list(work.glob("tower-*"))) == 1
+    first, second = (load(folder).model.state_dict() for folder in (trained, again))
+    alike = {name for name, value in first.items() if torch.equal(value, second[name])}
+    assert {name for name in first if "audio_tower" in name} <= alike
+    assert not {name for name in first if "language_model" in name and "weight" in name and "norm" not in name} & alike
+    before = fingerprint(again)
+    assert fingerprint(train(recipe.family, clips=None, work=work, seed=5, workers=0, quiet=True)) == before
+
+
 def test_an_unknown_name_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no recipe for 'whisper'; pass one of pocket-qwen2-audio, "):
         train("whisper", clips=None, work=tmp_path / "work")
@@ -206,7 +219,7 @@ def test_the_command_line_passes_its_options_on(tmp_path: Path, monkeypatch: pyt
     made = runner.invoke(pocket_app, ["train", "--model", "qwen2_audio", "--work", str(tmp_path), "--shorten", "0.5"])
     assert made.exit_code == 0 and "steer-utils pocket evaluate" in made.output
     assert calls.pop() == {"arguments": ("qwen2_audio",), "clips": None, "work": tmp_path, "out": None, "shorten": 0.5,
-                           "device": "cpu", "workers": None}  # fmt: skip
+                           "seed": None, "device": "cpu", "workers": None}  # fmt: skip
     assert runner.invoke(pocket_app, ["evaluate", "--scenes", "9"]).exit_code == 0
     assert [call["arguments"] for call in calls] == [(name,) for name in POCKET_MODELS]
     assert all(call["scenes"] == 9 for call in calls)
