@@ -6,7 +6,7 @@ two cores, forward and back, milliseconds a block:
 
                                                   eager   fused (SDPA)   chunked
     tower, 32 rows x 2 heads x 400 positions        53          54          20
-    decoder, 24 rows x 6 heads x 379 positions      85          94          49
+    decoder, 24 rows x 6 heads x 379 positions       -          94          49
 
 Cost: the operations of eager attention; memory: the weights of each block, once.
 """
