@@ -21,8 +21,8 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 WHY_MISSED: dict[str, str] = {
     "steering_overhead": "a token of a pocket model takes 2.5 ms, and each steered block calls a hook of a few small "
     "operations, however small the sum is; at the true width, where it takes 145 ms, it is lost in the noise",
-    "training": "a quarter of an encoder step is making scenes, on the same two cores; with scenes made beforehand 59 % "
-    "of it is products, the rest GELU, softmax, dropout and conversions to bfloat16 of a tower 128 wide",
+    "training": "a quarter of an encoder step is making scenes, on the same two cores; with scenes made beforehand 59 "
+    "% of it is products, the rest GELU, softmax, dropout and conversions to bfloat16 of a tower 128 wide",
 }
 
 
