@@ -63,6 +63,8 @@ def train(
     """
     if name not in RECIPES:
         raise ValueError(f"there is no recipe for {name!r}; pass one of {', '.join(RECIPES)}")
+    if seed is not None and seed < 0:
+        raise ValueError(f"seed is {seed}; pass 0 or more")
     bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
     recipe = RECIPES[name].shortened(shorten) if shorten != 1.0 else RECIPES[name]
     if bank is None:

@@ -122,9 +122,11 @@ def test_another_seed_keeps_the_tower_and_trains_the_rest_anew(trained: Path, re
     assert fingerprint(train(recipe.family, clips=None, work=work, seed=5, workers=0, quiet=True)) == before
 
 
-def test_an_unknown_name_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_an_unknown_name_or_seed_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no recipe for 'whisper'; pass one of pocket-qwen2-audio, "):
         train("whisper", clips=None, work=tmp_path / "work")
+    with pytest.raises(ValueError, match=r"seed is -1; pass 0 or more"):
+        train("pocket-qwen2-audio", clips=None, work=tmp_path / "work", seed=-1)
     assert not (tmp_path / "work").exists()
 
 
