@@ -49,8 +49,9 @@ course: setup ## Run every notebook, draw every figure, print the result table
 exercises: setup ## Make the exercise versions of the lessons (solutions blanked) again
 	$(BIN)/steer-utils exercises
 
-test: setup ## Check the style and run every test, notebooks included
+test: setup ## Check style and types and run every test, notebooks included
 	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
 lab: setup ## Open the notebooks in JupyterLab

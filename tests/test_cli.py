@@ -435,7 +435,7 @@ def test_help_teaches_each_command() -> None:
         assert command in listing
     for command in ([name] for name in single):
         assert "Example: steer-utils " in invoke(*command, "--help").stdout
-    for command in (["pocket", "train"], ["pocket", "evaluate"], ["pocket", "ablate"]):
+    for command in (["pocket", each] for each in ("train", "evaluate", "ablate", "repeats")):
         assert "Example: steer-utils " in invoke(*command, "--help").stdout
 
 

@@ -110,3 +110,23 @@ def ablate(
     from .ablation import ablate as run_ablations
 
     typer.echo(f"page written: {run_ablations(clips=clips, work=work, out=out, workers=workers)}")
+
+
+@pocket_app.command()
+def repeats(
+    models: Annotated[list[str], typer.Argument(help="Measured pocket models, by name or folder.")],
+    out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
+        "runs/pocket/repeats.json"
+    ),
+    figures: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("figures"),
+) -> None:
+    """Set trainings by one recipe beside each other: how far apart do their figures lie?
+
+    Train them with --seed and evaluate them first. What is in the file from before is kept.
+
+    Example: steer-utils pocket repeats pocket-qwen2-audio runs/pocket/pocket-qwen2-audio-seed2
+    """
+    from ..models import pocket_folder
+    from .repeats import compare
+
+    typer.echo(f"page written: {compare([pocket_folder(each) or Path(each) for each in models], out, figures)}")

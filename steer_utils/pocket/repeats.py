@@ -1,0 +1,140 @@
+"""One recipe trained several times: how far apart do the figures of two trainings lie?
+
+The intervals on a model card are over scenes, of one training. Another training by the same recipe starts from other
+first weights and meets other scenes and questions (`pocket train --seed`), and may differ by more than they say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..files import whole_file
+from ..methods import METHODS
+from ..models import POCKET_MODELS, WEIGHTS
+from ..plots.figures import save_figure
+from ..plots.repeats import alt_text_repeats, repeats_figure
+
+COMPARED = ("steering", "steering-heads", "steering-paper", "prompting", "prompting-best", "asking")
+KINDS = {"procedural": "Procedural scenes never seen", "recordings": "Scenes of recordings never seen"}
+
+
+def training_of(folder: Path) -> dict[str, Any]:
+    """What one training came to: recipe and seed from pocket.json, figures from evaluation.json of its folder.
+
+    Raises ValueError for a folder without them, or with a damaged one.
+    """
+    try:
+        facts, measured = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("pocket.json", "evaluation.json")
+        )
+        entry = {
+            "model": facts["name"],
+            "seed": facts["recipe"]["seed"],
+            "weights": measured["revision"].removeprefix("sha256:")[:8],
+            "ships": folder.resolve().parent == WEIGHTS.resolve(),
+        }
+        return entry | {kind: _figures(measured[kind]) for kind in KINDS if kind in measured}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder} does not hold a pocket model and its figures ({type(error).__name__}: {error}); make them with: "
+            "steer-utils pocket train, then steer-utils pocket evaluate --model FOLDER"
+        ) from error
+
+
+def _figures(measured: dict[str, Any]) -> dict[str, Any]:
+    """Of one kind of scene: lists right, and for each method compared the overlap and its 95 % interval."""
+    rows = {row["method"]: row for row in measured["where"]["rows"] if row["slot"] == "all"}
+    listing = next(row for row in measured["answers"] if row["kind"] == "listing")
+    return {
+        "scenes": measured["where"]["settings"]["scenes"]["scenes"],
+        "listing": listing["right"],
+        "chance": rows["steering"]["chance"],
+        "overlap": {name: [rows[name][each] for each in ("overlap", "low", "high")] for name in COMPARED},
+    }
+
+
+def compare(folders: Sequence[Path], out: Path, figures: Path) -> Path:
+    """Add the trainings in `folders` to those in `out` (json), write the page beside it (.md) and the figure
+    `repeats` (.png, .svg) in the folder `figures`; the page's path.
+
+    A training that is in `out` already (by its weights) is written anew. Raises ValueError, with nothing written, for
+    a folder that is not a measured pocket model, where no model was trained twice, and for an `out` that is something
+    else.
+    """
+    if out.suffix != ".json":
+        raise ValueError(f"out is {out}; pass the name of a .json file, the page is written beside it")
+    found = [training_of(folder) for folder in folders]
+    every = {(each["model"], each["weights"]): each for each in [*_read(out), *found]}
+    order = [*POCKET_MODELS]
+    trainings = sorted(
+        every.values(),
+        key=lambda each: (
+            order.index(each["model"]) if each["model"] in order else len(order), each["model"], not each["ships"],
+            each["seed"], each["weights"],
+        ),
+    )  # fmt: skip
+    drawn = repeats_figure(trainings)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as part:
+        part.write_text(json.dumps(trainings, indent=1) + "\n", encoding="utf-8")
+    page = out.with_suffix(".md")
+    with whole_file(page) as part:
+        part.write_text(repeats_page(trainings), encoding="utf-8")
+    figures.mkdir(parents=True, exist_ok=True)
+    save_figure(drawn, figures / "repeats", alt_text_repeats(trainings), "Overlap by method, one mark a training.")
+    return page
+
+
+def _read(out: Path) -> list[dict[str, Any]]:
+    if not out.is_file():
+        return []
+    try:
+        known = json.loads(out.read_text(encoding="utf-8"))
+        repeats_page(known)  # reads every value
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{out} is no list of trainings as this command writes it: {error}") from error
+    return list(known)
+
+
+def repeats_page(trainings: Sequence[dict[str, Any]]) -> str:
+    """What `compare` has gathered, as a page in Markdown."""
+    lines = [
+        "# One recipe, several trainings",
+        "",
+        "Each row is one training: the tower is shared, all else begins anew. Rows of one seed differ only in how sums "
+        "are rounded. Settings are chosen anew for each training, on development classes. Lists: all events in order. "
+        "The other columns: overlap with the true interval, three queries a scene; in brackets the 95 % interval over "
+        "scenes, which knows nothing of other trainings. Written by `steer-utils pocket repeats`.",
+    ]
+    for model in dict.fromkeys(each["model"] for each in trainings):
+        for kind, title in KINDS.items():
+            own = [each for each in trainings if each["model"] == model and kind in each]
+            if len(own) > 1:
+                lines += ["", f"## {model}: {title[0].lower()}{title[1:]}", "", *_table(own, kind)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(trainings: Sequence[dict[str, Any]], kind: str) -> list[str]:
+    labels = [METHODS[name].label for name in COMPARED]
+    lines = [f"| seed | weights | scenes | lists exact | {' | '.join(labels)} |", "|---" * (4 + len(labels)) + "|"]
+    for each in trainings:
+        own = each[kind]
+        cells = [f"{overlap:.1%} ({low:.1%} - {high:.1%})" for overlap, low, high in own["overlap"].values()]
+        ships = ", ships" if each["ships"] else ""
+        lines.append(
+            f"| {each['seed']}{ships} | `{each['weights']}` | {own['scenes']} | {own['listing']:.0%} | "
+            f"{' | '.join(cells)} |"
+        )
+    overlaps = {name: [each[kind]["overlap"][name][0] for each in trainings] for name in COMPARED}
+    listings = [each[kind]["listing"] for each in trainings]
+    spans = [f"{min(values):.1%} to {max(values):.1%}" for values in overlaps.values()]
+    lines.append(f"| all | | | {min(listings):.0%} to {max(listings):.0%} | {' | '.join(spans)} |")
+    gaps = []
+    for name in COMPARED[1:]:
+        each_gap = [100 * (mine - other) for mine, other in zip(overlaps["steering"], overlaps[name], strict=True)]
+        gaps.append(f"{min(each_gap):+.1f} to {max(each_gap):+.1f}")
+    lines.append(f"| steering minus it | | | | | {' | '.join(gaps)} |")
+    return lines
