@@ -6,6 +6,7 @@ settings were chosen, and a recording the model was trained on is left out.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +54,16 @@ class SceneSet:
             "seconds": list(self.maker.seconds),
             "event_seconds": list(self.maker.event_seconds),
         }
+
+    def warn_of_development(self, settings: Settings) -> None:
+        """A UserWarning where scenes hold classes that `settings` were chosen on: figures on them flatter."""
+        seen = [name for name in self.maker.names if name in settings.development_events]
+        if seen:
+            warnings.warn(
+                f"the settings were chosen on {', '.join(seen)}, and these scenes hold them: what is measured flatters "
+                "the method. scene_set(checkpoint, settings, ...) with the same settings leaves them out",
+                stacklevel=3,
+            )
 
 
 def scene_set(
@@ -103,8 +114,8 @@ def run(
     Cost: a scene is encoded once, then the short suffix passes that each method states. `partial`: a file to which each
     finished scene is appended; a killed run with the same settings goes on from there, one with others starts anew.
     `methods`: their names; None: the standard ones. `external`: methods that are not in the table, such as
-    `external.ClapLocator.method()`. Raises ValueError for no methods, an unknown one, one named twice or one that these
-    settings cannot serve, before any work.
+    `external.ClapLocator.method()`. Warns where scenes hold classes that the settings were chosen on. Raises ValueError
+    for no methods, an unknown one, one named twice or one that these settings cannot serve, before any work.
     """
     if methods is None:
         methods = standard_methods(settings, scenes.count)
@@ -129,6 +140,7 @@ def run(
         "methods": list(methods),
         **({"external": {method.name: method.label for method in external}} if external else {}),
     }
+    scenes.warn_of_development(settings)
     per_query = [method for method in chosen if method.find is not None]
 
     def rows_of(index: int) -> list[Record]:

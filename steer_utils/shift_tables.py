@@ -43,9 +43,11 @@ def shift_table(
     """One row a (scene, event, condition, block): the columns of `Shift`, and how many tokens the event and audio have.
 
     Cost: a scene is encoded once, its base is one suffix pass, the CONDITIONS are 13 for each query. `partial`: see
-    `partials` (conditions are told apart by name). Raises ValueError for no conditions, before any work.
+    `partials` (conditions are told apart by name). Warns where scenes hold classes that the settings were chosen on.
+    Raises ValueError for no conditions, before any work.
     """
     facts = {**_facts(checkpoint, settings, conditions), "scenes": scenes.facts()}
+    scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
         scene = scenes.maker.scene(index, scenes.seed)

@@ -22,6 +22,8 @@ from steer_utils.models import AudioLM
 from steer_utils.queries import Found
 from steer_utils.recordings import ClipBank
 from steer_utils.settings import PAPER, Settings
+from steer_utils.shift_tables import shift_table
+from steer_utils.shifts import CONDITIONS
 from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
 from steer_utils.summaries import summary
@@ -76,6 +78,19 @@ def test_development_classes_are_left_out(lm: AudioLM) -> None:
     assert left.facts()["classes"] == list(FIVE[2:])
     with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(FIVE[:3])}"):
         scene_set(lm, with_settings(FIVE[:3]), count=4, seed=0)
+
+
+def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: pytest.WarningsRecorder) -> None:
+    """Scenes made with other settings, or by hand, may hold what the settings were chosen on."""
+    scenes = scene_set(lm, with_settings(), count=1, seed=0)
+    with pytest.warns(UserWarning, match=f"chosen on {FIVE[3]}, {FIVE[4]}, and these scenes hold them") as caught:
+        run(lm, scenes, with_settings(FIVE[3:]), methods=("random",))
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="chosen on"):
+        shift_table(lm, scenes, with_settings(FIVE[3:]), conditions={"again": CONDITIONS["steering"]})
+    recwarn.clear()
+    run(lm, scenes, with_settings(("cow",)), methods=("random",))
+    assert not [each for each in recwarn if each.category is UserWarning]
 
 
 def test_every_class_is_equally_often_in_each_slot(lm: AudioLM) -> None:
