@@ -65,8 +65,9 @@ def occlusion_table(
     description_before  the answer to the focus instruction and `question`; changed: whether it is another one after
 
     A query in which the method finds nothing (an answer without a time) has no rows. Cost a query: the method, three
-    hearings, four presence questions and eight answers. `fill`: see `masking`. Raises ValueError, before any work, for
-    an unknown method or fill, or a method that finds nothing in one audio alone.
+    hearings, four presence questions and eight answers. `fill`: see `masking`. Warns where scenes hold classes that the
+    settings were chosen on. Raises ValueError, before any work, for an unknown method or fill, or a method that finds
+    nothing in one audio alone.
     """
     find = method_named(method).find
     if find is None:
@@ -80,6 +81,7 @@ def occlusion_table(
         "fill": fill,
         "max_new_tokens": max_new_tokens,
     }
+    scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
         scene = scenes.maker.scene(index, scenes.seed)

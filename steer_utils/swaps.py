@@ -50,7 +50,8 @@ def swap_table(
 
     The vector is read where the first word of the answer is decided, and added there: at the last prompt token. With
     `steer_answer` it is added at every generated token too, which can make a model say that word again and again.
-    Cost a scene of three events: 6 contrasts and one batch of 10 answers.
+    Cost a scene of three events: 6 contrasts and one batch of 10 answers. Warns where scenes hold classes that the
+    settings were chosen on.
     """
     asked = replace(settings, question=question)
     facts = {
@@ -59,6 +60,7 @@ def swap_table(
         "steer_answer": steer_answer,
         "max_new_tokens": max_new_tokens,
     }
+    scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
         scene = scenes.maker.scene(index, scenes.seed)

@@ -117,11 +117,12 @@ def vector_table(
 
     `settings` say which question is steered, how strongly, and what is read; which blocks are steered is the vector's
     own matter. Cost a query: the makers, and one batch of a row a maker. `partial` goes by the makers' names only.
-    Raises ValueError for no makers.
+    Warns where scenes hold classes that the settings were chosen on. Raises ValueError for no makers.
     """
     if not makers:
         raise ValueError("there are no makers; pass some, by name")
     facts = {**run_facts("vectors", checkpoint, settings), "scenes": scenes.facts(), "makers": list(makers)}
+    scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
         scene = scenes.maker.scene(index, scenes.seed)

@@ -17,6 +17,7 @@ from tinies import FIVE, knowing_five
 
 from steer_utils import benchmark
 from steer_utils.benchmark import SceneSet, run, scene_set, slot_name
+from steer_utils.causality import occlusion_table
 from steer_utils.methods import METHODS, STANDARD, standard_methods
 from steer_utils.models import AudioLM
 from steer_utils.queries import Found
@@ -27,6 +28,8 @@ from steer_utils.shifts import CONDITIONS
 from steer_utils.sounds import SOUNDS
 from steer_utils.spans import Interval
 from steer_utils.summaries import summary
+from steer_utils.swaps import swap_table
+from steer_utils.transfer_tables import own_vector, vector_table
 
 QUICK = ("steering", "loudest", "random")
 RATE = 16_000
@@ -88,6 +91,12 @@ def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: p
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="chosen on"):
         shift_table(lm, scenes, with_settings(FIVE[3:]), conditions={"again": CONDITIONS["steering"]})
+    with pytest.warns(UserWarning, match="chosen on"):
+        occlusion_table(lm, scenes, with_settings(FIVE[3:]), max_new_tokens=1)
+    with pytest.warns(UserWarning, match="chosen on"):
+        swap_table(lm, scenes, with_settings(FIVE[3:]), max_new_tokens=1)
+    with pytest.warns(UserWarning, match="chosen on"):
+        vector_table(lm, scenes, with_settings(FIVE[3:]), {"own": own_vector(with_settings(FIVE[3:]))})
     recwarn.clear()
     run(lm, scenes, with_settings(("cow",)), methods=("random",))
     assert not [each for each in recwarn if each.category is UserWarning]
