@@ -68,11 +68,24 @@ class Prefill:
         rows = self.wanted.prompt[0].nonzero()[:, 0].to(weights[0].device)
         return torch.stack([each[0, :, rows][..., columns].float().cpu() for each in weights])
 
+    def in_float32(self) -> torch.Tensor:
+        """Eager's weights by the same parameters and embeddings in float32."""
+        kind, embeddings = self.lm.dtype, self.embeddings
+        try:
+            self.lm.model.float()
+            self.embeddings = embeddings.float()
+            return self.eager()
+        finally:
+            self.lm.model.to(kind)  # what they were: each number came from this type
+            self.embeddings = embeddings
+
 
 def case(lm: AudioLM, seconds: float, rows: int, options: Options) -> dict[str, Any]:
     """Time and memory of one model and so many rows."""
     prefill = Prefill(lm, seconds, rows)
-    agree = float((prefill.with_rows() - prefill.eager()).abs().max())
+    weights = {"with rows": prefill.with_rows(), "eager": prefill.eager()}
+    agree = float((weights["with rows"] - weights["eager"]).abs().max())
+    exact = None if lm.dtype == torch.float32 else prefill.in_float32()
     runs = {"plain": prefill.plain, "with rows": prefill.with_rows, "eager": prefill.eager}
     times = interleaved(runs, options.rounds(9), options.device)
     peaks = {name: peak_bytes(partial(run), options.device) for name, run in runs.items()}
@@ -91,6 +104,8 @@ def case(lm: AudioLM, seconds: float, rows: int, options: Options) -> dict[str, 
         "eager_extra_mb": rounded(eager_extra / 1e6),
         "extra_share": rounded(extra / eager_extra),
         "agree": rounded(agree),
+        "from_float32": {} if exact is None else {name: rounded(float((each - exact).abs().max()))
+                                                  for name, each in weights.items()},
     }  # fmt: skip
 
 
@@ -108,6 +123,11 @@ def measure(options: Options) -> Result:
         cases.append(case(middling, seconds, 1, options))
     over, share = (max(each[name] for each in cases if each["rows"] == 1) for name in ("over", "extra_share"))
     agree = max(each["agree"] for each in cases)
+    notes = ["the row of the last prompt token; eight rows are in results.jsonl", "memory: torch's allocator"]
+    if options.torch_dtype != torch.float32:
+        ours, theirs = (max(each["from_float32"][name] for each in cases) for name in ("with rows", "eager"))
+        far = f"ours {ours:.0e}, eager {theirs:.0e}"
+        notes.append(f"largest distance of a weight from the same model's in float32: {far}")
     return Result(
         script="attention_rows",
         claim=CLAIM,
@@ -117,7 +137,7 @@ def measure(options: Options) -> Result:
         else f"{100 * over:+.1f} % time, no extra memory at the peak, equal to {agree:.0e}",
         met=verdict(options, over <= OVER and share <= SHARE),
         cases=cases,
-        notes=["the row of the last prompt token; eight rows are in results.jsonl", "memory: torch's allocator"],
+        notes=notes,
     )
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="benchmarks/ is not beside tests/ here")
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import common, locate_floor, long_audio, matmuls, memory, peers, shapes, table, venv  # noqa: E402
+from benchmarks import attention_rows, common, locate_floor, long_audio, matmuls, memory, peers, shapes, table, venv  # noqa: E402
 from benchmarks.common import Options, Result, Times  # noqa: E402
 from benchmarks.shapes import EVENTS, audio_of, shape_of, true_width  # noqa: E402
 from benchmarks.sweep import Point, Sweep, difference, ours  # noqa: E402
@@ -77,6 +77,22 @@ def test_the_rows_recorded_are_those_of_eager_attention(results: dict[str, dict[
         assert 0 < case["extra_mb"] < case["eager_extra_mb"]
     for case in results["long_audio"]["cases"]:
         assert case["agree"] < EQUAL
+
+
+def test_in_half_precision_rows_are_also_compared_with_float32(results: dict[str, dict[str, Any]]) -> None:
+    """Eager attention rounds too: that ours differs from it does not say whose is the error."""
+    half = attention_rows.measure(Options(smoke=True, dtype="bfloat16"))
+    for case in half.cases:
+        off = case["from_float32"]
+        assert EQUAL < off["with rows"] < 2 * off["eager"] < 0.1
+    assert half.notes[-1].startswith("largest distance of a weight from the same model's in float32: ours ")
+    assert all(case["from_float32"] == {} for case in results["attention_rows"]["cases"])
+    lm = true_width("qwen2_audio", Options(smoke=True, dtype="bfloat16"))
+    prefill = attention_rows.Prefill(lm, 2, 1)
+    before = {name: each.clone() for name, each in lm.model.state_dict().items()}
+    prefill.in_float32()
+    assert lm.dtype == prefill.embeddings.dtype == torch.bfloat16
+    assert all(torch.equal(each, before[name]) for name, each in lm.model.state_dict().items())
 
 
 def test_a_vector_in_another_block_would_be_noticed(sweep: Sweep) -> None:
