@@ -65,6 +65,7 @@ def written(records: Iterable[Mapping[str, Any]]) -> str:
     """The table, and below it what a number rests on, what was missed and what could not run."""
     lines = ["| claim | target | measured | met | machine |", "|---|---|---|---|---|"]
     notes: list[str] = []
+    told: set[tuple[str, str]] = set()  # a script's second row says only what the first did not
     for record in latest(records):
         where, options = record["environment"], record["environment"]["options"]
         met = {True: "yes", False: "**no**", None: "-"}[record["met"]]
@@ -79,13 +80,15 @@ def written(records: Iterable[Mapping[str, Any]]) -> str:
         loads = where["load_before"]
         if loads and loads[0] > 0.5 * (where["cores"] or 1):
             said.append(f"load {loads[0]:g} before it began: of the script before it, or times are too long")
-        if said:
-            notes.append(f"- {record['script']}: {'; '.join(said)}.")
+        script = record["script"]
+        if new := [each for each in said if (script, each) not in told]:
+            notes.append(f"- {script}{number_type}: {'; '.join(new)}.")
+        told |= {(script, each) for each in said}
     versions = sorted({f"{package} {number}" for record in latest(records)
                        for package, number in record["environment"]["versions"].items()})  # fmt: skip
     if len(lines) == 2:
         return "No results yet: `make bench`."
-    return "\n".join([*lines, "", *dict.fromkeys(notes), "", f"Versions: {', '.join(versions)}."])
+    return "\n".join([*lines, "", *notes, "", f"Versions: {', '.join(versions)}."])
 
 
 def write(readme: Path = README, results: Path = RESULTS) -> None:

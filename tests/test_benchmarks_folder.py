@@ -265,6 +265,14 @@ def test_what_is_missing_missed_or_disturbed_is_said_below(monkeypatch: Any) -> 
         assert said in made
 
 
+def test_another_number_type_is_a_row_of_its_own_and_says_only_what_is_new() -> None:
+    half = record(notes=["a note", "rounded"])
+    half["environment"] = {**half["environment"], "options": {**half["environment"]["options"], "dtype": "bfloat16"}}
+    made = table.written([record(notes=["a note"]), half])
+    assert made.count("| a claim |") == 2 and "| a machine, bfloat16 |" in made
+    assert "- import_time: a note." in made and "- import_time, bfloat16: rounded." in made
+
+
 def test_results_are_appended_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     assert table.read(path) == []

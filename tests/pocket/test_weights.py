@@ -113,6 +113,17 @@ def test_steering_finds_events_clearly_better_than_chance(shipped: AudioLM) -> N
     assert found["overlap"].mean() > found["chance"].mean() + 0.15
 
 
+def test_bfloat16_finds_the_same_windows(shipped: AudioLM) -> None:
+    """The number type of the 7B checkpoints, two to three digits: the difference of two attentions outlives it."""
+    settings = model_settings(shipped)
+    scenes = scene_set(shipped, settings, count=6, seed=2024)
+    exact = run(shipped, scenes, settings, methods=("steering",))
+    rounded = run(load(shipped.name, dtype="bfloat16"), scenes, settings, methods=("steering",))
+    assert not np.array_equal(np.stack(list(exact["curve"])), np.stack(list(rounded["curve"])))  # it did round
+    moved = (rounded["start"] - exact["start"]).abs()
+    assert (moved <= exact["token_seconds"] + 1e-6).mean() >= 0.9
+
+
 # What a pocket model is for: below these figures it would teach nothing. They are the card's, so n is in the hundreds.
 ANSWERS = {"procedural": {"listing": 0.85, "presence": 0.95, "pitch": 0.9, "loudness": 0.9, "focused": 0.85},
            "recordings": {"events": 0.75}}  # fmt: skip
