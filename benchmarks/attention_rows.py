@@ -72,12 +72,17 @@ class Prefill:
         """Eager's weights by the same parameters and embeddings in float32."""
         kind, embeddings = self.lm.dtype, self.embeddings
         try:
-            self.lm.model.float()
+            self._turn(torch.float32)
             self.embeddings = embeddings.float()
             return self.eager()
         finally:
-            self.lm.model.to(kind)  # what they were: each number came from this type
+            self._turn(kind)  # what they were: each number came from this type
             self.embeddings = embeddings
+
+    def _turn(self, kind: torch.dtype) -> None:
+        """Parameters alone: rotary frequencies are in float32 whatever the model."""
+        for parameter in self.lm.model.parameters():
+            parameter.data = parameter.data.to(kind)
 
 
 def case(lm: AudioLM, seconds: float, rows: int, options: Options) -> dict[str, Any]:

@@ -6,6 +6,8 @@ A true width is the configuration in `steer_utils.full_size` with fewer blocks a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +73,7 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
         processor.max_audio_len = shape.longest
     config = _config(shape, processor, size)
     family = FAMILIES[shape.family]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _made_as(options.torch_dtype):  # all blocks in float32 would take 28 GB
         torch.manual_seed(shape.seed)
         model: Any = getattr(transformers, family.model_class)(config)
     positions = model.model.audio_tower.embed_positions.weight
@@ -83,9 +85,20 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
             block.self_attn.k_proj.weight.mul_(sharper)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
-    model.to(options.device, options.torch_dtype).eval().requires_grad_(False)
+    model.to(options.device).eval().requires_grad_(False)
     name = f"random-{shape.family}-{config.text_config.hidden_size}x{shape.blocks}"
     return AudioLM(model, processor, family, name, revision="random")
+
+
+@contextmanager
+def _made_as(dtype: torch.dtype) -> Iterator[None]:
+    """New parameters are of this type; afterwards of the type before."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _config(shape: Shape, processor: Any, size: Size) -> Any:

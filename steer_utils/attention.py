@@ -84,12 +84,12 @@ class AttentionRows:
 class LineRows:
     """Rows recorded behind a shared prefix, where all tokens of a call stand in one line (see `branching`).
 
-    `weights`: of each block, (heads, rows kept, audio tokens), softmaxed over all keys.
+    `weights`: (blocks, heads, rows kept, audio tokens), float32 on the CPU, softmaxed over all keys.
     """
 
     def __init__(self, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan) -> None:
         self.prefix = prefix
-        self.weights: list[torch.Tensor] = []
+        self.weights = torch.empty(0)
         self._kept = kept
         self._audio = slice(span.first, span.stop)
 
@@ -105,7 +105,10 @@ class LineRows:
         """Attention of the line, (1, tokens, heads, d); the rows to keep are kept on the way."""
         kept = self._kept[block].to(query.device)
         output, weights = shared_attention(query[0], self.prefix[block], key[0], value[0], mask[0, 0], scaling, kept)
-        self.weights.append(weights[..., self._audio])
+        seen = weights[..., self._audio]
+        if not len(self.weights):  # in one piece from the start: to join a list would take all of it twice
+            self.weights = torch.empty(len(self.prefix), *seen.shape)
+        self.weights[block] = seen
         return output[None]
 
 

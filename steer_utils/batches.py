@@ -22,8 +22,10 @@ from .positions import Layout, Positions, TokenMask, check_positions, event_toke
 from .prefixes import Prefix
 from .steering import Injection
 
-MAX_BATCH = 32  # rows of one forward
-MAX_COPIES = 4 * 2**30  # bytes of those copies: with the weights of a 7B model they still fit on a 24 GB GPU
+MAX_BATCH = 32  # rows of one forward; more where they stand in one short line
+MAX_LINE = 512  # tokens of such a line: products are fast by then, and what its tokens look at of each other is little
+MAX_MAPS = 2**30  # bytes of the attention that its rows leave behind
+MAX_COPIES = 4 * 2**30  # bytes of keys and values copied for one forward: a 7B model leaves so much of a 24 GB GPU
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,46 @@ def batches(
     recompute = [_touches(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
     made = []
     for kind in (False, True):
-        most = rows_at_once(prefix.cache_bytes) if kind or copied else MAX_BATCH
         indices = [index for index, touches in enumerate(recompute) if touches is kind]
-        for first in range(0, len(indices), most):
-            chunk = indices[first : first + most]
+        if kind or copied:
+            most = rows_at_once(prefix.cache_bytes)
+            chunks = [indices[first : first + most] for first in range(0, len(indices), most)]
+        else:
+            chunks = _lines([(index, rows[index], prompts[index]) for index in indices], prefix, capture)
+        for chunk in chunks:
             batch = _lay_out([rows[index] for index in chunk], [prompts[index] for index in chunk], prefix, kind)
             made.append((chunk, batch))
     return made
+
+
+def maps_at_once(prefix: Prefix, captured: int) -> int:
+    """How many rows, with so many captured tokens each, leave at most `MAX_MAPS` of attention: `MAX_BATCH` or more."""
+    return max(MAX_BATCH, MAX_MAPS // (prefix.map_bytes * captured))
+
+
+def _lines(rows: Sequence[tuple[int, Row, PromptTokens]], prefix: Prefix, capture: Positions) -> list[list[int]]:
+    """Rows (index, row, prompt) in the lines they run in: a line takes `MAX_BATCH` rows, or more within `MAX_LINE`
+    tokens. Each call of the model reads all weights, so that few long lines are faster than many short ones."""
+    lines: list[list[int]] = [[]]
+    tokens, trunks, maps = 0, set[tuple[int, ...]](), 0
+    for index, row, prompt in rows:
+        layout = _layout(row, prompt, prefix, len(prompt.tail))
+        own, captured = _steered_tokens(row, layout), len(prompt_slots(capture, layout))
+        longer = tokens + own + (0 if prompt.tail in trunks else len(prompt.tail))
+        most = maps_at_once(prefix, max(maps, captured))
+        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else most):
+            lines.append([])
+            longer, trunks, maps = own + len(prompt.tail), set(), 0
+        lines[-1].append(index)
+        tokens, maps = longer, max(maps, captured)
+        trunks.add(prompt.tail)
+    return [line for line in lines if line]
+
+
+def _steered_tokens(row: Row, layout: Layout) -> int:
+    """Tokens that a row does not share with its unsteered prompt: from the first steered one on."""
+    firsts = [min(prompt_slots(one.positions, layout)) for one in row.steer if one.acting_blocks()]
+    return layout.length - min(firsts) if firsts else 0
 
 
 def _lay_out(rows: Sequence[Row], prompts: Sequence[PromptTokens], prefix: Prefix, recompute: bool) -> Batch:

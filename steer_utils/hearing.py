@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .audio import AudioError
-from .batches import Batch, Row, batches, check_rows
+from .batches import Batch, Row, batches, check_rows, maps_at_once
 from .checkpoints import Checkpoint
 from .decoding import greedy, stop_tokens, until
 from .locks import alone
@@ -129,6 +129,11 @@ class Hearing:
             readings.update(zip((asked[index] for index in indices), self._read(batch, capture_rows), strict=True))
         known.update((said, readings[index]) for index, said in plain.items())
         return [readings[index] for index in range(len(rows))]
+
+    def maps_at_once(self, captured: int = 1) -> int:
+        """For callers who reduce maps as they come: how many rows, with so many captured tokens each, to read in one
+        call so that the attention of all heads takes at most a gibibyte (but 32 rows in any case)."""
+        return maps_at_once(self._prefix, captured)
 
     @contextmanager
     def remembering(self) -> Iterator[None]:

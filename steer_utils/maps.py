@@ -48,8 +48,8 @@ class AttentionMap:
         """From attention weights over the audio tokens, (blocks, heads, rows, tokens), softmaxed over all tokens."""
         weights = weights.detach().to("cpu", torch.float32)
         mass = weights.sum(dim=-1)
-        even = torch.full_like(weights, 1.0 / weights.shape[-1])
-        share = torch.where((mass > NO_MASS)[..., None], weights / mass.clamp_min(NO_MASS)[..., None], even)
+        share = weights / mass.clamp_min(NO_MASS)[..., None]
+        share[~(mass > NO_MASS)] = 1.0 / weights.shape[-1]  # in place: maps of a 7B model are megabytes a row
         return cls(share, mass, span, first_block)
 
     def __sub__(self, other: AttentionMap) -> AttentionMap:

@@ -56,7 +56,7 @@ def _behind_prefix(prefix: Prefix, batch: Batch, wanted: TokenMask) -> Pass:
         )
     last = branches.last_places(branches.after[-1]).to(checkpoint.device)
     logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[0, last])
-    weights = torch.stack([each.cpu() for each in seen.weights]).split([len(each) for each in slots], dim=2)
+    weights = seen.weights.split([len(each) for each in slots], dim=2)
     return Pass(torch.stack(states, dim=1), list(weights), logits.float().cpu())
 
 

@@ -45,6 +45,12 @@ class Prefix:
         """What one row's copy of the keys and values takes."""
         return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
 
+    @property
+    def map_bytes(self) -> int:
+        """What the attention of one token over the audio takes: float32, of each head of each block."""
+        heads = self.checkpoint.model.config.text_config.num_attention_heads
+        return 4 * self.checkpoint.num_blocks * heads * self.span.count
+
     def cache(self, rows: int) -> DynamicCache:
         """A cache for `rows` rows that all continue this prefix: views, copied only where a call adds tokens."""
         cache = DynamicCache()

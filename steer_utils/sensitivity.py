@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .batches import MAX_BATCH, Row
+from .batches import Row
 from .benchmark import SceneSet, slot_name
 from .checkpoints import Checkpoint
 from .columns import estimate_columns
@@ -163,8 +163,9 @@ def _shares(hearing: Hearing, question: str, rows: Sequence[Row], whole: bool) -
     slots = sorted({*asked, last}) if whole else [last]
     wanted = {"last": [slots.index(last)], **({"instruction": [slots.index(slot) for slot in asked]} if whole else {})}
     kept: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
-    for first in range(0, len(rows), MAX_BATCH):  # the maps of all heads are large: reduced batch by batch
-        for reading in hearing.read_rows(rows[first : first + MAX_BATCH], capture_rows=slots):
+    most = hearing.maps_at_once(len(slots))
+    for first in range(0, len(rows), most):  # the maps of all heads are large: reduced batch by batch
+        for reading in hearing.read_rows(rows[first : first + most], capture_rows=slots):
             share = reading.attention.share.mean(dim=1).double()
             for name, places in wanted.items():
                 kept[name].append(share[:, places].mean(dim=1).numpy())

@@ -89,10 +89,20 @@ def test_in_half_precision_rows_are_also_compared_with_float32(results: dict[str
     assert all(case["from_float32"] == {} for case in results["attention_rows"]["cases"])
     lm = true_width("qwen2_audio", Options(smoke=True, dtype="bfloat16"))
     prefill = attention_rows.Prefill(lm, 2, 1)
-    before = {name: each.clone() for name, each in lm.model.state_dict().items()}
+    held = [*lm.model.parameters(), *lm.model.buffers()]
+    before = [each.clone() for each in held]
     prefill.in_float32()
     assert lm.dtype == prefill.embeddings.dtype == torch.bfloat16
-    assert all(torch.equal(each, before[name]) for name, each in lm.model.state_dict().items())
+    for now, then in zip([*lm.model.parameters(), *lm.model.buffers()], before, strict=True):
+        assert now.dtype == then.dtype and torch.equal(now, then)
+
+
+def test_a_model_in_half_precision_keeps_its_rotary_frequencies_exact() -> None:
+    """As a checkpoint that is loaded in it does."""
+    half = true_width("qwen2_audio", Options(smoke=True, dtype="bfloat16"))
+    assert {each.dtype for each in half.model.parameters()} == {torch.bfloat16}
+    assert {each.dtype for each in half.model.buffers()} == {torch.float32}
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_a_vector_in_another_block_would_be_noticed(sweep: Sweep) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from steer_utils import batches
 from steer_utils.batches import MAX_BATCH, Row
 from steer_utils.hearing import Hearing, Reading
 from steer_utils.maps import AttentionMap
@@ -128,7 +129,10 @@ def test_rows_of_the_audio_itself(
     torch.testing.assert_close(attention.share * attention.mass[..., None], expected, atol=1e-4, rtol=0)
 
 
-def test_many_rows_are_split_and_come_back_in_order(hearing: Hearing, focus: SteeringVector) -> None:
+def test_many_rows_are_split_and_come_back_in_order(
+    hearing: Hearing, focus: SteeringVector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LINE", 1)
     strengths = np.linspace(-3, 3, MAX_BATCH + 3)
     readings = hearing.read_rows([Row(SHORT, (Injection(focus, float(strength)),)) for strength in strengths])
     assert len(readings) == MAX_BATCH + 3

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..batches import MAX_BATCH, Row
+from ..batches import Row
 from ..benchmark import SceneSet, query_in, scene_set, slot_name
 from ..checkpoints import Checkpoint
 from ..combinations import blocks_label
@@ -148,8 +148,9 @@ def _curves(
         vectors[number, "steering"], vectors[number, "random"] = vector, vector.random_like(query.seed)
     found: dict[Point, np.ndarray] = {}
     steered = [point for point in points if point.vector != "none"]
-    for first in range(0, len(steered), MAX_BATCH):  # the maps of all heads are large: read batch by batch
-        part = steered[first : first + MAX_BATCH]
+    most = hearing.maps_at_once()
+    for first in range(0, len(steered), most):  # the maps of all heads are large: read batch by batch
+        part = steered[first : first + most]
         rows = []
         for each in part:
             vector = vectors[each.question, each.vector].select(each.blocks)
