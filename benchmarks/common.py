@@ -32,7 +32,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Options:
     """How a script is run. `repeats`: rounds of timing, 0 for the script's own number.
 
-    `full_depth`: all decoder and encoder blocks of the published checkpoints in place of a few (for a GPU machine).
+    `full_depth`: all decoder and encoder blocks of the published checkpoints in place of a few (for a large GPU, or 24
+    GB of memory and bfloat16).
     """
 
     smoke: bool = False
@@ -216,7 +217,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--smoke", action="store_true", help="tiny shapes: compares the answers, times mean nothing")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES))
-    parser.add_argument("--full-depth", action="store_true", help="all blocks of the 7B checkpoints (a large GPU)")
+    parser.add_argument(
+        "--full-depth", action="store_true", help="all blocks of the 7B checkpoints (a large GPU, or 24 GB in bfloat16)"
+    )
     parser.add_argument("--repeats", type=int, default=0, help="rounds of timing; 0: the script's own number")
 
 

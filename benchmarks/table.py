@@ -82,7 +82,7 @@ def written(records: Iterable[Mapping[str, Any]]) -> str:
             said.append(f"load {loads[0]:g} before it began: of the script before it, or times are too long")
         script = record["script"]
         if new := [each for each in said if (script, each) not in told]:
-            notes.append(f"- {script}{number_type}: {'; '.join(new)}.")
+            notes.append(f"- {script}{number_type}{how}: {'; '.join(new)}.")
         told |= {(script, each) for each in said}
     versions = sorted({f"{package} {number}" for record in latest(records)
                        for package, number in record["environment"]["versions"].items()})  # fmt: skip
