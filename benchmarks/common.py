@@ -16,14 +16,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+Setting = TypeVar("Setting")
 PACKAGES = ("torch", "transformers", "numpy", "nnsight", "transformer-lens", "steering-vectors")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -125,15 +126,25 @@ def seconds_of(run: Callable[[], object], device: str = "cpu") -> float:
     return time.perf_counter() - start
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
+def threads(count: int) -> AbstractContextManager[None]:
     """So many threads in torch for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    return _for_a_while(torch.get_num_threads, torch.set_num_threads, count)
+
+
+def default_dtype(dtype: torch.dtype) -> AbstractContextManager[None]:
+    """New parameters are of this type for a while."""
+    return _for_a_while(torch.get_default_dtype, torch.set_default_dtype, dtype)
+
+
+@contextmanager
+def _for_a_while(get: Callable[[], Setting], put: Callable[[Setting], object], value: Setting) -> Iterator[None]:
+    """A setting of torch has this value; afterwards, also by an exception, the one before."""
+    before = get()
+    put(value)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        put(before)
 
 
 def synchronise(device: str) -> None:

@@ -6,8 +6,6 @@ A true width is the configuration in `steer_utils.full_size` with fewer blocks a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +18,7 @@ from steer_utils.full_size import full_size_config
 from steer_utils.models import AudioLM, load
 from steer_utils.pocket.architecture import Size, build_processor, sinusoids
 
-from .common import Options
+from .common import Options, default_dtype
 
 EVENTS = ("dog bark", "bell", "siren")
 QUESTION = "Describe the sound."
@@ -73,7 +71,7 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
         processor.max_audio_len = shape.longest
     config = _config(shape, processor, size)
     family = FAMILIES[shape.family]
-    with torch.random.fork_rng(devices=[]), _made_as(options.torch_dtype):  # all blocks in float32 would take 28 GB
+    with torch.random.fork_rng(devices=[]), default_dtype(options.torch_dtype):  # all blocks in float32 would take 28 GB
         torch.manual_seed(shape.seed)
         model: Any = getattr(transformers, family.model_class)(config)
     positions = model.model.audio_tower.embed_positions.weight
@@ -88,17 +86,6 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
     model.to(options.device).eval().requires_grad_(False)
     name = f"random-{shape.family}-{config.text_config.hidden_size}x{shape.blocks}"
     return AudioLM(model, processor, family, name, revision="random")
-
-
-@contextmanager
-def _made_as(dtype: torch.dtype) -> Iterator[None]:
-    """New parameters are of this type; afterwards of the type before."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _config(shape: Shape, processor: Any, size: Size) -> Any:

@@ -10,7 +10,7 @@ left, between prefix and suffix, so that the last prompt token of every row sits
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -133,15 +133,15 @@ def batches(
     for prompt in prompts:
         if prompt.head != prefix.head:
             raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
-    recompute = [_touches(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
+    reaches = [_Reach.of(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
     made = []
     for kind in (False, True):
-        indices = [index for index, touches in enumerate(recompute) if touches is kind]
+        indices = [index for index, reach in enumerate(reaches) if (reach.first < prefix.length) is kind]
         if kind or copied:
             most = rows_at_once(prefix.cache_bytes)
             chunks = [indices[first : first + most] for first in range(0, len(indices), most)]
         else:
-            chunks = _lines([(index, rows[index], prompts[index]) for index in indices], prefix, capture)
+            chunks = _lines({index: reaches[index] for index in indices}, prefix)
         for chunk in chunks:
             batch = _lay_out([rows[index] for index in chunk], [prompts[index] for index in chunk], prefix, kind)
             made.append((chunk, batch))
@@ -153,29 +153,40 @@ def maps_at_once(prefix: Prefix, captured: int) -> int:
     return max(MAX_BATCH, MAX_MAPS // (prefix.map_bytes * captured))
 
 
-def _lines(rows: Sequence[tuple[int, Row, PromptTokens]], prefix: Prefix, capture: Positions) -> list[list[int]]:
-    """Rows (index, row, prompt) in the lines they run in: a line takes `MAX_BATCH` rows, or more within `MAX_LINE`
-    tokens. Each call of the model reads all weights, so that few long lines are faster than many short ones."""
-    lines: list[list[int]] = [[]]
-    tokens, trunks, maps = 0, set[tuple[int, ...]](), 0
-    for index, row, prompt in rows:
+@dataclass(frozen=True)
+class _Reach:
+    """What of its prompt a row concerns. `tail`: the prompt after the audio. `steered`: tokens from the first steered
+    one on, which it shares with no other row. `captured`: how many are read. `first`: the first slot of both."""
+
+    tail: tuple[int, ...]
+    steered: int
+    captured: int
+    first: int
+
+    @classmethod
+    def of(cls, row: Row, prompt: PromptTokens, prefix: Prefix, capture: Positions) -> _Reach:
         layout = _layout(row, prompt, prefix, len(prompt.tail))
-        own, captured = _steered_tokens(row, layout), len(prompt_slots(capture, layout))
-        longer = tokens + own + (0 if prompt.tail in trunks else len(prompt.tail))
-        most = maps_at_once(prefix, max(maps, captured))
-        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else most):
+        reached = [(min(prompt_slots(one.positions, layout)), one.acting_blocks()) for one in row.steer]
+        first = min((slot for slot, blocks in reached if blocks), default=layout.length)
+        captured = prompt_slots(capture, layout)
+        return cls(prompt.tail, layout.length - first, len(captured), min(first, *captured))
+
+
+def _lines(reaches: Mapping[int, _Reach], prefix: Prefix) -> list[list[int]]:
+    """Rows, by index, in the lines they run in: a line takes `MAX_BATCH` rows, or more within `MAX_LINE` tokens. Each
+    call of the model reads all weights, so that few long lines are faster than many short ones."""
+    lines: list[list[int]] = [[]]
+    tokens, trunks, captured = 0, set[tuple[int, ...]](), 0
+    for index, row in reaches.items():
+        longer = tokens + row.steered + (0 if row.tail in trunks else len(row.tail))
+        captured = max(captured, row.captured)
+        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else maps_at_once(prefix, captured)):
             lines.append([])
-            longer, trunks, maps = own + len(prompt.tail), set(), 0
+            longer, trunks, captured = row.steered + len(row.tail), set(), row.captured
         lines[-1].append(index)
-        tokens, maps = longer, max(maps, captured)
-        trunks.add(prompt.tail)
+        tokens = longer
+        trunks.add(row.tail)
     return [line for line in lines if line]
-
-
-def _steered_tokens(row: Row, layout: Layout) -> int:
-    """Tokens that a row does not share with its unsteered prompt: from the first steered one on."""
-    firsts = [min(prompt_slots(one.positions, layout)) for one in row.steer if one.acting_blocks()]
-    return layout.length - min(firsts) if firsts else 0
 
 
 def _lay_out(rows: Sequence[Row], prompts: Sequence[PromptTokens], prefix: Prefix, recompute: bool) -> Batch:
@@ -202,14 +213,6 @@ def _layout(row: Row, prompt: PromptTokens, prefix: Prefix, width: int) -> Layou
         padding=range(prefix.length, first),
         event=tuple(first + word for word in words),
     )
-
-
-def _touches(row: Row, prompt: PromptTokens, prefix: Prefix, capture: Positions) -> bool:
-    """Whether an edit of this row that does anything, or a captured row, lies in the prefix."""
-    layout = _layout(row, prompt, prefix, len(prompt.tail))
-    reached = [(min(prompt_slots(one.positions, layout)), bool(one.acting_blocks())) for one in row.steer]
-    reached.append((min(prompt_slots(capture, layout)), True))
-    return any(first < prefix.length and acts for first, acts in reached)
 
 
 def _first_slot(edits: Sequence[Edit]) -> int:
