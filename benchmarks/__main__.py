@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .common import Options, add_options, checked, say
-from .table import HERE, RESULTS, SCRIPTS, append, write
+from benchmarks.common import Options, add_options, checked, say
+from benchmarks.table import HERE, RESULTS, SCRIPTS, append, write
 
 
 def run(script: str, options: Options, python: str) -> dict[str, Any]:

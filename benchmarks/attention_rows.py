@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 
-from steer_utils.attention import attention_rows
-from steer_utils.models import AudioLM
-from steer_utils.positions import TokenMask
-from steer_utils.spans import AudioSpan
-
-from .common import Options, Result, interleaved, main, rounded, say, verdict
-from .memory import peak_bytes
-from .peers import eager
-from .shapes import MIDDLING, QUESTION, Shape, audio_of, random_model, shape_of, true_width
+from benchmarks.common import Options, Result, interleaved, main, rounded, say, verdict
+from benchmarks.memory import peak_bytes
+from benchmarks.peers import eager
+from benchmarks.shapes import MIDDLING, QUESTION, Shape, audio_of, random_model, shape_of, true_width
+from steer_utils.lm.attention import attention_rows
+from steer_utils.lm.models import AudioLM
+from steer_utils.lm.positions import TokenMask
+from steer_utils.sound.spans import AudioSpan
 
 CLAIM = "attention rows, T = 800, all blocks"
 TARGET = "<= 10 % over a plain SDPA prefill in time; <= 1/50 of eager's extra memory"

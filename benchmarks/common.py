@@ -253,7 +253,7 @@ def main(measure: Callable[[Options], Result]) -> None:
 
 def line(measure: Callable[[Options], Result], options: Options) -> dict[str, Any]:
     """What `measure` found, with the environment, as it goes into results.jsonl."""
-    from .memory import resident_peak
+    from benchmarks.memory import resident_peak
 
     load, start = _load(), time.perf_counter()
     result = measure(options)

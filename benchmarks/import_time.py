@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from .common import Options, Result, Times, interleaved, main, rounded, verdict
+from benchmarks.common import Options, Result, Times, interleaved, main, rounded, verdict
 
 CLAIM = "import steer_utils; steer-utils --help"
 TARGET = "<= 0.3 s beyond Python (torch imported lazily)"

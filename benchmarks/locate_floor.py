@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from .common import Options, Result, interleaved, main, rounded, say, verdict
-from .matmuls import LEAST_SECONDS, Product, Rates, counted_products, products_of
-from .shapes import QUESTION, SAMPLING_RATE, audio_of, shape_of, true_width
-from .sweep import Sweep, contrast_prompt, ours
+from benchmarks.common import Options, Result, interleaved, main, rounded, say, verdict
+from benchmarks.matmuls import LEAST_SECONDS, Product, Rates, counted_products, products_of
+from benchmarks.shapes import QUESTION, SAMPLING_RATE, audio_of, shape_of, true_width
+from benchmarks.sweep import Sweep, contrast_prompt, ours
 
 CLAIM = "the locate sweep against its own floor (encode once + suffix FLOPs at the machine's measured matmul rate)"
 TARGET = "within 2x"

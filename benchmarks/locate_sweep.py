@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from .common import Options, Result, Times, interleaved, main, rounded, say, verdict
-from .memory import peak_bytes
-from .peers import Reader, peers_of
-from .shapes import audio_of, pocket, shape_of, true_width
-from .sweep import Sweep, difference, ours
+from benchmarks.common import Options, Result, Times, interleaved, main, rounded, say, verdict
+from benchmarks.memory import peak_bytes
+from benchmarks.peers import Reader, peers_of
+from benchmarks.shapes import audio_of, pocket, shape_of, true_width
+from benchmarks.sweep import Sweep, difference, ours
 
 CLAIM = "locate sweep: one audio, 3 queries x all blocks x 6 strengths, attention rows read"
 TARGET = ">= 15x faster than plain transformers and than nnsight at the true width, equal to 1e-3"

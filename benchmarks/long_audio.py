@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.full_size import full_size_config
-from steer_utils.models import AudioLM
-from steer_utils.plots.figures import house_style, new_figure, write_figure
-
-from .axes import plain_ticks
-from .common import Options, Result, main, rounded, say, seconds_of, verdict
-from .memory import available_bytes, peak_bytes
-from .peers import eager
-from .shapes import QUESTION, TINY, Shape, audio_of, random_model, shape_of
+from benchmarks.axes import plain_ticks
+from benchmarks.common import Options, Result, main, rounded, say, seconds_of, verdict
+from benchmarks.memory import available_bytes, peak_bytes
+from benchmarks.peers import eager
+from benchmarks.shapes import QUESTION, TINY, Shape, audio_of, random_model, shape_of
+from steer_utils.lm.families import full_size_config
+from steer_utils.lm.models import AudioLM
+from steer_utils.show.plots.figures import house_style, new_figure, write_figure
 
 CLAIM = "attention rows at 10 minutes of audio (15 000 audio tokens)"
 TARGET = "runs where eager cannot; memory linear in T, shown by a plot over T"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .common import synchronise
+from benchmarks.common import synchronise
 
 MOST_ROWS = 1024  # the rate no longer grows beyond: longer products are timed at this length and scaled
 LEAST_SECONDS, LEAST_CALLS = 0.1, 5

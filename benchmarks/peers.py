@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from .shapes import QUESTION
-from .sweep import Point, Sweep, contrast_prompt
+from benchmarks.shapes import QUESTION
+from benchmarks.sweep import Point, Sweep, contrast_prompt
 
 INSTALL = "not installed here: python -m benchmarks.venv FOLDER, then python -m benchmarks --python FOLDER/bin/python"
 MODULES = {"nnsight": "nnsight", "transformer-lens": "transformer_lens", "steering-vectors": "steering_vectors"}

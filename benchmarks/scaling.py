@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from steer_utils.batches import Row
-from steer_utils.models import AudioLM
-from steer_utils.plots.figures import house_style, new_figure, write_figure
-from steer_utils.steering import Injection
-
-from .axes import plain_ticks
-from .common import Options, Result, Times, interleaved, main, rounded, say, verdict
-from .shapes import MIDDLING, NEGATIVE, POSITIVE, QUESTION, TINY, Shape, audio_of, random_model, shape_of
+from benchmarks.axes import plain_ticks
+from benchmarks.common import Options, Result, Times, interleaved, main, rounded, say, verdict
+from benchmarks.shapes import MIDDLING, NEGATIVE, POSITIVE, QUESTION, TINY, Shape, audio_of, random_model, shape_of
+from steer_utils.lm.batches import Row
+from steer_utils.lm.models import AudioLM
+from steer_utils.lm.steering import Injection
+from steer_utils.show.plots.figures import house_style, new_figure, write_figure
 
 CLAIM = "cost grows as it should: over T, rows and blocks"
 TARGET = "in proportion: exponent at most 1.1 over rows and blocks, 1.3 over T"

@@ -1,6 +1,6 @@
 """The models that are measured: the pocket ones, and random ones of the published checkpoints' true widths.
 
-A true width is the configuration in `steer_utils.full_size` with fewer blocks and the pocket models' short vocabulary
+A true width is the configuration in `steer_utils.lm.families` with fewer blocks and the pocket models' short vocabulary
 (its output head would otherwise be most of a shallow model). Weights are random: times do not depend on them.
 """
 
@@ -13,12 +13,10 @@ import numpy as np
 import torch
 import transformers
 
-from steer_utils.families import FAMILIES
-from steer_utils.full_size import full_size_config
-from steer_utils.models import AudioLM, load
+from benchmarks.common import Options, default_dtype
+from steer_utils.lm.families import FAMILIES, full_size_config
+from steer_utils.lm.models import AudioLM, load
 from steer_utils.pocket.architecture import Size, build_processor, sinusoids
-
-from .common import Options, default_dtype
 
 EVENTS = ("dog bark", "bell", "siren")
 QUESTION = "Describe the sound."
@@ -71,7 +69,7 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
         processor.max_audio_len = shape.longest
     config = _config(shape, processor, size)
     family = FAMILIES[shape.family]
-    with torch.random.fork_rng(devices=[]), default_dtype(options.torch_dtype):  # all blocks in float32 would take 28 GB
+    with torch.random.fork_rng(devices=[]), default_dtype(options.torch_dtype):  # float32: 28 GB
         torch.manual_seed(shape.seed)
         model: Any = getattr(transformers, family.model_class)(config)
     positions = model.model.audio_tower.embed_positions.weight

@@ -18,12 +18,11 @@ from typing import Any
 
 import torch
 
-from steer_utils.models import AudioLM
-from steer_utils.steering import steer
-
-from .common import Options, Result, Times, interleaved, main, rounded, say, synchronise, threads, verdict
-from .peers import TransformerLens, failure, missing
-from .shapes import NEGATIVE, POSITIVE, QUESTION, audio_of, pocket, shape_of, true_width
+from benchmarks.common import Options, Result, Times, interleaved, main, rounded, say, synchronise, threads, verdict
+from benchmarks.peers import TransformerLens, failure, missing
+from benchmarks.shapes import NEGATIVE, POSITIVE, QUESTION, audio_of, pocket, shape_of, true_width
+from steer_utils.lm.models import AudioLM
+from steer_utils.lm.steering import steer
 
 CLAIM = "steering overhead under generate"
 TARGET = "<= 3 % a token"

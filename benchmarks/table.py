@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from steer_utils.files import whole_file
+from steer_utils.sound.files import whole_file
 
 SCRIPTS = (
     "locate_sweep", "locate_floor", "attention_rows", "long_audio", "steering_overhead", "whole_benchmark",

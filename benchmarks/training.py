@@ -17,13 +17,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.common import Options, Result, main, rounded, say, seconds_of, verdict
 from steer_utils.pocket.architecture import Size, build
 from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.recipe import RECIPES, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
-from steer_utils.sounds import SOUNDS
-
-from .common import Options, Result, main, rounded, say, seconds_of, verdict
+from steer_utils.sound.sounds import SOUNDS
 
 CLAIM = "pocket training"
 TARGET = "samples a second stated, at least 60 % of the time in matrix products"

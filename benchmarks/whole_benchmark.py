@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from steer_utils.benchmark import run, scene_set
-from steer_utils.facts import model_settings
-from steer_utils.methods import standard_methods
-
-from .common import Options, Result, main, rounded, say, seconds_of, verdict
-from .shapes import pocket, shape_of
+from benchmarks.common import Options, Result, main, rounded, say, seconds_of, verdict
+from benchmarks.shapes import pocket, shape_of
+from steer_utils.methods.settings import model_settings
+from steer_utils.methods.table import standard_methods
+from steer_utils.study.benchmark import run, scene_set
 
 CLAIM = "benchmark of 300 scenes x 3 queries on a pocket model, must-have methods, two cores"
 TARGET = "<= 10 minutes, and linear in scenes"

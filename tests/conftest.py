@@ -17,10 +17,10 @@ import pytest
 import torch
 from tinies import EVENTS, tiny
 
-from steer_utils.checkpoints import Checkpoint
-from steer_utils.families import FAMILIES
-from steer_utils.hearing import Hearing
-from steer_utils.models import AudioLM
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.architecture import save
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from steer_utils.spans import AudioSpan, Interval
-from steer_utils.widgets.listening import PLAIN, SHIFT, STEERED, Listening
+from steer_utils.show.widgets.listening import PLAIN, SHIFT, STEERED, Listening
+from steer_utils.sound.spans import AudioSpan, Interval
 
 RATE = 16_000
 SPAN = AudioSpan(5, 50)

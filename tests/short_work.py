@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from steer_utils.files import whole_file
-from steer_utils.sweeps.executors import Unit
+from steer_utils.runs.executors import Unit
+from steer_utils.sound.files import whole_file
 
 
 def square(unit: Unit) -> dict[str, int]:

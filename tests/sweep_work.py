@@ -11,10 +11,10 @@ from short_work import short_units
 from tinies import tiny
 
 from steer_utils.pocket.architecture import save
-from steer_utils.sounds import SOUNDS
-from steer_utils.sweeps.grids import SteeringGrid, as_grid
-from steer_utils.sweeps.points import POINT
-from steer_utils.sweeps.sweep import Sweep
+from steer_utils.runs.grids import SteeringGrid, as_grid
+from steer_utils.runs.points import POINT
+from steer_utils.runs.sweep import Sweep
+from steer_utils.sound.sounds import SOUNDS
 
 SIX = tuple(SOUNDS)[:6]
 

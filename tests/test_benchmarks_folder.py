@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 
-from steer_utils.full_size import full_size_config
+from steer_utils.lm.families import full_size_config
 from steer_utils.pocket.architecture import Size, build_processor
 
 ROOT = Path(__file__).parents[1]

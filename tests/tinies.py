@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from steer_utils.families import FAMILIES
-from steer_utils.models import AudioLM
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.architecture import Size, build
-from steer_utils.sounds import SOUNDS
+from steer_utils.sound.sounds import SOUNDS
 
 EVENTS = ("dog bark", "bell", "siren")
 FIVE = tuple(SOUNDS)[:5]

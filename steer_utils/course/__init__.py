@@ -1,1 +1,1 @@
-"""The course from the command line: run notebooks, keep each run in its folder, make exercises, check a machine."""
+"""The course: what lessons share, the checks of their exercises, and a check of the machine."""

@@ -147,7 +147,7 @@ def models() -> Finding:
     """The pocket models are there whole, and one hears a second of noise."""
     import numpy
 
-    from ..models import POCKET_MODELS, WEIGHTS, load
+    from steer_utils.lm.models import POCKET_MODELS, WEIGHTS, load
 
     missing = [name for name in POCKET_MODELS if not list((WEIGHTS / name).glob("*.safetensors"))]
     if missing:

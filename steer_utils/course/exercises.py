@@ -4,7 +4,7 @@ A lesson is the one source. In it an exercise is three cells in a row, told by t
 
     exercise   Markdown: what to do, how hard it is, how many minutes
     solution   code, folded; what stands between `# solution: begin` and `# solution: end` is blanked
-    check      code: one call of `steer_utils.checks`, which the solution passes
+    check      code: one call of `steer_utils.course.checks`, which the solution passes
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..files import whole_file
-from .runs import REMEDY
+from steer_utils.runs.notebook_runs import REMEDY
+from steer_utils.sound.files import whole_file
 
 BEGIN, END = "# solution: begin", "# solution: end"
 BLANK = "...  # your answer"

@@ -21,21 +21,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..benchmark import run, scene_set
-from ..datasets import open_clips
-from ..families import FAMILIES
-from ..files import whole_file
-from ..models import AudioLM
-from ..recordings import ClipBank
-from ..sounds import SOUNDS
-from ..summaries import report
-from ..tuning import Candidate, Tuned, tune
-from .architecture import build
-from .commands import POCKET_SETTINGS, PROMPT_QUESTIONS, recipe_key, tower_key
-from .corpus import HeardScenes, SceneSource, spare_workers
-from .evaluation import evaluate
-from .recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, LanguageStage, Recipe
-from .training import Progress, hear_corpus, train_encoder, train_language
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.models import AudioLM
+from steer_utils.methods.tuning import Candidate, Tuned, tune
+from steer_utils.pocket.architecture import build
+from steer_utils.pocket.commands import POCKET_SETTINGS, PROMPT_QUESTIONS, recipe_key, tower_key
+from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
+from steer_utils.pocket.evaluation import evaluate
+from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, LanguageStage, Recipe
+from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
+from steer_utils.sound.datasets import open_clips
+from steer_utils.sound.files import whole_file
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.report import report
 
 #: Long enough for descriptions by name to come right: a quarter of this (500 steps of 12 scenes with 6 questions) lists
 #: 91 % of scenes exactly, but describes 24 % of the named events, and its attention is near chance whatever is changed.

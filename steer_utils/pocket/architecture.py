@@ -32,8 +32,8 @@ from transformers import (
 from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
 from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
 
-from ..files import whole_file
-from .text import vocabulary_words
+from steer_utils.pocket.text import vocabulary_words
+from steer_utils.sound.files import whole_file
 
 FAMILIES = ("qwen2_audio", "audioflamingo3")
 TOKENS_PER_SECOND = 25  # 100 mel frames a second, halved by a convolution and again by pooling

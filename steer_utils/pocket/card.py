@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..files import whole_file
-from ..methods import METHODS
-from ..settings import Settings
-from ..sounds import SOUNDS
-from .architecture import TOKENS_PER_SECOND
+from steer_utils.methods.settings import Settings
+from steer_utils.methods.table import METHODS
+from steer_utils.pocket.architecture import TOKENS_PER_SECOND
+from steer_utils.sound.files import whole_file
+from steer_utils.sound.sounds import SOUNDS
 
 _CLASSES = {
     "qwen2_audio": "Qwen2AudioForConditionalGeneration",

@@ -11,23 +11,22 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..benchmark import run, scene_set
-from ..datasets import open_clips, same_recordings
-from ..facts import folder_of, trained_recordings
-from ..files import whole_file
-from ..models import AudioLM, load
-from ..provenance import library_versions
-from ..recordings import ClipBank
-from ..settings import Settings
-from ..sounds import SOUNDS
-from ..summaries import report, summary
-from ..tuning import Candidate, select_heads, tune
-from .architecture import build, save
-from .card import write_card
-from .corpus import SceneSource, spare_workers
-from .evaluation import evaluate
-from .recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
-from .training import Progress, hear_corpus, train_encoder, train_language
+from steer_utils.lm.models import AudioLM, load
+from steer_utils.lm.vectors import library_versions
+from steer_utils.methods.settings import Settings, folder_of, trained_recordings
+from steer_utils.methods.tuning import Candidate, select_heads, tune
+from steer_utils.pocket.architecture import build, save
+from steer_utils.pocket.card import write_card
+from steer_utils.pocket.corpus import SceneSource, spare_workers
+from steer_utils.pocket.evaluation import evaluate
+from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
+from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
+from steer_utils.sound.datasets import open_clips, same_recordings
+from steer_utils.sound.files import whole_file
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.report import report, summary
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
 #: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone. The

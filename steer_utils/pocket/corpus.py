@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..recordings import ClipBank
-from ..scenemaker import SceneMaker, SoundBank
-from ..scenes import Scene
-from ..sounds import SOUNDS
-from ..sweeps.executors import usable_cores
-from .architecture import TOKENS_PER_SECOND
-from .recipe import RECORDED_EVENTS, Recipe
+from steer_utils.lm.threads import usable_cores
+from steer_utils.pocket.architecture import TOKENS_PER_SECOND
+from steer_utils.pocket.recipe import RECORDED_EVENTS, Recipe
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenemaker import SceneMaker, SoundBank
+from steer_utils.sound.scenes import Scene
+from steer_utils.sound.sounds import SOUNDS
 
 Count = TypeVar("Count", int, torch.Tensor)
 UNKNOWN = -1.0  # an attribute that is not known, or a frame without an event

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..batches import Row
-from ..checkpoints import Checkpoint
-from ..hearing import Hearing
-from ..recordings import ClipBank
-from ..scenemaker import SceneMaker
-from ..scenes import Scene
-from ..sounds import SOUNDS
-from ..statistics import cluster_mean
-from .text import FOCUS, KINDS, NEUTRAL, Turn, description, turn
+from steer_utils.lm.batches import Row
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.hearing import Hearing
+from steer_utils.pocket.text import FOCUS, KINDS, NEUTRAL, Turn, description, turn
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.scenes import Scene
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.statistics import cluster_mean
 
 LABELS = {
     "listing": "listing, all events in order",

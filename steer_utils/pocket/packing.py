@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .text import Turn
+from steer_utils.pocket.text import Turn
 
 IGNORE = -100
 _SHARED, _PADDING = 0, -1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
-from ..sounds import SOUNDS
-from .architecture import Size
-from .text import TurnMix
+from steer_utils.pocket.architecture import Size
+from steer_utils.pocket.text import TurnMix
+from steer_utils.sound.sounds import SOUNDS
 
 #: The ten classes of ESC-10. Three of them (dog bark, helicopter, rain) are procedural classes too.
 RECORDED_EVENTS = (

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import whole_file
-from ..methods import METHODS
-from ..models import POCKET_MODELS, WEIGHTS
-from ..plots.figures import save_figure
-from ..plots.repeats import alt_text_repeats, repeats_figure
+from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
+from steer_utils.methods.table import METHODS
+from steer_utils.show.plots.figures import save_figure
+from steer_utils.show.plots.repeats import alt_text_repeats, repeats_figure
+from steer_utils.sound.files import whole_file
 
 COMPARED = ("steering", "steering-heads", "steering-paper", "prompting", "prompting-best", "asking")
 KINDS = {"procedural": "Procedural scenes never seen", "recordings": "Scenes of recordings never seen"}

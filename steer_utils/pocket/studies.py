@@ -12,16 +12,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..analyses import ANALYSES, analysis_report, cell_text
-from ..benchmark import run, scene_set
-from ..datasets import open_clips
-from ..facts import model_settings
-from ..files import whole_file
-from ..methods import FURTHER, METHODS
-from ..plots.figures import save_figure
-from ..recordings import ClipBank
-from ..summaries import finite, report
-from .commands import open_pocket
+from steer_utils.methods.settings import model_settings
+from steer_utils.methods.table import FURTHER, METHODS
+from steer_utils.pocket.commands import open_pocket
+from steer_utils.show.analyses import ANALYSES, analysis_report, cell_text
+from steer_utils.show.plots.figures import save_figure
+from steer_utils.sound.datasets import open_clips
+from steer_utils.sound.files import whole_file
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.report import finite, report
 
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..scenes import Event, Scene
+from steer_utils.sound.scenes import Event, Scene
 
 FOCUS = (
     "Focus on the {x}.",

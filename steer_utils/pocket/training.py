@@ -18,10 +18,9 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..scenes import Scene
-from .checkpointing import load_progress, save_progress
-from .chunked_attention import chunked
-from .corpus import (
+from steer_utils.pocket.checkpointing import load_progress, save_progress
+from steer_utils.pocket.chunked_attention import chunked
+from steer_utils.pocket.corpus import (
     UNKNOWN,
     Frames,
     HeardScenes,
@@ -33,9 +32,10 @@ from .corpus import (
     silent,
     tower_states,
 )
-from .packing import IGNORE, Packed, Packer
-from .recipe import EncoderStage, LanguageStage, Recipe
-from .text import ask
+from steer_utils.pocket.packing import IGNORE, Packed, Packer
+from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
+from steer_utils.pocket.text import ask
+from steer_utils.sound.scenes import Scene
 
 _LANGUAGE_SCENES = 10_000_000  # scene numbers of stage 2 start here: none was heard in stage 1
 

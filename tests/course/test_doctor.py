@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import torch
 
-from steer_utils import models
 from steer_utils.course import doctor
 from steer_utils.course.doctor import Finding, examine, healthy
+from steer_utils.lm import models
 
 Usage = namedtuple("Usage", "total used free")
 

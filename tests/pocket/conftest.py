@@ -12,9 +12,9 @@ from steer_utils.pocket import corpus
 from steer_utils.pocket.architecture import FAMILIES, Size, build
 from steer_utils.pocket.corpus import SceneSource
 from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
-from steer_utils.scenemaker import SoundBank
-from steer_utils.scenes import Event, Scene
-from steer_utils.sounds import RATE, SOUNDS
+from steer_utils.sound.scenemaker import SoundBank
+from steer_utils.sound.scenes import Event, Scene
+from steer_utils.sound.sounds import RATE, SOUNDS
 
 SMALL = Size(seconds=8, mel_bins=40, encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=2,
              heads=4, key_value_heads=2, feed_forward=64)  # fmt: skip

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from steer_utils.cli.pocket import pocket_app
 from steer_utils.pocket import ablation, training
 from steer_utils.pocket.ablation import METHODS, ablate, ablation_page, variants
-from steer_utils.pocket.cli import pocket_app
 from steer_utils.pocket.recipe import RECIPES, Recipe
 
 

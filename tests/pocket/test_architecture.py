@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from steer_utils.families import FAMILIES as KNOWN_FAMILIES
+from steer_utils.lm.families import FAMILIES as KNOWN_FAMILIES
 from steer_utils.pocket.architecture import FAMILIES, Size, build, build_processor, save, sinusoids
 from steer_utils.pocket.recipe import EVENTS, RECIPES, Recipe
 
@@ -103,7 +103,7 @@ def test_the_facts_appear_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("steer_utils.files.os.replace", killed)
+        patch.setattr("steer_utils.sound.files.os.replace", killed)
         save(*fresh, tmp_path, {"name": "new"})
     assert (tmp_path / "pocket.json").read_text() == "old"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -13,18 +13,18 @@ import torch
 import transformers
 from typer.testing import CliRunner
 
-from steer_utils.checkpoints import fingerprint
-from steer_utils.families import FAMILIES
-from steer_utils.methods import METHODS, STANDARD
-from steer_utils.models import POCKET_MODELS, load
+from steer_utils.cli.pocket import pocket_app
+from steer_utils.lm.checkpoints import fingerprint
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.models import POCKET_MODELS, load
+from steer_utils.methods.settings import Settings
+from steer_utils.methods.table import METHODS, STANDARD
 from steer_utils.pocket import commands, training
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
-from steer_utils.pocket.cli import pocket_app
 from steer_utils.pocket.commands import POCKET_SETTINGS, measure, recipe_key, tower_key, train
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, Recipe
-from steer_utils.settings import Settings
-from steer_utils.sounds import SOUNDS
+from steer_utils.sound.sounds import SOUNDS
 
 
 @pytest.fixture(scope="module")

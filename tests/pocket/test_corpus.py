@@ -11,8 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from steer_utils.audio import frame_rms
-from steer_utils.models import AudioLM
+from steer_utils.lm.models import AudioLM
 from steer_utils.pocket import corpus
 from steer_utils.pocket.corpus import (
     UNKNOWN,
@@ -27,10 +26,11 @@ from steer_utils.pocket.corpus import (
     tower_states,
 )
 from steer_utils.pocket.recipe import EVENTS, RECORDED_EVENTS, Recipe
-from steer_utils.recordings import ClipBank
-from steer_utils.scenes import Event, Scene
-from steer_utils.sounds import RATE
-from steer_utils.spans import AudioSpan, Interval
+from steer_utils.sound.audio import frame_rms
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenes import Event, Scene
+from steer_utils.sound.sounds import RATE
+from steer_utils.sound.spans import AudioSpan, Interval
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from steer_utils.batches import Row
-from steer_utils.hearing import Hearing
-from steer_utils.models import AudioLM
+from steer_utils.lm.batches import Row
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import AudioLM
 from steer_utils.pocket import evaluation
 from steer_utils.pocket.evaluation import LABELS, Answered, accuracies, evaluate
 from steer_utils.pocket.recipe import Recipe
-from steer_utils.recordings import ClipBank
-from steer_utils.scenemaker import SceneMaker
-from steer_utils.sounds import RATE
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.sounds import RATE
 
 
 def shares(table: pd.DataFrame) -> dict[str, float]:
@@ -28,7 +28,7 @@ def shares(table: pd.DataFrame) -> dict[str, float]:
 @pytest.fixture
 def pupil(recipe: Recipe, fresh: tuple[Any, Any]) -> AudioLM:
     """An untrained model that hears eight seconds and knows every procedural sound."""
-    from steer_utils.families import FAMILIES
+    from steer_utils.lm.families import FAMILIES
 
     fresh[0].requires_grad_(False)
     return AudioLM(*fresh, FAMILIES[recipe.family], "pupil", revision="test", events=recipe.events)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from steer_utils.models import AudioLM
+from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.corpus import audio_tokens, tower_states
 from steer_utils.pocket.packing import IGNORE, Packed, Packer
 from steer_utils.pocket.text import Turn

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from steer_utils.models import POCKET_MODELS, WEIGHTS
+from steer_utils.cli.pocket import pocket_app
+from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
 from steer_utils.pocket import repeats
-from steer_utils.pocket.cli import pocket_app
 from steer_utils.pocket.repeats import COMPARED, KINDS, compare, repeats_page, training_of
 
 SHIPPED = Path(repeats.__file__).with_name("repeats.json")

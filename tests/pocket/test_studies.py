@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tinies import EVENTS
 
-from steer_utils.analyses import ANALYSES
-from steer_utils.methods import FURTHER
-from steer_utils.models import MAIN_MODELS, WEIGHTS, AudioLM
+from steer_utils.lm.models import MAIN_MODELS, WEIGHTS, AudioLM
+from steer_utils.methods.table import FURTHER
 from steer_utils.pocket.architecture import save
 from steer_utils.pocket.studies import study, study_page
+from steer_utils.show.analyses import ANALYSES
 
 
 @pytest.fixture

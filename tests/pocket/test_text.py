@@ -27,8 +27,8 @@ from steer_utils.pocket.text import (
     place,
     turn,
 )
-from steer_utils.scenes import Event, Scene
-from steer_utils.spans import Interval
+from steer_utils.sound.scenes import Event, Scene
+from steer_utils.sound.spans import Interval
 
 QUALITIES = {"loud", "quiet", "high", "low"}
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import transformers
 
-from steer_utils.batches import Row
-from steer_utils.benchmark import run, scene_set
-from steer_utils.checkpoints import fingerprint
-from steer_utils.facts import model_settings
-from steer_utils.families import FAMILIES
-from steer_utils.models import MAIN_MODELS, POCKET_MODELS, WEIGHTS, AudioLM, load
+from steer_utils.lm.batches import Row
+from steer_utils.lm.checkpoints import fingerprint
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.models import MAIN_MODELS, POCKET_MODELS, WEIGHTS, AudioLM, load
+from steer_utils.methods.settings import model_settings
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES
 from steer_utils.pocket.text import KINDS, turn
-from steer_utils.scenemaker import SceneMaker
-from steer_utils.sounds import SOUNDS
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.benchmark import run, scene_set
 
 MEBIBYTE = 2**20
 

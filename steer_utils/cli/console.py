@@ -1,0 +1,59 @@
+"""What the commands share: refusals in one line, notes and progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+T = TypeVar("T")
+
+
+class Commands(TyperGroup):
+    """All commands: what was given and cannot be used is said in one line on stderr, with exit code 2.
+
+    That is an error raised by our own checks, or a file that cannot be read. Errors of other libraries are not.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            if not _raised_here(error):
+                raise
+            say(f"steer-utils: {error}")
+        except OSError as error:
+            if error.filename is None:
+                raise
+            say(f"steer-utils: {error.filename}: {error.strerror}")
+        raise typer.Exit(2)
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether our own code raised it: a check that failed, not a slip inside a library."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parents[1])
+
+
+def progress(items: Iterable[T], unit: str, quiet: bool | None = False) -> Iterable[T]:
+    """A bar on stderr; `quiet=None` shows it on terminals only."""
+    from tqdm import tqdm
+
+    known: Any = list(items)
+    return tqdm(known, unit=unit, file=sys.stderr, disable=True if len(known) == 1 else quiet, dynamic_ncols=True)
+
+
+def note(text: str) -> None:
+    """Something worth knowing, apart from the answer."""
+    say(f"note: {text}")
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    typer.echo(" ".join(text.split()), err=True)

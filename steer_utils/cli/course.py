@@ -1,0 +1,181 @@
+"""The course from the command line: `course`, `run`, `exercises` and `doctor`. Mounted by `steer_utils.cli.main`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steer_utils.cli.console import note, say
+
+course_app = typer.Typer()
+
+Preset = Annotated[str | None, typer.Option(help="Size of the run: smoke, course or paper.")]
+
+
+@course_app.command()
+def course(
+    preset: Preset = "course",
+    notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
+) -> None:
+    """Run the course's notebooks in order.
+
+    Prints the result table at the end, and where to look next.
+
+    Example: steer-utils course --preset smoke
+    """
+    from steer_utils.runs.notebook_runs import RUNS
+
+    paths = sorted(notebooks.glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ValueError(f"there are no numbered notebooks in {str(notebooks)!r}; pass --notebooks FOLDER")
+    root = notebooks.resolve().parent
+    _run_all(paths, preset, root / RUNS)
+    table = root / "figures" / "results.md"
+    if table.is_file():
+        typer.echo(f"\n{table.read_text(encoding='utf-8').strip()}")
+    typer.echo(
+        f"\nWhere to look next: {notebooks}/ (the lessons; `make lab` opens them), figures/ (what they drew), "
+        f"{RUNS}/ (the copies just run)"
+    )
+
+
+@course_app.command("run")
+def run_notebooks(
+    notebooks: Annotated[list[str], typer.Argument(help="Notebooks, by path or by number (06), run in this order.")],
+    preset: Preset = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value, for a parameter of the notebook.")
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option(help="A yaml or json file of parameters, one mapping; -p and --preset win over it.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the folders of the runs go.")] = Path("runs"),
+    again: Annotated[bool, typer.Option("--again", help="Repeat also what is complete, from nothing.")] = False,
+) -> None:
+    """Run notebooks with other parameters, each run in a folder of its own.
+
+    OUT/<notebook>-<hash>/ has the executed notebook, its figures, result.json and run.json. The hash is of parameters,
+    notebook, lock and model: a complete run is not repeated, and one that was cut off or failed is taken up there.
+    Exit code 1 if a notebook failed (those after it still run), or another process is at it.
+
+    Example: steer-utils run 06 --preset smoke -p seed=3
+    """
+    given: dict[str, Any] = {}
+    if params is not None:
+        from steer_utils.runs.notebook_runs import read_parameters
+
+        given = read_parameters(params)
+    for each in parameter or []:
+        name, equals, value = each.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
+        given[name.strip()] = value
+    paths = [_lesson(name) for name in notebooks]
+    if not _run_each(paths, _checked(paths, given, preset), out, again):
+        raise typer.Exit(1)
+
+
+def _lesson(name: str) -> Path:
+    """The notebook of a path, or of a lesson's number in notebooks/. Raises ValueError for a number without one."""
+    if not name.isdigit():
+        return Path(name)
+    found = sorted(Path("notebooks").glob(f"{int(name):02d}_*.ipynb"))
+    if len(found) != 1:
+        there = ", ".join(path.name for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))) or "none"
+        raise ValueError(f"there is no lesson {name} in notebooks/ (there: {there}); run it from the course's folder")
+    return found[0]
+
+
+@course_app.command()
+def exercises(
+    notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
+    out: Annotated[Path | None, typer.Option(help="Where they go [default: NOTEBOOKS/exercises].")] = None,
+) -> None:
+    """Make the exercise versions of the lessons: the solutions are blanked, everything else is the same.
+
+    Example: steer-utils exercises
+    """
+    from steer_utils.course.exercises import write_exercises
+
+    for path in write_exercises(notebooks, out or notebooks / "exercises"):
+        typer.echo(str(path))
+
+
+@course_app.command()
+def doctor() -> None:
+    """Check that this machine is ready for the course, and say what to do where it is not.
+
+    Python, packages, memory, disk, audio, the models, jupyter, GPU. Exit code 1 if a check fails.
+
+    Example: steer-utils doctor
+    """
+    from steer_utils.course.doctor import examine, healthy
+
+    findings = examine()
+    for finding in findings:
+        typer.echo(str(finding))
+    if not healthy(findings):
+        raise typer.Exit(1)
+    typer.echo("\nReady. Next: make course, then make lab")
+
+
+def _checked(paths: list[Path], given: dict[str, Any], preset: str | None) -> list[dict[str, Any]]:
+    """The parameters of each notebook: all are checked before the first one runs."""
+    from steer_utils.runs.notebook_runs import checked_parameters, parsed_parameters
+
+    named = {**given, **({"preset": preset} if preset is not None else {})}
+    return [checked_parameters(path, parsed_parameters(path, named)) for path in paths]
+
+
+def _run_each(paths: list[Path], values: list[dict[str, Any]], out: Path, again: bool) -> bool:
+    """Each notebook in its own folder, whatever becomes of the others. Prints a line for each, and one for all.
+
+    Whether all are complete now.
+    """
+    from steer_utils.runs.kernels import short_path
+    from steer_utils.runs.run_facts import run_facts
+    from steer_utils.runs.run_folders import run_in_folder
+
+    for path, own in zip(paths, values, strict=True):
+        run_facts(path, own)  # refuses a model that there is not, before the first one runs
+    ended: dict[str, list[str]] = {"ran": [], "there already": [], "failed": [], "running elsewhere": []}
+    for path, own in zip(paths, values, strict=True):
+        try:
+            run = run_in_folder(path, own, out, again=again, tell=note)
+        except KeyboardInterrupt:
+            note("stopped: the same command goes on from here")
+            raise typer.Exit(130) from None
+        done = "ran" if run.ran else "there already"
+        state = {"complete": done, "failed": "failed", "running": "running elsewhere"}[run.status]
+        ended[state].append(path.stem)
+        typer.echo(f"{state:<18}{short_path(run.path)}")
+        if run.error is not None:
+            say(f"steer-utils: {path.stem}: {run.error}")
+    typer.echo(_summary(ended))
+    return not ended["failed"] and not ended["running elsewhere"]
+
+
+def _summary(ended: dict[str, list[str]]) -> str:
+    """Such as "2 ran, 1 was there already, 1 failed: 07_reproducing_the_benchmarks"."""
+    there = len(ended["there already"])
+    said = {
+        "ran": "ran",
+        "there already": f"{'was' if there == 1 else 'were'} there already",
+        "failed": f"failed: {', '.join(ended['failed'])}",
+        "running elsewhere": f"being run by another process: {', '.join(ended['running elsewhere'])}",
+    }
+    return ", ".join(f"{len(names)} {said[state]}" for state, names in ended.items() if names)
+
+
+def _run_all(paths: list[Path], preset: str | None, out: Path) -> None:
+    from steer_utils.runs.notebook_runs import NotebookError, run_notebook
+
+    for path, own in zip(paths, _checked(paths, {}, preset), strict=True):
+        try:
+            written = run_notebook(path, parameters=own, out=out / path.name)
+        except NotebookError as error:
+            say(f"steer-utils: {error}")
+            raise typer.Exit(1) from None
+        note(f"{path} ran; the executed copy is {written}")

@@ -1,0 +1,85 @@
+"""Options that several commands take, and what they open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steer_utils.cli.console import note
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from steer_utils.lm.models import AudioLM
+    from steer_utils.methods.settings import Settings
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
+Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu; else a GPU if there is one.")]
+Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
+Clips = Annotated[
+    Path | None,
+    typer.Option(help="A folder of recordings with one csv (filename, category, ...); else procedural sounds."),
+]
+Own = Annotated[Path | None, typer.Option(help="A settings file (json) in place of the model's own.")]
+Out = Annotated[Path | None, typer.Option(help="Write every row as .parquet or .csv.")]
+
+
+def check_scenes(scenes: int, seed: int) -> None:
+    """Raises ValueError for no scenes or a negative seed."""
+    if scenes < 1 or seed < 0:
+        raise ValueError(f"scenes is {scenes} and seed {seed}; pass at least 1 scene and a seed of 0 or more")
+
+
+def open_model(model: str, device: str | None, dtype: str | None) -> AudioLM:
+    """The model that is named. Raises ValueError for a number type or device that cannot be used, before loading."""
+    import torch
+
+    from steer_utils.lm.models import load
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(DTYPES)}")
+    if device is not None:
+        try:
+            torch.empty(1, device=device)
+        except Exception as error:  # each backend has its own kind
+            raise ValueError(f"cannot use the device {device!r}: {str(error)[:200]}") from error
+    return load(model, dtype=dtype, device=device)
+
+
+def read_settings(path: Path | None) -> Settings | None:
+    """The settings of a file; None for no file. Raises ValueError for a file that holds none."""
+    from steer_utils.methods.settings import Settings
+
+    if path is None:
+        return None
+    try:
+        return Settings.load(path)
+    except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a settings file: {error}") from error
+
+
+def finished_table(make: Callable[[Path | None], DataFrame], out: Path | None) -> DataFrame:
+    """The table of a long run, written to `out`. `make` takes the file that keeps what is finished, beside `out`.
+
+    Stopped by Ctrl-C it says how to go on, and exits with code 130.
+    """
+    partial = None if out is None else out.with_name(f".{out.name}.partial")
+    try:
+        table = make(partial)
+    except KeyboardInterrupt:
+        note("stopped" + (": the same command goes on from here" if partial is not None else ""))
+        raise typer.Exit(130) from None
+    if out is not None and partial is not None:
+        from steer_utils.study.report import write_table
+
+        write_table(table, out)
+        partial.unlink(missing_ok=True)
+        note(f"every row is in {out}")
+    return table

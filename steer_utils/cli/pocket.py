@@ -1,0 +1,132 @@
+"""`steer-utils pocket`: make and measure the small models. Mounted by `steer_utils.cli.main`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+pocket_app = typer.Typer(no_args_is_help=True, help="Make and measure the pocket models.")
+
+Clips = Annotated[
+    Path | None,
+    typer.Option(help="Folder of recordings in ESC-10's form (audio files and one csv with folds)."),
+]
+
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that make scenes ahead [default: 1; none on two cores or fewer].")
+]
+
+
+@pocket_app.command()
+def train(
+    model: Annotated[str, typer.Option(help="Its name, which says what it is made like, as pocket-qwen2-audio.")],
+    clips: Clips = None,
+    work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
+        "runs/pocket"
+    ),
+    out: Annotated[Path | None, typer.Option(help="Where the model is saved [default: WORK/NAME].")] = None,
+    shorten: Annotated[float, typer.Option(help="Scale steps and scenes, for a trial: 0.01 takes a minute.")] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Train once more, the tower kept, by another seed [default: the recipe's own].")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Workers = None,
+) -> None:
+    """Train a pocket model from nothing (about an hour on two cores), with progress, checkpoints and resume.
+
+    Example: steer-utils pocket train --model pocket-qwen2-audio --clips ESC-10/
+    """
+    from steer_utils.pocket.commands import train as run_training
+
+    folder = run_training(
+        model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers
+    )
+    typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
+
+
+@pocket_app.command()
+def evaluate(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: all that ship].")
+    ] = None,
+    clips: Clips = None,
+    scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
+) -> None:
+    """Choose settings on development classes, measure answers and localisation, and write the model card.
+
+    Example: steer-utils pocket evaluate --model pocket-qwen2-audio --clips ESC-10/
+    """
+    from steer_utils.lm.models import POCKET_MODELS
+    from steer_utils.pocket.commands import measure
+
+    for name in model or POCKET_MODELS:
+        typer.echo(f"card written: {measure(name, clips=clips, scenes=scenes)}")
+
+
+@pocket_app.command()
+def analyse(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: the two of the table].")
+    ] = None,
+    clips: Clips = None,
+    figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
+    work: Annotated[Path, typer.Option(help="Finished scenes; the same command goes on after a kill.")] = Path(
+        "runs/pocket"
+    ),
+    scenes: Annotated[int, typer.Option(help="Three-event scenes of each analysis.")] = 200,
+    further: Annotated[int, typer.Option(help="Three-event scenes of each kind for the slower methods.")] = 50,
+) -> None:
+    """Run every analysis and the slower methods, and write analyses.json and analyses.md beside the weights.
+
+    Example: steer-utils pocket analyse --model pocket-qwen2-audio --clips ESC-10/
+    """
+    from steer_utils.lm.models import MAIN_MODELS
+    from steer_utils.pocket.studies import study
+
+    for name in model or MAIN_MODELS:
+        page = study(name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further)
+        typer.echo(f"page written: {page}")
+
+
+@pocket_app.command()
+def ablate(
+    clips: Clips = None,
+    work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
+        "runs/pocket"
+    ),
+    out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
+        "runs/pocket/ablations.json"
+    ),
+    workers: Workers = None,
+) -> None:
+    """Train short variants that differ in one number each, and measure what the change does to steering.
+
+    Focus instructions in 1, 5 and 45 % of the questions, audio tokens that see each other, 6 and 10 decoder blocks.
+
+    Example: steer-utils pocket ablate --clips ESC-10/
+    """
+    from steer_utils.pocket.ablation import ablate as run_ablations
+
+    typer.echo(f"page written: {run_ablations(clips=clips, work=work, out=out, workers=workers)}")
+
+
+@pocket_app.command()
+def repeats(
+    models: Annotated[list[str], typer.Argument(help="Measured pocket models, by name or folder.")],
+    out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
+        "runs/pocket/repeats.json"
+    ),
+    figures: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("figures"),
+) -> None:
+    """Set trainings by one recipe beside each other: how far apart do their figures lie?
+
+    Train them with --seed and evaluate them first. What is in the file from before is kept.
+
+    Example: steer-utils pocket repeats pocket-qwen2-audio runs/pocket/pocket-qwen2-audio-seed2
+    """
+    from steer_utils.lm.models import pocket_folder
+    from steer_utils.pocket.repeats import compare
+
+    typer.echo(f"page written: {compare([pocket_folder(each) or Path(each) for each in models], out, figures)}")

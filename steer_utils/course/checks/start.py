@@ -1,0 +1,62 @@
+"""Checks of lesson 00: steering backwards, and the overlap of two intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from steer_utils.course.checks.answers import Wrong, correct, near, number
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.vectors import SteeringVector
+from steer_utils.methods.settings import Settings
+from steer_utils.sound.spans import Interval
+
+
+def share_backwards(
+    answer: float, hearing: Hearing, vector: SteeringVector, settings: Settings, event: Interval
+) -> None:
+    """Is `answer` the share of attention in `event` when the question is steered with minus `vector`?"""
+    given = number(answer)
+    inside = hearing.span.tokens(event)
+
+    def share(steer: SteeringVector | None) -> float:
+        attention = hearing.read(settings.question, steer=steer, keep_norm=settings.keep_norm).attention
+        return float(attention.curve(blocks=settings.read_blocks)[inside].sum())
+
+    expected, forwards, plain = share(-vector), share(vector), share(None)
+    if near(given, expected, 1e-3):
+        return correct(f"Backwards {expected:.0%}, plain {plain:.0%}, forwards {forwards:.0%}: the sign says where to.")
+    if near(given, forwards, 1e-3):
+        raise Wrong("that is the share when steering forwards: change the sign of the vector")
+    if near(given, plain, 1e-3):
+        raise Wrong("that is the share without steering: pass steer=... to hearing.read")
+    if near(given, 100 * expected, 1e-3):
+        raise Wrong("give the share as a part of 1, not in per cent")
+    if near(given, expected / max(1, inside.stop - inside.start), 1e-3):
+        raise Wrong("that is the mean over the event's tokens: a share is their sum")
+    raise Wrong("read the same question and the same blocks as above, and sum the curve over the event's tokens")
+
+
+def overlap(answer: Callable[[Interval, Interval], float]) -> None:
+    """Is `answer(found, truth)` the paper's overlap |W ∩ E| / |E| for windows that hit, touch and miss?"""
+    truth = Interval(3.0, 5.0)
+    cases = {
+        "shifted": Interval(3.5, 5.5),
+        "wider": Interval(2.0, 7.0),
+        "inside": Interval(3.5, 4.0),
+        "apart": Interval(6.0, 7.5),
+        "the same": truth,
+    }
+    given = {name: number(answer(found, truth)) for name, found in cases.items()}
+    expected = {name: found.covers(truth) for name, found in cases.items()}
+    if all(near(given[name], expected[name]) for name in cases):
+        return correct(f"A window wider than the event can cover {given['wider']:.0%} of it: so the width is fixed.")
+    if given["apart"] < 0:
+        raise Wrong("two intervals that do not meet share nothing: a negative number of seconds must become 0")
+    if near(given["inside"], 1.0):
+        raise Wrong("divide by the length of the true event, not by that of the window found")
+    if near(given["wider"], truth.iou(cases["wider"])):
+        raise Wrong("that is intersection over union; here the shared seconds are divided by the event's length alone")
+    wrong = next(name for name in cases if not near(given[name], expected[name]))
+    said = f"for found {cases[wrong]} and true {truth} this gives {given[wrong]:.3g}"
+    raise Wrong(f"{said}; count the seconds they share, as a part of the event's length")
+

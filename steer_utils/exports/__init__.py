@@ -1,1 +1,0 @@
-"""Exports: intervals as files that annotation tools read, steering vectors as GGUF."""

@@ -1,0 +1,1 @@
+"""A model and what is done to it: loading, vectors, steering, attention rows, hearing."""

@@ -1,0 +1,325 @@
+"""A model with everything needed to use it: processor, family, where it came from.
+
+How an answer is decoded: greedily, with the model's own settings, up to the end of its turn.
+
+One thread at a time in a model: steering and recording are hooks on the model itself, and would mix.
+
+An explorer works in a thread of its own; a cell that reads the same model meanwhile waits for it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoProcessor
+from transformers.utils import logging
+
+from steer_utils.lm.families import Family, family_of
+
+SMALL_MODEL = 1_000_000_000  # below so many parameters float32 costs little on a CPU, and is exact
+WHOLE_FILE = 64 * 2**20  # larger weight files are fingerprinted by their size, first and last MiB
+
+
+class CheckpointError(ValueError):
+    """A model could not be opened."""
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """One tokenised prompt. `head` ends with the audio placeholder; `tail` is all that follows the audio.
+
+    `tail_characters` holds, for each token of the tail, the (start, stop) characters of `text` it stands for, and
+    `instruction_start` the character where the instruction begins.
+    """
+
+    text: str
+    instruction: str
+    instruction_start: int
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+    tail_characters: tuple[tuple[int, int], ...]
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """An audio-language model that is ready to be used, and its provenance.
+
+    `name` is what it was opened as; `revision` a commit hash (hub) or a fingerprint of the weights (folder).
+    `events` are the sounds a pocket model knows; None for models that take any text.
+    """
+
+    model: Any
+    processor: Any
+    family: Family
+    name: str
+    revision: str | None = None
+    events: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        width = f"{self.num_blocks} blocks of {self.hidden_size}"
+        return f"{type(self).__name__}({self.name!r}, {self.family.name}, {width}, {self.dtype}, {self.device})"
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The language model inside, checked against the text config."""
+        return self.family.decoder(self.model)
+
+    @cached_property
+    def blocks(self) -> nn.ModuleList:
+        """The decoder blocks, in order: what is steered and read."""
+        return self.family.blocks(self.model)
+
+    @property
+    def num_blocks(self) -> int:
+        """How many decoder blocks there are."""
+        return len(self.blocks)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return int(self.model.config.text_config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the device of the decoder's embeddings (blocks may be spread over others).
+
+        Embeddings that a device map keeps on disk have no device of their own ("meta"): they run where their hook says.
+        """
+        embeddings = self.decoder.get_input_embeddings()
+        runs_on = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+        return embeddings.weight.device if runs_on is None else torch.device(runs_on)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the decoder's embeddings."""
+        return self.decoder.get_input_embeddings().weight.dtype
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second that the processor expects."""
+        return int(self.processor.feature_extractor.sampling_rate)
+
+    @property
+    def window_seconds(self) -> float:
+        """The longest audio in seconds that the model takes in one go."""
+        return self.family.window_seconds(self.processor)
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Seconds one audio token stands for: mel hop, halved in time by a convolution and again by pooling."""
+        extractor = self.processor.feature_extractor
+        return 2 * 2 * extractor.hop_length / extractor.sampling_rate
+
+    @property
+    def audio_token_id(self) -> int:
+        """The id that stands for one audio token in the prompt."""
+        return int(self.processor.audio_token_id)
+
+    def prompt(self, instruction: str) -> str:
+        """The chat text for `instruction` (stripped), with one audio placeholder before it.
+
+        Raises ValueError for an empty instruction or one that holds the audio placeholder itself.
+        """
+        if not isinstance(instruction, str):
+            raise TypeError(f"the instruction must be a string, got {type(instruction).__name__}")
+        if not instruction.strip():
+            raise ValueError("the instruction is empty; pass a sentence such as 'Describe the sound.'")
+        if self.processor.audio_token in instruction:
+            raise ValueError(f"the instruction holds {self.processor.audio_token!r}, the audio placeholder; remove it")
+        return self.family.prompt(self.processor, instruction.strip())
+
+    @cached_property
+    def _instruction_start(self) -> int:
+        # By a character that no template holds: searching for the instruction could meet the template's own words.
+        return self.family.prompt(self.processor, "\ue000").index("\ue000")
+
+    def tokens(self, instruction: str) -> PromptTokens:
+        """`prompt(instruction)` as token ids, split where the audio is. Raises as `prompt` does."""
+        text = self.prompt(instruction)
+        encoded = self.processor.tokenizer(text, return_offsets_mapping=True)
+        ids, characters = encoded["input_ids"], encoded["offset_mapping"]
+        if ids.count(self.audio_token_id) != 1:
+            raise CheckpointError(f"the chat template of {self.name} gives no single audio placeholder: {text!r}")
+        split = ids.index(self.audio_token_id) + 1
+        after_audio = characters[split - 1][1]
+        start = self._instruction_start
+        if start < after_audio or not text.startswith(instruction.strip(), start):
+            # Everything here rests on the audio coming first: the state after it is then one value for all prompts.
+            raise CheckpointError(f"the chat template of {self.name} puts the instruction before the audio: {text!r}")
+        return PromptTokens(
+            text=text,
+            instruction=instruction.strip(),
+            instruction_start=start,
+            head=tuple(ids[:split]),
+            tail=tuple(ids[split:]),
+            tail_characters=tuple((int(a), int(b)) for a, b in characters[split:]),
+        )
+
+
+def open_checkpoint(
+    name_or_path: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+) -> Checkpoint:
+    """Open a model from a local folder or the hub: evaluation mode, no gradients, safetensors only, no remote code.
+
+    `dtype` defaults to float32 for models below a thousand million parameters on a CPU, and to the number type of
+    the weights otherwise. Raises CheckpointError (nothing there, no config, both device and device_map, device_map
+    without accelerate) and UnsupportedModelError (another kind of model), the latter before any weights are read.
+    """
+    if device is not None and device_map is not None:
+        raise CheckpointError("pass device or device_map, not both")
+    if device_map is not None and find_spec("accelerate") is None:
+        raise CheckpointError("device_map needs the package accelerate: pip install accelerate; or pass device='cuda'")
+    name = str(name_or_path)
+    folder = _local_folder(name)
+    source = name if folder is None else str(folder)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
+    family = family_of(config)
+    if folder is None and family.non_commercial:
+        warnings.warn(family.licence, stacklevel=2)
+    try:
+        with _bars_for_downloads_only(folder):
+            model = getattr(transformers, family.model_class).from_pretrained(
+                source,
+                dtype="auto" if dtype is None else dtype,
+                device_map=device_map,
+                revision=revision,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+            )
+        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except OSError as error:
+        raise CheckpointError(f"cannot load the model {name!r} (safetensors weights are needed): {error}") from error
+    if device is not None:
+        model = model.to(device)
+    if dtype is None and model.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
+        model = model.float()
+    model.eval().requires_grad_(False)
+    checkpoint = Checkpoint(
+        model=model,
+        processor=processor,
+        family=family,
+        name=name,
+        revision=getattr(config, "_commit_hash", None) if folder is None else fingerprint(folder),
+        events=_known_events(folder),
+    )
+    _ = checkpoint.decoder  # fail here, not at the first use, if the parts are not where they should be
+    return checkpoint
+
+
+def fingerprint(folder: Path) -> str:
+    """A short hash of the safetensors files in `folder`; large files count by size, first and last MiB."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            if size <= WHOLE_FILE:
+                digest.update(file.read())
+            else:
+                digest.update(file.read(2**20))
+                file.seek(-(2**20), 2)
+                digest.update(file.read())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _local_folder(name: str) -> Path | None:
+    """The folder `name` means, or None if it is a hub id. A hub id is `owner/name` (or one bare word)."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+            raise CheckpointError(f"the folder {name!r} has no config.json; it holds: {there}")
+        return path
+    if path.exists():
+        raise CheckpointError(f"{name!r} is a file; pass the folder that holds config.json and the weights")
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        raise CheckpointError(
+            f"there is no folder {name!r}, and it is not a hub id such as 'Qwen/Qwen2-Audio-7B-Instruct'"
+        )
+    return None
+
+
+@contextmanager
+def _bars_for_downloads_only(folder: Path | None) -> Iterator[None]:
+    """A small local model loads in a blink: no progress bar in a notebook for it. Large ones keep theirs."""
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else WHOLE_FILE + 1
+    shown = logging.is_progress_bar_enabled()
+    if size > WHOLE_FILE or not shown:
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def _known_events(folder: Path | None) -> tuple[str, ...] | None:
+    facts = folder / "pocket.json" if folder else None
+    if facts is None or not facts.is_file():
+        return None
+    try:
+        events = json.loads(facts.read_text())["events"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{facts} is damaged: it must be json with a list named 'events'") from error
+    return tuple(str(event) for event in events)
+
+
+def stop_tokens(checkpoint: Checkpoint) -> list[int]:
+    """Ids that end an answer: the model's own, the tokenizer's, and the end of a chat turn."""
+    tokenizer = checkpoint.processor.tokenizer
+    configured = checkpoint.model.generation_config.eos_token_id
+    ids = list(configured) if isinstance(configured, (list, tuple)) else [configured]
+    ids += [tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")]
+    return sorted({int(token) for token in ids if token is not None})
+
+
+def greedy(checkpoint: Checkpoint, max_new_tokens: int) -> Any:
+    """The model's own generation settings (a repetition penalty stays), without sampling or beams."""
+    config = copy.deepcopy(checkpoint.model.generation_config)
+    config.do_sample, config.num_beams = False, 1
+    config.temperature = config.top_p = config.top_k = None  # they mean nothing without sampling, and would warn
+    config.max_length, config.max_new_tokens = None, max_new_tokens
+    config.eos_token_id = stop_tokens(checkpoint)
+    config.pad_token_id = checkpoint.processor.tokenizer.pad_token_id
+    return config
+
+
+def until(ids: list[int], stops: list[int]) -> list[int]:
+    """What comes before the first stop token."""
+    return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]
+
+
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_of_locks = threading.Lock()
+
+
+def alone(checkpoint: Checkpoint) -> threading.RLock:
+    """`with alone(lm):` no other thread reads, steers or encodes with this model meanwhile. May be nested."""
+    with _of_locks:
+        return _locks.setdefault(checkpoint.model, threading.RLock())

@@ -1,0 +1,205 @@
+"""One entry a model family: where its parts are, and how its processor is called.
+
+The paths are explicit. Both families hold two stacks of numbered layers (audio tower and decoder), so a search
+by name or by depth may find the audio tower and steer the wrong network.
+
+The configurations of the two published checkpoints, written out: what can be checked before 16 GB are downloaded.
+
+Each number comes from the checkpoint's config.json or from the script that made it; what is not named here is the
+default of the transformers classes, as it is for `from_pretrained`. The shapes settle the number of parameters.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AudioFlamingo3Config, Qwen2AudioConfig
+
+logger = logging.getLogger(__name__)
+
+
+class UnsupportedModelError(ValueError):
+    """The model is of a kind that this library has no entry for, or its parts are not where the entry says."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the library must know about one kind of audio-language model.
+
+    The paths start at the model that `from_pretrained` returns. `backbone` is that model without its output head.
+    """
+
+    name: str
+    model_type: str
+    model_class: str
+    checkpoint: str
+    licence: str
+    non_commercial: bool
+    backbone_path: str = "model"
+    decoder_path: str = "model.language_model"
+    blocks_path: str = "model.language_model.layers"
+    audio_tower_path: str = "model.audio_tower"
+    projector_path: str = "model.multi_modal_projector"
+    head_path: str = "lm_head"
+    max_windows: int = 1  # how many windows of the audio tower the full-size checkpoint joins to one audio
+
+    def decoder(self, model: nn.Module) -> nn.Module:
+        """The language model inside `model`. Raises UnsupportedModelError if its width or depth is unexpected."""
+        decoder = _resolve(model, self.decoder_path)
+        blocks = _resolve(model, self.blocks_path)
+        config: Any = model.config
+        width, depth = config.text_config.hidden_size, config.text_config.num_hidden_layers
+        found: Any = decoder.get_input_embeddings()  # type: ignore[operator]
+        if found.embedding_dim != width or not isinstance(blocks, nn.ModuleList) or len(blocks) != depth:
+            raise UnsupportedModelError(
+                f"{self.decoder_path} has width {found.embedding_dim} and {len(list(blocks.children()))} blocks, "
+                f"but the text config says width {width} and {depth} blocks"
+            )
+        logger.info("%s: decoder at %s, %d blocks of width %d", self.name, self.decoder_path, depth, width)
+        return decoder
+
+    def blocks(self, model: nn.Module) -> nn.ModuleList:
+        """The decoder blocks, in order."""
+        blocks = _resolve(model, self.blocks_path)
+        assert isinstance(blocks, nn.ModuleList)
+        return blocks
+
+    def backbone(self, model: nn.Module) -> nn.Module:
+        """The model without its output head: token ids and audio features in, last hidden states out."""
+        return _resolve(model, self.backbone_path)
+
+    def head(self, model: nn.Module) -> nn.Module:
+        """The output head: hidden states in, logits out."""
+        return _resolve(model, self.head_path)
+
+    def audio_tower(self, model: nn.Module) -> nn.Module:
+        """The audio encoder (never steered)."""
+        return _resolve(model, self.audio_tower_path)
+
+    def projector(self, model: nn.Module) -> nn.Module:
+        """What turns the tower's output into audio tokens of the decoder's width."""
+        return _resolve(model, self.projector_path)
+
+    def prompt(self, processor: Any, instruction: str) -> str:
+        """The chat text of one user turn, audio first and then `instruction`, up to where the answer begins."""
+        content = [{"type": "audio", "audio": "audio.wav"}, {"type": "text", "text": instruction}]
+        turns = [{"role": "user", "content": content}]
+        return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+    def inputs(self, processor: Any, text: str, samples: np.ndarray, sampling_rate: int) -> dict[str, torch.Tensor]:
+        """Everything the model's forward takes for one prompt and one mono audio (samples,): ids, masks, features."""
+        made: Mapping[str, Any] = processor(
+            text=[text], audio=[samples], sampling_rate=sampling_rate, return_tensors="pt"
+        )
+        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+
+    def window_seconds(self, processor: Any) -> float:
+        """The longest audio in seconds that the processor takes without cutting it off."""
+        chunk = processor.feature_extractor.chunk_length
+        longest = getattr(processor, "max_audio_len", None)  # Audio Flamingo 3 joins several chunks
+        return float(chunk if longest is None else max(1, longest // chunk) * chunk)
+
+
+FAMILIES: dict[str, Family] = {
+    "qwen2_audio": Family(
+        name="Qwen2-Audio",
+        model_type="qwen2_audio",
+        model_class="Qwen2AudioForConditionalGeneration",
+        checkpoint="Qwen/Qwen2-Audio-7B-Instruct",
+        licence="Qwen2-Audio weights: Apache-2.0",
+        non_commercial=False,
+    ),
+    "audioflamingo3": Family(
+        name="Audio Flamingo 3",
+        model_type="audioflamingo3",
+        model_class="AudioFlamingo3ForConditionalGeneration",
+        checkpoint="nvidia/audio-flamingo-3-hf",
+        licence="Audio Flamingo 3 weights: NVIDIA OneWay Noncommercial License, research use only",
+        non_commercial=True,
+        max_windows=20,  # its processor's max_audio_len, 600 s, in windows of 30 s
+    ),
+}
+
+
+def family_of(config: Any) -> Family:
+    """The entry for a transformers config. Raises UnsupportedModelError that lists what is supported."""
+    model_type = getattr(config, "model_type", None)
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    supported = "; ".join(f"{key} (for example {family.checkpoint})" for key, family in FAMILIES.items())
+    raise UnsupportedModelError(f"model type {model_type!r} is not supported; supported are: {supported}")
+
+
+def _resolve(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise UnsupportedModelError(f"{type(model).__name__} has no module at {path!r}") from error
+
+
+#: Parameters in the published weights. Qwen2-Audio: the hub counts 8.4 B (its technical report, arXiv 2407.10759,
+#: says 8.2 B). Audio Flamingo 3: Qwen2.5-7B with the vocabulary below (7.61 B), AF-Whisper (0.64 B), projector.
+PARAMETERS = {"qwen2_audio": 8_397_094_912, "audioflamingo3": 8_267_215_360}
+
+#: Both towers have the shape of Whisper large-v3's encoder (arXiv 2407.10759; arXiv 2507.08128). It is named in
+#: Qwen2-Audio's config.json, and is the default of AudioFlamingo3EncoderConfig, which the script below takes.
+#: 1500 frames after the convolutions are 30 s.
+_TOWER = {
+    "num_mel_bins": 128,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "max_source_positions": 1500,
+}
+
+#: Qwen/Qwen2-Audio-7B-Instruct, config.json: its text_config names the last eight, the rest are Qwen2Config's defaults.
+_QWEN2_AUDIO_TEXT = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "intermediate_size": 11008,
+    "max_position_embeddings": 8192,
+    "rope_theta": 10_000,
+    "rms_norm_eps": 1e-5,
+    "sliding_window": 32768,  # named, but not in use: use_sliding_window is false
+    "vocab_size": 156032,
+}
+
+#: nvidia/audio-flamingo-3-hf: the Qwen2Config in transformers' convert_audioflamingo3_to_hf.py, into which the
+#: published weights are loaded strictly. Qwen2.5-7B's shape, with three tokens added to its vocabulary.
+_AUDIO_FLAMINGO_3_TEXT = {
+    "hidden_size": 3584,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "intermediate_size": 18944,
+    "rope_theta": 1_000_000.0,
+    "vocab_size": 151672,
+}
+
+
+def full_size_config(model_type: str) -> Any:
+    """A new configuration of the published checkpoint of this family (a key of `families.FAMILIES`).
+
+    Raises UnsupportedModelError for another model type.
+    """
+    if model_type == "qwen2_audio":
+        audio, text = {"model_type": "qwen2_audio_encoder", **_TOWER}, {"model_type": "qwen2", **_QWEN2_AUDIO_TEXT}
+        return Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=151646)
+    if model_type == "audioflamingo3":
+        audio = {"model_type": "audioflamingo3_encoder", **_TOWER}
+        text = {"model_type": "qwen2", **_AUDIO_FLAMINGO_3_TEXT}
+        return AudioFlamingo3Config(audio_config=audio, text_config=text, audio_token_id=151669)
+    raise UnsupportedModelError(f"no full-size checkpoint of {model_type!r}; there are: {', '.join(FAMILIES)}")

@@ -1,0 +1,234 @@
+"""Hearing: one audio, encoded once; Reading: what is read from it under an instruction.
+
+Both model families put the audio before the instruction, so the model's state after the audio is one value. It is
+computed once and kept as a key/value cache; every instruction, vector, strength and choice of blocks is then a
+short suffix behind it, and many of them are one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.batches import Batch, Row, batches, check_rows, maps_at_once
+from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
+from steer_utils.lm.passes import run
+from steer_utils.lm.positions import Positions
+from steer_utils.lm.prefixes import encode
+from steer_utils.lm.steering import Injection, as_injections, steered
+from steer_utils.lm.vectors import Provenance, SteeringVector, library_versions
+from steer_utils.sound.audio import AudioError
+from steer_utils.sound.spans import AudioSpan
+
+Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the model's state is at the end of one prompt.
+
+    `hidden`: (blocks, hidden), output of each decoder block at the last prompt token (of the last block, before the
+    final norm). `attention`: the captured query rows over the audio. `logits`: (vocab,), for the first token of the
+    answer. `recomputed_prefix`: the audio itself was steered or read, so the shared prefix could not be used.
+    """
+
+    instruction: str
+    hidden: torch.Tensor
+    attention: AttentionMap
+    logits: torch.Tensor
+    recomputed_prefix: bool = False
+
+
+class Hearing:
+    """A model that has heard one audio.
+
+        hearing = lm.hear("street.wav")
+        focus   = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+        reading = hearing.read("Describe the sound.", steer=0.5 * focus.late())
+
+    `samples`: mono float32 at the model's sampling rate. `span`: where its audio tokens are. `duration`: seconds.
+    Raises AudioError if the audio is longer than the model takes in one go, before anything is computed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, samples: np.ndarray) -> None:
+        longest = checkpoint.window_seconds
+        duration = len(samples) / checkpoint.sampling_rate
+        if duration > longest + 1e-9:
+            raise AudioError(
+                f"the audio is {duration:.1f} s long, but {checkpoint.name} takes at most {longest:g} s in one go; "
+                "cut it, or use steer_utils.locate, which works in windows"
+            )
+        self.checkpoint = checkpoint
+        self.samples = samples
+        self.duration = duration
+        with alone(checkpoint):
+            self._prefix = encode(checkpoint, samples)
+        self._known: dict[str, Reading] | None = None  # readings of unsteered instructions, inside `remembering`
+
+    def __repr__(self) -> str:
+        return f"Hearing({self.duration:.2f} s, {self.span.count} audio tokens, {self.checkpoint.name})"
+
+    @property
+    def span(self) -> AudioSpan:
+        """Where the audio tokens are, and how long each is."""
+        return self._prefix.span
+
+    @property
+    def prefix_length(self) -> int:
+        """Slots up to and including the last audio token: what all prompts share."""
+        return self._prefix.length
+
+    @cached_property
+    def silence(self) -> Hearing:
+        """The same model on silence of the same length: encoded at the first use and kept with this hearing."""
+        silence = Hearing(self.checkpoint, np.zeros_like(self.samples))
+        silence._known = None if self._known is None else {}
+        return silence
+
+    # -- reading -----------------------------------------------------------------------------------------------
+    def read(
+        self,
+        instruction: str,
+        *,
+        steer: Steer = None,
+        strength: float = 1.0,
+        positions: Positions = "last",
+        keep_norm: bool = True,
+        event: str | None = None,
+        rows: Positions = "last",
+    ) -> Reading:
+        """Read one instruction, steered or not. `rows`: the query rows whose attention is kept.
+
+        `strength` and `positions` hold for vectors; an `Injection` brings its own. `event`: the words that "event"
+        means. Raises ValueError for an empty instruction, unknown positions, or a vector that does not fit.
+        """
+        row = Row(instruction, as_injections(steer, strength, positions), keep_norm, event)
+        return self.read_rows([row], capture_rows=rows)[0]
+
+    def read_rows(self, rows: Sequence[Row], *, capture_rows: Positions = "last") -> list[Reading]:
+        """Read many rows, each with its own instruction, vectors, blocks, strength and positions, as one batch.
+
+        What rows share is run once (see `branching`): a steered row costs its tokens from the first steered one on, in
+        the blocks after the first steered one.
+        """
+        check_rows(rows)
+        known = self._known if self._known is not None and capture_rows == "last" else {}
+        plain = {index: row.instruction for index, row in enumerate(rows) if row.first_steered_block() is None}
+        readings = {index: known[said] for index, said in plain.items() if said in known}
+        asked = [index for index in range(len(rows)) if index not in readings]
+        for indices, batch in batches([rows[index] for index in asked], self._prefix, capture_rows, copied=False):
+            readings.update(zip((asked[index] for index in indices), self._read(batch, capture_rows), strict=True))
+        known.update((said, readings[index]) for index, said in plain.items())
+        return [readings[index] for index in range(len(rows))]
+
+    def maps_at_once(self, captured: int = 1) -> int:
+        """For callers who reduce maps as they come: how many rows, with so many captured tokens each, to read in one
+        call so that the attention of all heads takes at most a gibibyte (but 32 rows in any case)."""
+        return maps_at_once(self._prefix, captured)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """As long as this lasts, an unsteered instruction is read once (and once in `silence`), however often it is
+        asked for.
+
+        For runs that compare many methods on one audio. Not the default: whoever hooks or changes the model between two
+        readings expects the second one to be made. A kept reading of a 7B model takes about 4 MB for 30 s of audio.
+        """
+        before = [(one, one._known) for one in self._both()]
+        for one, known in before:
+            one._known = {} if known is None else known
+        try:
+            yield
+        finally:
+            for one in self._both():
+                one._known = dict(before).get(one)
+
+    def _both(self) -> list[Hearing]:
+        """This hearing, and its silence if that was encoded."""
+        return [self, *([self.silence] if "silence" in self.__dict__ else [])]
+
+    def contrast(self, positive: str, negative: str, *, prompt: str = "") -> SteeringVector:
+        """The paper's steering vector: v_l = h_l(audio, positive) - h_l(audio, negative), for each block l.
+
+        h_l is the output of decoder block l at the last prompt token. `prompt` is added to both instructions, such
+        as "Describe the sound.".
+        """
+        if not positive.strip() or not negative.strip():
+            raise ValueError("a contrast needs two instructions; one of them is empty")
+        first, second = (f"{instruction.strip()} {prompt}".strip() for instruction in (positive, negative))
+        plus, minus = self.read_rows([Row(first), Row(second)])
+        return state_difference(self.checkpoint, plus, minus, f"{first!r} - {second!r}")
+
+    # -- answering ---------------------------------------------------------------------------------------------
+    def answer(
+        self,
+        instruction: str,
+        *,
+        steer: Steer = None,
+        strength: float = 1.0,
+        positions: Positions = "last",
+        keep_norm: bool = True,
+        event: str | None = None,
+        max_new_tokens: int = 32,
+    ) -> str:
+        """The model's answer, decoded greedily; every generated token is steered too (see `positions`)."""
+        row = Row(instruction, as_injections(steer, strength, positions), keep_norm, event)
+        return self.answers([row], max_new_tokens=max_new_tokens)[0]
+
+    def answers(self, rows: Sequence[Row], *, max_new_tokens: int = 32) -> list[str]:
+        """One greedy answer a row, from the shared prefix, as `model.generate(do_sample=False)` would give."""
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        made: dict[int, str] = {}
+        for indices, batch in batches(rows, self._prefix, "last"):
+            made.update(zip(indices, self._generate(batch, max_new_tokens), strict=True))
+        return [made[index] for index in range(len(rows))]
+
+    # -- one batch ---------------------------------------------------------------------------------------------
+    @torch.inference_mode()
+    def _read(self, batch: Batch, capture_rows: Positions) -> list[Reading]:
+        with alone(self.checkpoint):
+            made = run(self._prefix, batch, batch.wanted(capture_rows))
+        readings = []
+        for row, hidden, weights, logits in zip(batch.rows, made.hidden, made.weights, made.logits, strict=True):
+            attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block())
+            readings.append(Reading(row.instruction, hidden, attention, logits, batch.recompute))
+        return readings
+
+    @torch.inference_mode()
+    def _generate(self, batch: Batch, max_new_tokens: int) -> list[str]:
+        checkpoint, tokenizer = self.checkpoint, self.checkpoint.processor.tokenizer
+        ids = torch.cat([self._prefix.ids.expand(len(batch.rows), -1), batch.suffix_ids], dim=1)
+        count = len(batch.rows)
+        with alone(checkpoint), steered(checkpoint, batch.edits(), batch.keep_norm()):
+            made = checkpoint.model.generate(
+                input_ids=ids.to(checkpoint.device),
+                attention_mask=batch.attention_mask.to(checkpoint.device),
+                past_key_values=self._prefix.recomputed(count) if batch.recompute else self._prefix.cache(count),
+                generation_config=greedy(checkpoint, max_new_tokens),
+            )
+        answers = [until(row, stop_tokens(checkpoint)) for row in made[:, ids.shape[1] :].tolist()]
+        return [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
+
+
+def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, recipe: str) -> SteeringVector:
+    """v_l = h_l(plus) - h_l(minus) at the last prompt token, for each block l; `recipe` says in words what it is."""
+    provenance = Provenance(
+        model=checkpoint.name,
+        family=checkpoint.family.model_type,
+        revision=checkpoint.revision,
+        positive=plus.instruction,
+        negative=minus.instruction,
+        positions="last",
+        recipe=recipe,
+        versions=library_versions(),
+    )
+    # The mean of both norms, so that v and -v have the same ratio ‖v‖/‖h‖.
+    norms = 0.5 * (plus.hidden.norm(dim=1) + minus.hidden.norm(dim=1))
+    return SteeringVector(plus.hidden - minus.hidden, tuple(range(len(norms))), norms, provenance)

@@ -1,0 +1,67 @@
+"""AudioLM, and `load`: a pocket model that ships with the package, a folder, or a hub id."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from steer_utils.lm.hearing import Hearing
+from steer_utils.sound.audio import read_audio
+
+MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
+POCKET_MODELS = (*MAIN_MODELS, "pocket-qwen2-audio-half")  # all that ship; the last one is there to compare sizes
+WEIGHTS = Path(__file__).parents[1] / "pocket" / "weights"
+
+
+class AudioLM(Checkpoint):
+    """An audio-language model that can hear: `lm.hear("street.wav")`. Make one with `load`."""
+
+    def hear(self, audio: str | Path | np.ndarray, *, sampling_rate: int | None = None) -> Hearing:
+        """Encode an audio once, for any number of instructions.
+
+        `audio`: a file of any rate and channel count, or an array (samples,) or (samples, channels) with its
+        `sampling_rate`. Raises AudioError for what cannot be heard: no file, not audio, silent, too short, too long.
+        """
+        return Hearing(self, read_audio(audio, sampling_rate=sampling_rate, target_rate=self.sampling_rate))
+
+
+def load(
+    name: str | Path,
+    *,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+) -> AudioLM:
+    """Open a model by the name of a pocket model (see `POCKET_MODELS`), a local folder, or a hub id.
+
+        lm = load("pocket-qwen2-audio")
+        lm = load("Qwen/Qwen2-Audio-7B-Instruct", dtype="bfloat16", device_map="auto")
+
+    Without `device` and `device_map` a model goes to the GPU where there is one; a pocket model stays on the CPU, where
+    its figures were measured. Raises CheckpointError if there is no such model, UnsupportedModelError if it is of
+    another kind.
+    """
+    pocket = pocket_folder(str(name))
+    if pocket is None and device is None and device_map is None and torch.cuda.is_available():
+        device = "cuda"
+    opened = open_checkpoint(pocket or name, dtype=dtype, device=device, device_map=device_map, revision=revision)
+    parts = {part.name: getattr(opened, part.name) for part in fields(Checkpoint)}
+    return AudioLM(**{**parts, "name": str(name)})
+
+
+def pocket_folder(name: str) -> Path | None:
+    """Where the weights of a pocket model are; None for other names. Raises CheckpointError for an unknown one."""
+    if name not in POCKET_MODELS:
+        if name.startswith("pocket") and not Path(name).exists() and "/" not in name:
+            raise CheckpointError(f"there is no pocket model {name!r}; there are: {', '.join(POCKET_MODELS)}")
+        return None
+    folder = WEIGHTS / name
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"the weights of {name} are not installed: {folder} has no config.json")
+    return folder

@@ -1,0 +1,107 @@
+"""Audio-based steering, the paper's comparison: the vector is what the audio adds to silence, not an instruction.
+
+    v_l = h_l(audio, q) - h_l(silence of equal length, q)       at the last prompt token
+
+It is added at the last prompt token and at every generated one, the norm restored (AVS, arXiv 2510.12851: MAVS with
+one strength for all blocks, LWVS with two), or by VISTA's rule (arXiv 2502.03628). Ours to declare, because neither
+source locates anything: q names the event ("Focus on the dog bark. Describe the sound."), the same q is read with the
+vector and without it, and the curve is the share of attention with minus without, over the blocks after the first
+steered one. Prompting itself so drops out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from steer_utils.lm.hearing import Hearing, Reading, state_difference
+from steer_utils.lm.steering import Injection, Rule
+from steer_utils.lm.vectors import SteeringVector
+from steer_utils.methods.base import Found, Query, windowed
+from steer_utils.methods.settings import Settings
+
+
+@dataclass(frozen=True)
+class AudioSteering:
+    """A form of it: λ, how far LWVS moves strength into the boosted blocks (0: not at all), and the rule of adding.
+
+    Raises ValueError for a strength that is not finite, a beta outside 0..1, or beta with VISTA's rule, which looks at
+    directions only and would not see it.
+    """
+
+    strength: float = 0.05
+    beta: float = 0.0
+    rule: Rule = "add"
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.strength):
+            raise ValueError(f"strength must be a finite number, got {self.strength}")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"beta must lie in 0..1, got {self.beta}")
+        if self.beta and self.rule == "vista":
+            raise ValueError(f'beta is {self.beta}, but the rule "vista" has one strength for all blocks; pass beta=0')
+
+
+MAVS = AudioSteering()
+LWVS = AudioSteering(beta=0.5)
+VISTA = AudioSteering(strength=0.17, rule="vista")  # λ as commonly run with LLaVA-1.5; ours to declare for audio
+
+
+def mavs(hearing: Hearing, query: Query, settings: Settings) -> Found:
+    """AVS with λ = 0.05 in every block."""
+    return audio_steered(hearing, query, settings, MAVS)
+
+
+def lwvs(hearing: Hearing, query: Query, settings: Settings) -> Found:
+    """AVS layer by layer: λ = 0.05 on average, more of it in the boosted blocks (beta = 0.5)."""
+    return audio_steered(hearing, query, settings, LWVS)
+
+
+def vista(hearing: Hearing, query: Query, settings: Settings) -> Found:
+    """The same vector, added as VISTA adds it, in every block."""
+    return audio_steered(hearing, query, settings, VISTA)
+
+
+def audio_steered(hearing: Hearing, query: Query, settings: Settings, form: AudioSteering) -> Found:
+    """The window where this form of audio-based steering raises the attention share most.
+
+    Of `settings` only the words count. With λ = 0 (or a vector of zeros, as of a silent audio) nothing is steered: the
+    curve is zero everywhere, and the window is the first one. Raises ValueError for a model of one block.
+    """
+    steered, base = audio_readings(hearing, query, settings, form)
+    return windowed((steered.attention - base.attention).curve(), hearing, query)
+
+
+def audio_readings(
+    hearing: Hearing, query: Query, settings: Settings, form: AudioSteering = MAVS
+) -> tuple[Reading, Reading]:
+    """q read with the vector, and without it. Cost: three suffix passes, and once a hearing the encoding of silence."""
+    instruction = settings.focus(query.event)
+    base = hearing.read(instruction)
+    vector = _difference(hearing, base, hearing.silence.read(instruction))
+    scaled = vector.scaled_by_block(block_factors(vector.num_blocks, form.beta))
+    return hearing.read(instruction, steer=Injection(scaled, form.strength, "last", form.rule)), base
+
+
+def audio_contrast(hearing: Hearing, instruction: str) -> SteeringVector:
+    """v_l = h_l(audio, instruction) - h_l(equal-length silence, instruction), at the last prompt token, all blocks."""
+    return _difference(hearing, hearing.read(instruction), hearing.silence.read(instruction))
+
+
+def block_factors(num_blocks: int, beta: float) -> tuple[float, ...]:
+    """λ_l / λ for each block (AVS): 1 + beta |dec| / |inc| where boosted, 1 - beta elsewhere. Their mean is 1."""
+    boosted = boosted_blocks(num_blocks)
+    gain = 1 + beta * (num_blocks - len(boosted)) / len(boosted)
+    return tuple(gain if block in boosted else 1 - beta for block in range(num_blocks))
+
+
+def boosted_blocks(num_blocks: int) -> range:
+    """The blocks that LWVS boosts: 14 to 29 of 32 (AVS for Qwen2-Audio, taken as counted from 0), scaled.
+
+    The rule for other depths is ours: from round(14 L / 32) to round(30 L / 32) - 1, as 12 to 25 of 28, 4 to 7 of 8.
+    """
+    return range(round(14 * num_blocks / 32), round(30 * num_blocks / 32))
+
+
+def _difference(hearing: Hearing, heard: Reading, silent: Reading) -> SteeringVector:
+    return state_difference(hearing.checkpoint, heard, silent, f"audio - silence, both {heard.instruction!r}")

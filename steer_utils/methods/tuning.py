@@ -1,0 +1,219 @@
+"""Choose strength, blocks and read-out of a model on development classes; a test run only reads the result.
+
+Every candidate is read on the same scenes. Cost per query: one contrast and one batch of
+strengths x block sets x 2 suffix rows; the choices of what to read (share or difference, and any run of blocks) are
+free, and matter most: a model may look for the sound in one block only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.batches import Row
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.steering import Injection
+from steer_utils.methods.base import Query, contrast_of, steered_attention
+from steer_utils.methods.settings import Blocks, Settings
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
+
+STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to steer and to read."""
+
+    strength: float
+    blocks: Blocks
+    keep_norm: bool
+    read: Literal["share", "difference"]
+    read_blocks: Blocks
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The settings chosen, and the mean overlap of every candidate on the development scenes."""
+
+    settings: Settings
+    overlaps: dict[Candidate, float]
+    norm_ratio: np.ndarray  # (blocks,), mean ‖v‖/‖h‖ of the contrast
+
+
+def block_sets(num_blocks: int) -> list[Blocks]:
+    """Each block alone (not the last: it moves no attention), the early half, the later half, and all."""
+    half = num_blocks // 2
+    ranges = (range(half), range(half, num_blocks), range(num_blocks))
+    # Few blocks make the same set twice, and the last block alone: a candidate counts once, and must be readable.
+    found = dict.fromkeys([(block,) for block in range(num_blocks - 1)] + [tuple(each) for each in ranges])
+    return [blocks for blocks in found if blocks and min(blocks) < num_blocks - 1]
+
+
+def runs_of_blocks(num_blocks: int) -> list[Blocks]:
+    """Every run of neighbouring blocks: n (n + 1) / 2 of them."""
+    return [tuple(range(first, stop)) for first in range(num_blocks) for stop in range(first + 1, num_blocks + 1)]
+
+
+def tune(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    *,
+    start: Settings,
+    scenes: int = 60,
+    seed: int = 1000,
+    strengths: Sequence[float] = STRENGTHS,
+    prompt_questions: Sequence[str] = (),
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Tuned:
+    """Settings with the largest mean overlap on three-event procedural scenes of the classes `names`.
+
+    The baselines get the same care: the blocks that prompting and the unsteered peak read are chosen too, and for
+    prompting also the question, out of `prompt_questions` and the one that is steered.
+    Raises ValueError, before any work, for fewer than three names, no scenes, no strengths, or a model of one block.
+    """
+    if scenes < 1 or not strengths or checkpoint.num_blocks < 2:
+        raise ValueError(
+            f"scenes is {scenes}, strengths {list(strengths)}, the model has {checkpoint.num_blocks} blocks; pass at "
+            "least one scene and one strength, and a model with a block after the steered one"
+        )
+    maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
+    grid = list(product(strengths, block_sets(checkpoint.num_blocks), (True, False)))
+    reads = runs_of_blocks(checkpoint.num_blocks)
+    questions = list(dict.fromkeys((start.question, *prompt_questions)))
+    shares, differences, prompts, peaks, ratios = [], [], [], [], []
+    for index in progress(range(scenes)):
+        scene = maker.scene(index, seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        (base,) = hearing.read_rows([Row(start.question)])
+        unsteered = _run_curves(base.attention, reads)
+        for event in scene.events:
+            positive = start.positive.format(event=event.name)
+            vector = hearing.contrast(positive, start.negative, prompt=start.contrast_question)
+            rows = [
+                Row(start.question, steer=(Injection(vector.select(blocks), strength),), keep_norm=keep)
+                for strength, blocks, keep in grid
+            ]
+            asked = [Row(f"{positive} {question}") for question in questions]
+            curves = np.stack([_run_curves(each.attention, reads) for each in hearing.read_rows([*asked, *rows])])
+            prompted, curves = curves[: len(asked)], curves[len(asked) :]
+            shares.append(overlaps_of(curves, hearing.span, event.span))
+            differences.append(overlaps_of(curves - unsteered, hearing.span, event.span))
+            prompts.append(overlaps_of(prompted, hearing.span, event.span))
+            peaks.append(overlaps_of(unsteered, hearing.span, event.span))
+            ratios.append(vector.norm_ratio().numpy())
+    means = _candidates(grid, reads, np.mean(shares, axis=0), np.mean(differences, axis=0))
+    best = max(means, key=means.__getitem__)
+    prompt_means, peak_means = np.mean(prompts, axis=0), np.mean(peaks, axis=0)  # (questions, reads), (reads,)
+    question, column = np.unravel_index(int(prompt_means.argmax()), prompt_means.shape)
+    settings = replace(
+        start,
+        strength=best.strength,
+        blocks=best.blocks,
+        keep_norm=best.keep_norm,
+        read=best.read,
+        read_blocks=best.read_blocks,
+        read_heads=None,  # heads chosen for other strengths and blocks mean nothing here
+        prompt_blocks=reads[int(prompt_means[0].argmax())],
+        prompt_question=questions[int(question)],
+        prompt_best_blocks=reads[int(column)],
+        peak_blocks=reads[int(peak_means.argmax())],
+        chosen_on={
+            "events": list(names),
+            "scenes": scenes,
+            "seed": seed,
+            "candidates": len(means),
+            "overlap": round(means[best], 4),
+            "prompting": round(float(prompt_means[0].max()), 4),
+            "prompting_best": round(float(prompt_means.max()), 4),
+            "unsteered": round(float(peak_means.max()), 4),
+        },
+    )
+    return Tuned(settings, means, np.mean(ratios, axis=0))
+
+
+def select_heads(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    settings: Settings,
+    scenes: int,
+    count: Sequence[int] = (1, 3, 5),
+    *,
+    seed: int = 1000,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Settings:
+    """`settings` with `read_heads` chosen by mean overlap on three-event procedural scenes of the classes `names`.
+
+    Every head of the blocks after the first steered one is ranked by its own overlap; the best k are averaged, and the
+    k of `count` with the largest overlap is taken (the smaller one in a tie; one above the number of heads is passed
+    over). Ranking and k are chosen on the same scenes, so `chosen_on["heads"]["overlap"]` flatters: test on other
+    classes. Cost per query: one contrast and one
+    batch of one or two rows; every head's curve is held until the end (scenes x 3 x heads x tokens float32).
+    Raises ValueError, before any work, for fewer than three names, no scenes, a steered last block, or no count that
+    is a number of heads there are.
+    """
+    first = min(block % checkpoint.num_blocks for block in settings.steered_blocks(checkpoint.num_blocks)) + 1
+    heads = int(checkpoint.decoder.config.num_attention_heads)
+    pairs = list(product(range(first, checkpoint.num_blocks), range(heads)))
+    counts = sorted(number for number in count if number <= len(pairs))
+    if scenes < 1 or not counts or counts[0] < 1:
+        raise ValueError(
+            f"scenes is {scenes}, count {list(count)}, {len(pairs)} heads lie after the first steered block; pass at "
+            "least one scene, an earlier block to steer, and a count of at least one and at most these heads"
+        )
+    maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
+    seen: list[tuple[np.ndarray, AudioSpan, Interval]] = []
+    for index in progress(range(scenes)):
+        scene = maker.scene(index, seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        for event in scene.events:
+            vector = contrast_of(hearing, Query(event.name, event.span.duration), settings)
+            share = steered_attention(hearing, vector, settings).share[first:]
+            seen.append((share.mean(dim=2).flatten(0, 1).numpy(), hearing.span, event.span))
+    single = np.mean([overlaps_of(curves.astype(float), span, truth) for curves, span, truth in seen], axis=0)
+    ranking = np.argsort(-single, kind="stable")
+    means = {}
+    for number in counts:
+        kept = ranking[:number]
+        found = [overlaps_of(curves[kept].astype(float).mean(axis=0), span, truth) for curves, span, truth in seen]
+        means[number] = float(np.mean(found))
+    best = max(means, key=means.__getitem__)
+    chosen_on = {
+        **settings.chosen_on,
+        "events": list(dict.fromkeys([*settings.development_events, *names])),
+        "heads": {"scenes": scenes, "seed": seed, "candidates": len(pairs), "overlap": round(means[best], 4)},
+    }
+    return replace(settings, read_heads=tuple(pairs[place] for place in ranking[:best]), chosen_on=chosen_on)
+
+
+def _candidates(
+    grid: Sequence[tuple[float, Blocks, bool]], reads: Sequence[Blocks], share: np.ndarray, difference: np.ndarray
+) -> dict[Candidate, float]:
+    """Mean overlaps (grid, reads) by candidate; only blocks after the first steered one can have changed."""
+    means = {}
+    for row, (strength, blocks, keep) in enumerate(grid):
+        for column, read_blocks in enumerate(reads):
+            if read_blocks[0] > min(blocks):
+                means[Candidate(strength, blocks, keep, "share", read_blocks)] = float(share[row, column])
+                means[Candidate(strength, blocks, keep, "difference", read_blocks)] = float(difference[row, column])
+    return means
+
+
+def _run_curves(attention: AttentionMap, reads: Sequence[Blocks]) -> np.ndarray:
+    """The curve of every run of blocks, (reads, tokens): means by differences of one cumulative sum."""
+    blocks = attention.share.mean(dim=(1, 2)).double().numpy()
+    sums = np.concatenate([np.zeros((1, blocks.shape[1])), blocks.cumsum(axis=0)])
+    return np.stack([(sums[run[-1] + 1] - sums[run[0]]) / len(run) for run in reads])
+
+
+def overlaps_of(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
+    """Overlap of each curve's best window with `truth`: (..., tokens) -> (...). As `best_window`, many at once."""
+    width = span.window_tokens(truth.duration)
+    sums = np.concatenate([np.zeros((*curves.shape[:-1], 1)), curves.cumsum(axis=-1)], axis=-1)
+    return window_overlaps((sums[..., width:] - sums[..., :-width]).argmax(axis=-1), width, span, truth)

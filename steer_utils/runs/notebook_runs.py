@@ -1,0 +1,201 @@
+"""Notebooks as parameterised runs: checked first, executed by papermill in this Python, kept also when they fail.
+
+    run_notebook(Path("notebooks/00_start_here.ipynb"), preset="smoke")       # -> runs/00_start_here.ipynb
+
+A notebook runs in its own folder, as JupyterLab and nbval run it. `run_folders` keeps each run in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steer_utils.runs.kernels import REMEDY as REMEDY
+from steer_utils.runs.kernels import NotebookError as NotebookError
+from steer_utils.runs.kernels import execute, short_path
+
+PRESETS = ("smoke", "course", "paper")
+RUNS = Path("runs")  # where executed copies go, from the current folder
+
+
+def run_notebook(
+    path: Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    preset: str | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Execute a notebook with these parameters; returns the path of the executed copy (default runs/<name>.ipynb).
+
+    `preset` is the notebook's parameter of that name. Paths among the parameters are passed as they are given, and
+    the notebook reads them from its own folder. `progress`: a bar over its cells on stderr. Raises, before anything
+    starts, ValueError for a missing notebook, an unknown parameter (naming the known ones), a value of another type
+    or an unknown preset; afterwards NotebookError if a cell fails.
+    """
+    source = Path(path).resolve()
+    target = (RUNS / source.name if out is None else Path(out)).resolve()
+    if target == source:
+        raise ValueError(f"{str(path)!r} would be overwritten by its own run; pass another out=")
+    values = checked_parameters(source, {**({"preset": preset} if preset is not None else {}), **(parameters or {})})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    execute(source, target, values, progress=progress)
+    return target
+
+
+def known_parameters(path: Path) -> dict[str, Any]:
+    """Name -> default of each parameter of a notebook, from its cell tagged `parameters`.
+
+    Raises ValueError for a file that is no notebook. A default that is no literal is given as None.
+    """
+    return {name: _literal(source) for name, source in _written_defaults(path).items()}
+
+
+def full_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of a notebook with the value that a run gets: from `given` (checked), else its default.
+
+    A default that is more than json holds stands as its source, such as "os.cpu_count()". A whole number given for a
+    float is a float, so that 1 and 1.0 are one run.
+    """
+    full = {}
+    for name, source in _written_defaults(path).items():
+        default = _literal(source)
+        if name in given:
+            value = given[name]
+            full[name] = float(value) if isinstance(default, float) and isinstance(value, int) else value
+        else:
+            full[name] = source if default is None and source != "None" else _plain_or_source(default, source)
+    return full
+
+
+def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` as papermill can write it, after checking every name and type. Raises as `run_notebook` does.
+
+    papermill itself only warns of an unknown name and runs the defaults; a tuple it writes as a string.
+    """
+    known = known_parameters(path)
+    if unknown := sorted(set(given) - set(known)):
+        there = ", ".join(f"{name}={default!r}" for name, default in known.items()) or "none"
+        raise ValueError(f"{short_path(path)} has no parameter {', '.join(unknown)}; it has: {there}")
+    values = {name: as_plain(name, value) for name, value in given.items()}
+    for name, value in values.items():
+        default = known[name]
+        if default is not None and value is not None and not _same_kind(value, default):
+            raise ValueError(
+                f"{name} of {short_path(path)} is {type(default).__name__} (default {default!r}), got {value!r}"
+            )
+    if "preset" in values and values["preset"] not in PRESETS:
+        raise ValueError(f"preset is {values['preset']!r}; pass one of {', '.join(PRESETS)}")
+    return values
+
+
+def parsed_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values typed on a command line or in a file: text stays text where the parameter's default is text, and is
+    else read as a number, list, true or none. Other values stay as they are.
+
+    Nothing is refused here; `checked_parameters` does that.
+    """
+    known = known_parameters(path)
+    typed = {name for name, value in given.items() if isinstance(value, str) and not isinstance(known.get(name), str)}
+    return {name: _read(value) if name in typed else value for name, value in given.items()}
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """The parameters in a file: one mapping of names to values, as yaml or (named .json) json.
+
+    Raises ValueError for a file that cannot be read, that holds something else, or a list of mappings (a sweep).
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        found = json.loads(text) if Path(path).suffix.lower() == ".json" else _yaml(text)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read parameters from {str(path)!r}: {' '.join(str(error).split())}") from error
+    if isinstance(found, list) and found and all(isinstance(each, dict) for each in found):
+        raise ValueError(f"{str(path)!r} holds {len(found)} sets of parameters; for many runs use `steer-utils sweep`")
+    if not isinstance(found, dict):
+        there = "nothing" if found is None else f"a {type(found).__name__}"
+        raise ValueError(f"{str(path)!r} holds {there}; parameters are one mapping, such as seed: 3")
+    if strange := [name for name in found if not isinstance(name, str)]:
+        raise ValueError(f"{str(path)!r} has the name {strange[0]!r}, which is no text; write names in quotes")
+    return found
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:  # no ValueError of its own
+        raise ValueError(str(error)) from error
+
+
+def _written_defaults(path: Path) -> dict[str, str]:
+    """Name -> source text of the default. Raises as `known_parameters` does."""
+    try:
+        from papermill import inspect_notebook
+    except ImportError as error:
+        raise ValueError(REMEDY) from error
+    if not Path(path).is_file():
+        raise ValueError(f"there is no notebook {short_path(path)!r}")
+    try:
+        found = inspect_notebook(str(path))
+    except Exception as error:  # json, nbformat and papermill each have their own
+        raise ValueError(f"{short_path(path)!r} is not a notebook that can be run: {error}") from error
+    return {name: str(entry["default"]) for name, entry in found.items()}
+
+
+def _read(text: str) -> Any:
+    spelled = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in spelled:
+        return spelled[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text  # the check of types then says what was expected
+
+
+def _plain_or_source(default: Any, source: str) -> Any:
+    try:
+        return as_plain("a default", default)
+    except ValueError:  # a set or bytes: a literal, but nothing that json holds
+        return source
+
+
+def _literal(source: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return None
+
+
+def as_plain(name: str, value: Any) -> Any:
+    """`value` as json holds it: papermill would write anything else as text, or not at all.
+
+    Numbers and arrays of numpy and torch, paths and tuples become what they stand for. Raises ValueError, in which
+    `name` stands for the value, for anything else.
+    """
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        value = value.tolist()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, (list, tuple)):
+        return [as_plain(name, each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(name, each) for key, each in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"{name} is a {type(value).__name__}; pass numbers, text, lists or dicts")
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    if isinstance(default, (list, tuple)):
+        return isinstance(value, list)
+    return isinstance(value, type(default))

@@ -1,0 +1,207 @@
+"""From a grid to the units of a sweep, checked against each model's configuration before any weights are read.
+
+    made = plan(read_grid(Path("grid.yaml")))
+    made.units, made.notes
+
+A unit is a dict that json can hold and that says all its result depends on; its name ends in a hash of that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoProcessor
+
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, fingerprint
+from steer_utils.lm.families import family_of
+from steer_utils.lm.models import pocket_folder
+from steer_utils.lm.vectors import library_versions
+from steer_utils.methods.settings import Settings, model_settings
+from steer_utils.runs.executors import Unit
+from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid, blocks_text
+from steer_utils.runs.points import blocks_read, points_of, scenes_of
+from steer_utils.sound.datasets import open_clips
+
+#: Of a unit: where something lies, or what it is called. All else decides what comes out.
+PLACES = ("name", "model", "source", "clips")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The units of a grid, and what a reader should know of them before they start."""
+
+    units: tuple[Unit, ...]
+    notes: tuple[str, ...] = ()
+
+
+def plan(grid: Grid) -> Plan:
+    """The units of `grid`, model by model, so that a worker seldom changes its model.
+
+    Raises ValueError, naming the model where it is about one: a model that is not there or of another kind, blocks that
+    it lacks or that leave nothing to read, classes that it does not know or that are too few, a settings file or a
+    folder of recordings that cannot be read, parameters that a notebook does not have.
+    """
+    return _notebook_plan(grid) if isinstance(grid, NotebookGrid) else _steering_plan(grid)
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """A model without its weights: enough to make its scenes and to know its blocks."""
+
+    checkpoint: Checkpoint
+    source: str
+    num_blocks: int
+
+
+def _outlined(name: str) -> _Outline:
+    pocket = pocket_folder(name)
+    folder = pocket or Path(name).expanduser()
+    local = (folder / "config.json").is_file()
+    where = str(folder) if local else name
+    try:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
+    known = folder / "pocket.json"
+    checkpoint = Checkpoint(
+        model=None,
+        processor=processor,
+        family=family_of(config),
+        name=name,
+        revision=fingerprint(folder) if local else getattr(config, "_commit_hash", None),
+        events=tuple(json.loads(known.read_text(encoding="utf-8"))["events"]) if local and known.is_file() else None,
+    )
+    source = name if pocket is not None or not local else str(folder.resolve())
+    return _Outline(checkpoint, source, int(config.text_config.num_hidden_layers))
+
+
+# -- steering --------------------------------------------------------------------------------------------------------
+def _steering_plan(grid: SteeringGrid) -> Plan:
+    given = None if grid.settings is None else Settings.load(Path(grid.settings))
+    clips = None if grid.clips is None else Path(grid.clips).resolve()
+    recordings = None if clips is None else _digest([[one.path.name, one.category] for one in open_clips(clips)])
+    units, notes = [], []
+    for model in grid.models:
+        found = _outlined(model)
+        own = given or model_settings(found.checkpoint)
+        development = grid.split.development or own.development_events
+        if not development:
+            raise ValueError(
+                f"the settings of {model} were chosen on no classes; name those to choose on, such as "
+                "split: {development: [siren, knock, drum]}"
+            )
+        read = grid.read_blocks if isinstance(grid.read_blocks, tuple) else None
+        read = own.read_blocks if grid.read_blocks == "own" else read
+        unit: Unit = {
+            "kind": "steering",
+            "model": model,
+            "source": found.source,
+            "revision": found.checkpoint.revision,
+            "num_blocks": found.num_blocks,
+            "scenes": grid.scenes,
+            "choosing": grid.split.scenes or grid.scenes,
+            "development": list(development),
+            "settings": json.loads(json.dumps(asdict(own))),
+            "questions": list(grid.questions or (own.question,)),
+            "strengths": list(grid.strengths),
+            "read_blocks": None if read is None else _numbers("read_blocks", model, read, found.num_blocks),
+            "clips": None if clips is None else str(clips),
+            "recordings": recordings,
+            "dtype": grid.dtype,
+            "device": grid.device,
+            "version": library_versions()["steer-utils"],
+        }
+        every = dict(_block_choices(grid, model, found.num_blocks))
+        kept = {label: blocks for label, blocks in every.items() if _moves(unit, blocks)}
+        if not kept:
+            raise ValueError(f"{model}: no block that is read comes after {', '.join(every)}; steer earlier blocks")
+        if lost := [label for label in every if label not in kept]:
+            notes.append(f"{model}: {', '.join(lost)} left out, since no block that is read comes after")
+        unit["blocks"] = [[label, blocks] for label, blocks in kept.items()]
+        scenes_of(found.checkpoint, {**unit, "seed": 0})
+        units += [_named({**unit, "seed": seed}) for seed in grid.seeds]
+        notes.append(f"{model}: {len(points_of(unit))} settings a query, controls among them")
+    return Plan(tuple(units), tuple(notes))
+
+
+def _block_choices(grid: SteeringGrid, model: str, count: int) -> Iterator[tuple[str, list[int]]]:
+    """(label, block numbers) of each choice in a model of `count` blocks."""
+    named = {"early": range(count // 2), "late": range(count // 2, count), "all": range(count)}
+    for choice in grid.blocks:
+        if choice == "each":
+            yield from ((str(block), [block]) for block in range(count - 1))  # the last moves no attention
+        elif isinstance(choice, str):
+            yield choice, list(named[choice])
+        else:
+            yield blocks_text(choice), _numbers("blocks", model, choice, count)
+
+
+def _numbers(name: str, model: str, blocks: Sequence[int], count: int) -> list[int]:
+    if lacking := [block for block in blocks if not -count <= block < count]:
+        raise ValueError(f"{name} has {', '.join(map(str, lacking))}, but {model} has blocks 0 to {count - 1}")
+    return sorted({block % count for block in blocks})
+
+
+def _moves(unit: Unit, blocks: Sequence[int]) -> bool:
+    """Whether anything that is read can change when these blocks are steered."""
+    read = blocks_read(unit, blocks) if blocks else []
+    return bool(read) and max(read) > min(blocks)
+
+
+# -- notebooks -------------------------------------------------------------------------------------------------------
+def _notebook_plan(grid: NotebookGrid) -> Plan:
+    from steer_utils.runs.run_facts import run_facts
+
+    notebook = _notebook(grid.notebook)
+    lists = {name: value if isinstance(value, list) else [value] for name, value in grid.parameters.items()}
+    swept = [name for name, value in grid.parameters.items() if isinstance(value, list)]
+    units = []
+    for model, *values, seed in product(grid.models or (None,), *lists.values(), grid.seeds or (None,)):
+        parameters = dict(zip(lists, values, strict=True))
+        parameters |= {name: value for name, value in (("model", model), ("seed", seed)) if value is not None}
+        facts = run_facts(notebook, parameters)  # checks names and types
+        units.append(
+            {
+                "name": f"{_slug(model or notebook.stem)}-{0 if seed is None else seed}-{facts.hash}",
+                "kind": "notebook",
+                "model": model,
+                "seed": seed,
+                "notebook": str(notebook),
+                "parameters": facts.given,
+                "swept": {name: parameters[name] for name in swept},
+                "version": library_versions()["steer-utils"],
+            }
+        )
+    if len({unit["name"] for unit in units}) < len(units):
+        raise ValueError("parameters has a value twice in a list; give each once")
+    return Plan(tuple(units))
+
+
+def _notebook(name: str) -> Path:
+    """A notebook by its path, or by a lesson's number in notebooks/."""
+    found = sorted(Path("notebooks").glob(f"{name}_*.ipynb")) if name.isdigit() else [Path(name)]
+    if len(found) != 1 or not found[0].is_file():
+        raise ValueError(f"there is no notebook {name!r}; pass a path, or a lesson's number in the course's folder")
+    return found[0].resolve()
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+def _named(unit: Unit) -> Unit:
+    told = _digest({key: value for key, value in unit.items() if key not in PLACES})
+    return {"name": f"{_slug(unit['model'])}-{unit['seed']}-{told}", **unit}
+
+
+def _slug(model: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", Path(model).name)
+
+
+def _digest(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

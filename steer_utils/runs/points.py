@@ -1,0 +1,186 @@
+"""What a sweep measures on the scenes of one unit: every question, choice of blocks and strength, and two controls.
+
+Each scene is encoded once; what is measured on it is batches of short suffixes. A unit is a dict that json can hold,
+made by `plans`. Beside what the grid lists, each choice of blocks is read at strength 0 (vector "none"), and at
+each strength with a random vector that is as long as the steering vector in each block ("random").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.batches import Row
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.steering import Injection
+from steer_utils.methods.base import Query
+from steer_utils.methods.settings import Settings
+from steer_utils.runs.executors import Unit
+from steer_utils.sound.datasets import open_clips
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.benchmark import DEVELOPMENT, SPLITS, TEST, SceneSet, query_in, scene_set, slot_name
+from steer_utils.study.resume import Record, resumable_table
+from steer_utils.study.sensitivity import WIDTHS, blocks_label, window_scores
+from steer_utils.study.statistics import random_overlap
+
+POINT = ("question", "blocks", "steered", "strength", "vector")  # the columns that name a point
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing that is done to a query under a `question` (by its number): `vector` ("steering", "random" or "none")
+    at `strength` in `blocks` of the model, which the grid calls `label`."""
+
+    question: int
+    label: str
+    blocks: tuple[int, ...]
+    strength: float
+    vector: str
+
+
+def points_of(unit: Unit) -> list[Point]:
+    """All that is done to each query, in a fixed order."""
+    found = []
+    for question in range(len(unit["questions"])):
+        for label, numbers in unit["blocks"]:
+            blocks = tuple(numbers)
+            found.append(Point(question, label, blocks, 0.0, "none"))
+            for strength in unit["strengths"]:
+                found += [Point(question, label, blocks, strength, vector) for vector in ("steering", "random")]
+    return found
+
+
+def scenes_of(checkpoint: Checkpoint, unit: Unit) -> dict[str, SceneSet]:
+    """The scenes of both splits, as `benchmark.scene_set` makes them: of the development classes, and of the others.
+
+    The development classes are recordings if the unit has recordings of all of them, else procedural. Raises ValueError
+    for one that there is not or that the model does not know, and where fewer than three classes are left for a split.
+    """
+    bank = None if unit["clips"] is None else clip_bank(unit["clips"])
+    own, chosen = Settings(**unit["settings"]), unit["development"]
+    recorded = bank is not None and set(chosen) <= set(bank.categories)
+    offered = bank.categories if bank is not None and recorded else tuple(SOUNDS)
+    known = offered if checkpoint.events is None else [name for name in offered if name in checkpoint.events]
+    if lacking := [name for name in chosen if name not in known]:
+        raise ValueError(
+            f"split: development has {', '.join(lacking)}; {checkpoint.name} can be asked for {', '.join(known)}"
+        )
+    left_out = list(dict.fromkeys([*own.development_events, *chosen]))
+    others = [name for name in offered if name not in chosen]
+    return {
+        DEVELOPMENT: scene_set(
+            checkpoint, replace(own, chosen_on={"events": others}), count=unit["choosing"], seed=unit["seed"],
+            clips=bank if recorded else None,
+        ),
+        TEST: scene_set(
+            checkpoint, replace(own, chosen_on={"events": left_out}), count=unit["scenes"], seed=unit["seed"],
+            clips=bank,
+        ),
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def clip_bank(folder: str) -> ClipBank:
+    """The recordings of a folder, decoded once in a process."""
+    return ClipBank(open_clips(folder))
+
+
+def steering_table(checkpoint: Checkpoint, unit: Unit, partial: Path | None = None) -> pd.DataFrame:
+    """One row a (split, scene, event, point): `overlap` |W ∩ E| / |E| and `iou` of the window found, `chance`, truth.
+
+    `attrs`: the unit, facts of the scenes of both splits, and versions. `partial`: a file that keeps each finished
+    scene, so that a killed unit goes on there. Raises ValueError as `scenes_of` does, before any work.
+    """
+    made, points = scenes_of(checkpoint, unit), points_of(unit)
+    first = made[DEVELOPMENT].count
+    facts = {"unit": unit, "scenes": {split: made[split].facts() for split in SPLITS}}
+
+    def rows_of(index: int) -> list[Record]:
+        split, number = (DEVELOPMENT, index) if index < first else (TEST, index - first)
+        return [{"split": split, **row} for row in _scene_rows(checkpoint, made[split], unit, points, number)]
+
+    return _tidy(resumable_table(first + made[TEST].count, rows_of, facts, partial=partial), unit, points)
+
+
+def _scene_rows(
+    checkpoint: Checkpoint, scenes: SceneSet, unit: Unit, points: Sequence[Point], index: int
+) -> Iterator[Record]:
+    scene = scenes.maker.scene(index, scenes.seed)
+    hearing = Hearing(checkpoint, scene.samples)
+    bases = [each.attention for each in hearing.read_rows([Row(question) for question in unit["questions"]])]
+    for slot, event in enumerate(scene.events):
+        curves = _curves(hearing, query_in(scene, slot, scenes.seed), unit, points, bases)
+        if not np.isfinite(curves).all():
+            raise ValueError(f"attention to {event.name} holds NaN or infinite values; use a wider number type")
+        overlap, iou = window_scores(curves, hearing.span, event.span)[:, :, WIDTHS.index(1.0)]
+        yield {
+            "scene": index,
+            "slot": slot_name(slot, len(scene.events)),
+            "event": event.name,
+            "source": event.source,
+            "truth_start": event.span.start,
+            "truth_end": event.span.end,
+            "chance": random_overlap(event.span, hearing.span, event.span.duration),
+            "overlap": overlap.tolist(),
+            "iou": iou.tolist(),
+        }
+
+
+def _curves(
+    hearing: Hearing, query: Query, unit: Unit, points: Sequence[Point], bases: Sequence[AttentionMap]
+) -> np.ndarray:
+    """The curve of each point, (points, tokens). Strength 0 is read as a share: minus itself it would be nothing."""
+    own = Settings(**unit["settings"])
+    vectors = {}
+    for number, question in enumerate(unit["questions"]):
+        asked = replace(own, question=question).contrast_question
+        vector = hearing.contrast(own.positive.format(event=query.event), own.negative, prompt=asked)
+        vectors[number, "steering"], vectors[number, "random"] = vector, vector.random_like(query.seed)
+    found: dict[Point, np.ndarray] = {}
+    steered = [point for point in points if point.vector != "none"]
+    most = hearing.maps_at_once()
+    for first in range(0, len(steered), most):  # the maps of all heads are large: read batch by batch
+        part = steered[first : first + most]
+        rows = []
+        for each in part:
+            vector = vectors[each.question, each.vector].select(each.blocks)
+            rows.append(Row(unit["questions"][each.question], (Injection(vector, each.strength),), own.keep_norm))
+        for point, reading in zip(part, hearing.read_rows(rows), strict=True):
+            attention = reading.attention
+            attention = attention - bases[point.question] if own.read == "difference" else attention
+            found[point] = attention.curve(blocks_read(unit, point.blocks))
+    for point in points:
+        if point.vector == "none":
+            found[point] = bases[point.question].curve(blocks_read(unit, point.blocks))
+    return np.stack([found[point] for point in points])
+
+
+def blocks_read(unit: Unit, steered: Sequence[int]) -> list[int]:
+    """The blocks whose attention is read: those of the unit, else all after the first steered one (perhaps none)."""
+    return unit["read_blocks"] or list(range(min(steered) + 1, unit["num_blocks"]))
+
+
+def _tidy(measured: pd.DataFrame, unit: Unit, points: Sequence[Point]) -> pd.DataFrame:
+    """A row a (query, point) from rows of lists, one a query."""
+    asked = unit["questions"]
+    each = pd.DataFrame(
+        [(asked[one.question], one.label, blocks_label(one.blocks), one.strength, one.vector) for one in points],
+        columns=list(POINT),
+    )
+    known = measured.drop(columns=["overlap", "iou"])
+    table = known.loc[known.index.repeat(len(points))].reset_index(drop=True)
+    table.insert(0, "seed", unit["seed"])
+    table.insert(0, "model", unit["model"])
+    table[list(POINT)] = pd.concat([each] * len(measured), ignore_index=True)
+    for name in ("overlap", "iou"):
+        table[name] = np.concatenate(measured[name].to_list())
+    table.attrs = measured.attrs
+    return table

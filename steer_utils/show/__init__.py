@@ -1,0 +1,1 @@
+"""Figures, the player, the explorers, and their static twins."""

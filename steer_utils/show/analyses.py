@@ -1,0 +1,211 @@
+"""The analyses beside the benchmark, in one table: how each is run, summed up and drawn.
+
+    sensitivity   does the result hang on what the paper leaves open?           `sensitivity`
+    shift         how do steering and prompting change attention to the audio?   `shift_tables`
+    occlusion     does the answer change when the window found is taken away?    `causality`
+    swap          does the answer follow the vector?                             `swaps`
+
+    table = ANALYSES["shift"].run(lm, scene_set(lm, settings, count=100, seed=0), settings)
+    ANALYSES["shift"].summary(table)
+    for name, drawn in ANALYSES["shift"].figures(table).items(): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.methods.settings import Settings
+from steer_utils.show.plots.sensitivity import alt_text_plane, alt_text_star, plane_figure, star_figure
+from steer_utils.show.plots.shifts import (
+    alt_text_occlusion,
+    alt_text_shift,
+    alt_text_swap,
+    occlusion_figure,
+    shift_figure,
+    swap_figure,
+)
+from steer_utils.study.attention_shift import averaged, shift_summary, shift_table
+from steer_utils.study.benchmark import SceneSet
+from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
+from steer_utils.study.report import aligned, finite, p_text
+from steer_utils.study.resume import Progress
+from steer_utils.study.sensitivity import FACTORS, grid, grid_summary, one_at_a_time
+
+SHIFT_MEASURES = ("mass", "js", "inside")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its words."""
+
+    figure: Figure
+    alt: str
+    caption: str
+
+
+class Runner(Protocol):
+    """How a table is made: resumable from the file `partial`."""
+
+    def __call__(
+        self,
+        checkpoint: Checkpoint,
+        scenes: SceneSet,
+        settings: Settings,
+        *,
+        partial: Path | None = None,
+        progress: Progress = iter,
+    ) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis: the question it answers, and its three steps. `kind` is what its tables' attrs call it."""
+
+    name: str
+    kind: str
+    question: str
+    run: Runner
+    summary: Callable[[pd.DataFrame], pd.DataFrame]
+    figures: Callable[[pd.DataFrame], dict[str, Drawn]]
+
+
+def analysis_named(name: str) -> Analysis:
+    """One of ANALYSES. Raises ValueError for another name."""
+    if name not in ANALYSES:
+        raise ValueError(f"there is no analysis {name!r}; pass one of {', '.join(ANALYSES)}")
+    return ANALYSES[name]
+
+
+def analysis_of(attrs: Mapping[Any, Any]) -> Analysis | None:
+    """The analysis that a table with these attrs came from; None for a table of the benchmark."""
+    return next((each for each in ANALYSES.values() if each.kind == attrs.get("analysis")), None)
+
+
+# -- what they say ---------------------------------------------------------------------------------------------------
+def analysis_report(analysis: Analysis, table: pd.DataFrame) -> dict[str, Any]:
+    """The run as one json object: what was run on what, and the rows of its summary."""
+    return {
+        "analysis": analysis.name,
+        **{key: value for key, value in finite(table.attrs).items() if key != "analysis"},
+        "rows": finite(analysis.summary(table).to_dict("records")),
+    }
+
+
+def analysis_text(analysis: Analysis, table: pd.DataFrame) -> str:
+    """The same to read: a line a row of the summary."""
+    on = f"{table.attrs['model']}: {_run_on(table)}"
+    return "\n".join([analysis.question, on, "", *_lines(analysis.summary(table))])
+
+
+def _run_on(table: pd.DataFrame) -> str:
+    """What it was run on, in words: scenes, or (`shift_tables.question_shift_table`) questions about files."""
+    if "items" not in table.attrs:
+        scenes = table.attrs["scenes"]
+        return f"{scenes['scenes']} scenes, seed {scenes['seed']}, {scenes['sounds']}"
+    items, files = table.attrs["items"], table.drop_duplicates("scene")
+    cut = int((files["duration"] > files["seconds"] + 0.01).sum())
+    heard = f"\n{cut} files are longer than the model hears in one go, and were cut" if cut else ""
+    return f"{items['questions']} questions on {items['files']} audio files{heard}"
+
+
+def _lines(rows: pd.DataFrame) -> list[str]:
+    """A summary as lines of text under its column names."""
+    cells = [[cell_text(name, value) for name, value in row.items()] for row in rows.to_dict("records")]
+    return aligned([list(map(str, rows.columns)), *cells])
+
+
+def cell_text(name: Any, value: Any) -> str:
+    """A value of a summary's column `name` to read: numbers to three digits, "-" for what is not there."""
+    if value is None or value == "" or value != value:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if str(name) in ("p", "p_holm"):
+        return p_text(value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+# -- sensitivity -----------------------------------------------------------------------------------------------------
+def _sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The star around each point: what one factor at a time does."""
+    summary = grid_summary(table)
+    stars = [one_at_a_time(summary, point) for point in _points(summary)]
+    columns = ["around", "factor", "level", "chosen", "overlap", "low", "high", "iou", "chance", "n", "scenes"]
+    return pd.concat(stars, ignore_index=True)[columns]
+
+
+def _sensitivity_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = grid_summary(table)
+    drawn = {}
+    for point in _points(summary):
+        around = "the model's own settings" if point == "own" else "the paper's method as declared"
+        factors = f"{len(FACTORS)} factors and the window's width"
+        drawn[f"plane_{point}"] = Drawn(
+            plane_figure(summary, point), alt_text_plane(summary, point), f"Strength against steered blocks, {around}."
+        )
+        drawn[f"star_{point}"] = Drawn(
+            star_figure(summary, point), alt_text_star(summary, point), f"{factors}, one at a time, around {around}."
+        )
+    return drawn
+
+
+def _points(summary: pd.DataFrame) -> list[str]:
+    """ "own" and "paper"; the latter alone for a model without settings of its own."""
+    return list(dict.fromkeys(summary["around"]))
+
+
+# -- attention ratio -------------------------------------------------------------------------------------------------
+def _shift_summary(table: pd.DataFrame) -> pd.DataFrame:
+    return shift_summary(averaged(table)).drop(columns="block")
+
+
+def _shift_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = shift_summary(table)
+    caption = "What each condition changes, by decoder block: attention to the audio, and where in it."
+    return {
+        "by_block": Drawn(
+            shift_figure(summary, SHIFT_MEASURES), alt_text_shift(summary, SHIFT_MEASURES), caption
+        )
+    }
+
+
+# -- causal tests ----------------------------------------------------------------------------------------------------
+def _occlusion_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = occlusion_summary(table)
+    caption = "What the model says before and after a window is taken out of the audio."
+    return {"windows": Drawn(occlusion_figure(summary), alt_text_occlusion(summary), caption)}
+
+
+def _swap_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = swap_summary(table)
+    caption = "What the answer to a question that names no event speaks of, by the vector added."
+    return {"answers": Drawn(swap_figure(summary), alt_text_swap(summary), caption)}
+
+
+ANALYSES: dict[str, Analysis] = {
+    analysis.name: analysis
+    for analysis in (
+        Analysis(
+            "sensitivity", "sensitivity", "Does the result hang on what the paper leaves open?",
+            grid, _sensitivity_summary, _sensitivity_figures,
+        ),
+        Analysis(
+            "shift", "attention shift", "How do steering and prompting change attention to the audio?",
+            shift_table, _shift_summary, _shift_figures,
+        ),
+        Analysis(
+            "occlusion", "occlusion", "Does the answer change when the window found is taken away?",
+            occlusion_table, occlusion_summary, _occlusion_figures,
+        ),
+        Analysis(
+            "swap", "swap", "Does the answer follow the vector?", swap_table, swap_summary, _swap_figures,
+        ),
+    )
+}  # fmt: skip

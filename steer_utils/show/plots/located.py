@@ -1,0 +1,271 @@
+"""Figures: where a sound was found, how attention moved, and how the methods compare.
+
+Every function takes or returns matplotlib objects and leaves pyplot's state alone. Figures can be read in grey:
+what differs in colour also differs in line style, marker or place. For each there is a function that says it in a
+sentence (`alt_text_...`), for people who cannot see it.
+
+    figure = located_figure(located, truth)
+    save_figure(figure, Path("figures/street"), alt_text_located(located, truth), "A dog bark, found.")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from steer_utils.methods.table import in_order, label_of
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.figures import save_figure as save_figure
+from steer_utils.show.plots.figures import show as show
+from steer_utils.show.plots.figures import write_figure as write_figure
+from steer_utils.sound.audio import mel_band, mel_spectrogram
+from steer_utils.sound.spans import AudioSpan, Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+    from steer_utils.methods.locate import Located
+    from steer_utils.sound.scenes import Scene
+
+INK, FOUND, TRUE, SOFT = "#1a1a1a", "#0b4f8a", "#b3540e", "#6e6e6e"
+#: How `mark` draws each kind of interval.
+MARKS: dict[str, dict[str, Any]] = {
+    "located": {"color": FOUND, "linestyle": "-", "linewidth": 2.6},
+    "true": {"color": TRUE, "linestyle": (0, (4, 1.5)), "linewidth": 1.8},
+    "event": {"color": SOFT, "linestyle": (0, (1, 1.2)), "linewidth": 1.5},
+}
+LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.")
+LONG = 60.0  # seconds from which a spectrogram is drawn with fewer frames
+
+
+# -- sound and attention over time ---------------------------------------------------------------------------------
+def spectrogram(ax: Axes, samples: np.ndarray, rate: int, *, offset: float = 0.0) -> Axes:
+    """Mel spectrogram of `samples` (n,) in greys; `offset` is the time in seconds at which they begin."""
+    duration = len(samples) / rate
+    mel = mel_spectrogram(samples, rate, hop=0.01 * max(1.0, duration / LONG))
+    ax.imshow(mel, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest",
+              extent=(offset, offset + duration, -0.5, len(mel) - 0.5))  # fmt: skip
+    ticks = [hz for hz in (250, 1000, 2500, 6000, 15000) if hz < rate / 2]
+    ax.set_yticks([mel_band(hz, rate, len(mel)) for hz in ticks], [str(hz) for hz in ticks])
+    ax.set(xlim=(offset, offset + duration), xlabel="time (s)", ylabel="frequency (Hz)")
+    return ax
+
+
+def mark(ax: Axes, intervals: Sequence[tuple[Interval, str, str]]) -> None:
+    """Draw each (interval, label, kind) as a labelled bar above the axes; kinds are the keys of MARKS.
+
+    Its edges run down through the axes. A label stays over the axes, and one that would touch another goes a row
+    up; this is measured, so call it when all else is drawn. Raises ValueError for an unknown kind.
+    """
+    order = list(MARKS)
+    if unknown := sorted({kind for *_, kind in intervals} - set(order)):
+        raise ValueError(f"unknown kind {', '.join(map(repr, unknown))}; pass one of {', '.join(order)}")
+    assert ax.figure is not None
+    ax.figure.canvas.draw()  # settles the layout: from here on only room above the axes is still to be found
+    low, high = ax.get_xlim()
+    second = ax.get_window_extent().width / (high - low)  # in pixels
+    rows: list[list[tuple[float, float]]] = []  # what is taken in each row, in seconds
+    for interval, label, kind in sorted(intervals, key=lambda each: (order.index(each[2]), each[0])):
+        style = MARKS[kind]
+        text = ax.text(0, 1, label, color=style["color"], ha="center", va="bottom", fontsize="small")
+        half = 0.55 * text.get_window_extent().width / second
+        middle = float(np.clip(interval.center, low + half, max(low + half, high - half)))
+        left, right = min(interval.start, middle - half), max(interval.end, middle + half)
+        free = (i for i, taken in enumerate(rows) if all(left > b or right < a for a, b in taken))
+        row = next(free, len(rows))
+        rows += [[]] if row == len(rows) else []
+        rows[row].append((left, right))
+        points = 4 + row * 1.9 * float(text.get_fontsize())
+        lift = ScaledTranslation(0, points / 72, ax.figure.dpi_scale_trans)
+        over = ax.get_xaxis_transform() + lift
+        ax.plot([interval.start, interval.end], [1, 1], transform=over, clip_on=False, **style)
+        text.set_transform(over + ScaledTranslation(0, 2.5 / 72, ax.figure.dpi_scale_trans))
+        text.set_x(middle)
+        for edge in (interval.start, interval.end):
+            ax.axvline(edge, **{**style, "linewidth": 0.6 * style["linewidth"]})
+    ax.set_xlim(low, high)
+
+
+def _relative(curve: np.ndarray) -> tuple[np.ndarray, float]:
+    """A curve in units of its even share, and the level that means "nothing": 1, or 0 for a difference of shares."""
+    mean = float(np.mean(curve))
+    if np.min(curve) < 0 or mean <= 0:
+        return curve * len(curve), 0.0
+    return curve / mean, 1.0
+
+
+def _curve(ax: Axes, times: np.ndarray, curve: np.ndarray, inside: Interval, line: Any = "-") -> float:
+    """One curve over time, its interval shaded; returns its neutral level."""
+    values, level = _relative(curve)
+    ax.axhline(level, color=SOFT, linewidth=0.7)
+    ax.axvspan(inside.start, inside.end, color=FOUND, alpha=0.16, linewidth=0)
+    ax.plot(times, values, color=INK, linewidth=1.3, linestyle=line)
+    seaborn.despine(ax=ax)
+    return level
+
+
+def located_figure(located: Located, truth: Interval | None = None) -> Figure:
+    """The spectrogram with what was located (and the truth, if known); below it the curve it was read from."""
+    with house_style():
+        figure = new_figure(7.5, 4.4 if located.curve is not None else 2.9)
+        if located.curve is None:
+            ax = figure.subplots()
+        else:
+            ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1))
+            times = located.window.start + AudioSpan(0, len(located.curve)).centers()
+            level = _curve(below, times, located.curve, located.interval)
+            what = "loudness" if located.method == "loudest" else "attention" if level else "attention gained"
+            unit = "times its mean" if located.method == "loudest" else "times even share"
+            below.set(xlabel="time (s)", ylabel=f"{what}\n({unit})")
+        spectrogram(ax, located.samples, located.sampling_rate)
+        if located.curve is not None:
+            ax.set_xlabel("")
+        marks = [(located.interval, f"{located.event}, located", "located")]
+        if truth is not None:
+            marks.append((truth, f"{located.event}, true", "true"))
+        if located.windows > 1:
+            marks.append((located.window, "window it was sought in", "event"))
+        mark(ax, marks)
+    return figure
+
+
+def alt_text_located(located: Located, truth: Interval | None = None) -> str:
+    """What `located_figure` shows, in words."""
+    said = (
+        f"Spectrogram of {located.duration:.1f} s of sound; the {located.event} is located at {located.interval} "
+        f"by {label_of(located.method)}"
+    )
+    if truth is not None:
+        said += f", its true place is {truth} (overlap {100 * located.interval.covers(truth):.0f} %)"
+    if located.curve is None:
+        return f"{said}."
+    values, level = _relative(located.curve)
+    peak = located.window.start + AudioSpan(0, len(values)).centers()[int(np.argmax(values))]
+    height = f"{values.max():.1f} against {level:.0f}"
+    return f"{said}. Below, the curve it was read from: highest at {peak:.2f} s, {height}."
+
+
+def listening_figure(
+    scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan, interval: Interval, truth: Interval
+) -> Figure:
+    """The spectrogram of a scene, and below it one small panel for each of `curves` (label -> (tokens,) of shares).
+
+    `interval` is what was located, `truth` where the event is. All panels share the time axis.
+    """
+    with house_style():
+        figure = new_figure(7.5, 2.3 + 1.05 * len(curves))
+        top, *panels = figure.subplots(
+            1 + len(curves), 1, sharex=True, height_ratios=(1.9, *[1] * len(curves)), squeeze=False
+        )[:, 0]
+        for index, (ax, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
+            level = _curve(ax, span.centers(), np.asarray(curve), interval, LINES[index % len(LINES)])
+            for edge in (truth.start, truth.end):
+                ax.axvline(edge, **{**MARKS["true"], "linewidth": 1.0})
+            ax.set_title(f"{label} ({'times even share' if level else 'gained, times even share'})", loc="left",
+                         fontsize="small", pad=3)  # fmt: skip
+        spectrogram(top, scene.samples, scene.rate)
+        top.set_xlabel("")
+        (panels or [top])[-1].set_xlabel("time (s)")
+        figure.align_ylabels()
+        marks = [(interval, "located", "located")]
+        marks += [(each.span, each.name, "true" if each.span == truth else "event") for each in scene.events]
+        if truth not in [each.span for each in scene.events]:
+            marks.append((truth, "true", "true"))
+        mark(top, marks)
+    return figure
+
+
+def alt_text_listening(
+    scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan, interval: Interval, truth: Interval
+) -> str:
+    """What `listening_figure` shows, in words: each curve by how much of it lies in the true interval."""
+    inside = span.tokens(truth)
+    events = ", ".join(f"{event.name} {event.span}" for event in scene.events)
+    parts = [f"{label} {float(np.mean(_relative(np.asarray(curve))[0][inside])):+.1f}"
+             for label, curve in curves.items()]  # fmt: skip
+    return (
+        f"Spectrogram of a scene ({events}) and attention over it. Located: {interval}; true: {truth} (overlap "
+        f"{100 * interval.covers(truth):.0f} %). Mean attention in the true interval, in even shares: "
+        f"{', '.join(parts)}."
+    )
+
+
+# -- methods compared ----------------------------------------------------------------------------------------------
+def overlap_figure(summaries: Mapping[str, DataFrame]) -> Figure:
+    """Overlap of each method with its 95 % interval and its chance, one panel a model (`benchmark.summary` of each)."""
+    panels = {Path(model).name: table[table["slot"] == "all"] for model, table in summaries.items()}
+    return _dot_figure(panels)
+
+
+def slot_figure(summary: DataFrame) -> Figure:
+    """Overlap of each method for the first, middle and last event of a scene, beside that slot's own chance."""
+    slots = [slot for slot in ("first", "middle", "last") if (summary["slot"] == slot).any()]
+    return _dot_figure({f"{slot} event": summary[summary["slot"] == slot] for slot in slots})
+
+
+def _dot_figure(panels: Mapping[str, DataFrame]) -> Figure:
+    methods = in_order(name for table in panels.values() for name in table["method"])
+    if not methods:
+        raise ValueError("there is nothing to draw: no panel has a row of a known method")
+    with house_style():
+        figure = new_figure(2.6 + 2.7 * len(panels), 1.3 + 0.36 * len(methods))
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (title, table) in zip(axes, panels.items(), strict=True):
+            _dots(ax, table.set_index("method"), methods)
+            ax.set_title(title, fontsize="medium")
+            ax.tick_params(left=ax is axes[0])
+            ax.set_xlabel("overlap (%)")
+        axes[0].set_yticks(range(len(methods)), [label_of(name) for name in methods])
+        axes[0].set_ylim(len(methods) - 0.5, -0.5)
+        handles = [
+            Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval over scenes"),
+            Line2D([], [], color=TRUE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label="chance"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    return figure
+
+
+def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
+    for place, name in enumerate(methods):
+        if name not in table.index:
+            continue
+        mean, low, high, chance = (100 * float(table.loc[name, each]) for each in ("overlap", "low", "high", "chance"))
+        ours = name.startswith("steering")
+        color = FOUND if ours else INK
+        ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)
+        if np.isfinite(low) and np.isfinite(high):
+            ax.plot([low, high], [place, place], color=color, linewidth=2)
+        ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if ours else "white")
+        ax.text(1.02, place, f"{mean:.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ax.set(xlim=(0, 100), xticks=range(0, 101, 25))
+    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    seaborn.despine(ax=ax)
+
+
+def alt_text_overlap(summaries: Mapping[str, DataFrame]) -> str:
+    """What `overlap_figure` shows, in words: every number in it."""
+    said = [f"{Path(model).name}: {_in_words(table[table['slot'] == 'all'])}" for model, table in summaries.items()]
+    return f"Overlap with the true interval by method, with 95 % intervals. {' '.join(said)}"
+
+
+def alt_text_slots(summary: DataFrame) -> str:
+    """What `slot_figure` shows, in words: every number in it."""
+    slots = [slot for slot in ("first", "middle", "last") if (summary["slot"] == slot).any()]
+    said = [f"{slot.capitalize()} event: {_in_words(summary[summary['slot'] == slot])}" for slot in slots]
+    return f"Overlap with the true interval by method and place of the event in its scene. {' '.join(said)}"
+
+
+def _in_words(table: DataFrame) -> str:
+    parts = [f"{label_of(row.method)} {100 * row.overlap:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
+             if np.isfinite(row.low) else f"{label_of(row.method)} {100 * row.overlap:.1f} %"
+             for row in table.itertuples()]  # fmt: skip
+    return f"{', '.join(parts)}; chance {100 * float(table['chance'].mean()):.1f} %."

@@ -1,0 +1,229 @@
+"""Figures of the sensitivity grid, in the style of `plots`; each with its words.
+
+    figure = plane_figure(summary, "paper")
+    save_figure(figure, Path("figures/sensitivity"), alt_text_plane(summary, "paper"), "Strength against blocks.")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.located import FOUND, INK, TRUE
+from steer_utils.study.sensitivity import FACTORS, READS, blocks_order, one_at_a_time
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+COLOURS = "Blues"  # its lightness falls steadily, so that it can be read in grey
+SWITCH = 0.18  # luminance above which black has the larger contrast
+POINTS = {"own": "the model's own settings", "paper": "the paper's method as declared"}
+FACTOR_LABELS = {
+    "strength": "strength λ",
+    "blocks": "steered blocks",
+    "positions": "steered positions",
+    "rows": "query rows read",
+    "norm": "norm of h",
+    "read": "read-out",
+    "read_blocks": "blocks read",
+    "width": "window, in event widths",
+}
+LEVEL_LABELS = {
+    ("positions", "last"): "last token",
+    ("positions", "text"): "all text",
+    ("positions", "event"): "event's words",
+    ("positions", "all"): "all tokens",
+    ("positions", "audio"): "audio tokens",
+    ("rows", "last"): "last token",
+    ("rows", "instruction"): "instruction (text steered)",
+    ("read_blocks", "after"): "after the first steered",
+}
+UNREACHED = "no block read comes after the first steered"
+READ_LABELS = {"share": "steered share", "difference": "steered minus unsteered share"}
+_ROW = 0.235  # inches of a row of the star
+
+
+# -- the plane -------------------------------------------------------------------------------------------------------
+def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = None) -> Figure:
+    """Overlap by strength and steered blocks, one panel a read-out: mean and ± half of its 95 % interval, in %.
+
+    `summary`: of `grid_summary`. `norm`: "kept" or "free", by default as in the settings; the other one is in a grid
+    made with `thorough`. The cell of the settings themselves is outlined. A dash: nothing that is read can have
+    changed. Raises ValueError for a point or a norm mode whose plane is not there.
+    """
+    cells, point = _plane(summary, around, norm)
+    panels = {read: cells[cells["read"] == read] for read in READS}
+    star = summary[summary["varied"].isin({"", "blocks"}) & summary["around"].isin({around, "paper"})]
+    sets = sorted(star["blocks"].unique(), key=blocks_order)  # the paper's read-out is reached from all of them
+    with house_style():
+        figure = new_figure(3.3 + 0.95 * cells["strength"].nunique(), 1.9 + 0.27 * len(sets))
+        axes = figure.subplots(1, len(panels), sharey=True)
+        for ax, (read, table) in zip(axes, panels.items(), strict=True):
+            _heat(ax, table, sets)
+            ax.set_title(READ_LABELS[read], fontsize="medium")
+            if read == point["read"] and cells["norm"].iloc[0] == point["norm"]:
+                _outline(ax, table, sets, point)
+        axes[0].set_ylabel("steered blocks")
+        axes[1].tick_params(left=False)
+        bar = figure.colorbar(axes[1].collections[0], ax=list(axes), pad=0.015, fraction=0.03)
+        bar.set_label("overlap (%)")
+        bar.outline.set_visible(False)
+        empty = "" if len(cells) == len(READS) * len(sets) * cells["strength"].nunique() else f";  – {UNREACHED}"
+        figure.suptitle(
+            f"{_title(cells, point, around)}\n{_scenes(cells)}; chance {100 * cells['chance'].mean():.1f} %{empty}",
+            fontsize="small",
+        )
+    return figure
+
+
+def _plane(summary: DataFrame, around: str, norm: str | None) -> tuple[DataFrame, Mapping[str, Any]]:
+    """The rows of the plane, and that of the settings it is drawn around."""
+    own = one_at_a_time(summary, around)
+    point = own[own["chosen"]].iloc[0].to_dict()
+    wanted = point["norm"] if norm is None else norm
+    fixed = [name for name in FACTORS if name not in ("strength", "blocks", "read", "norm")]
+    kept = summary[(summary["around"] == around) & (summary["width"] == 1.0) & (summary["norm"] == wanted)]
+    kept = kept[(kept[fixed] == [point[name] for name in fixed]).all(axis=1)]
+    if len(kept) < 2:  # one cell alone is a level of the star
+        raise ValueError(f"norm is {norm!r}; the plane was measured for {point['norm']!r} only: grid(thorough=True)")
+    return kept, point
+
+
+def _heat(ax: Axes, table: DataFrame, sets: list[str]) -> None:
+    wide = table.astype({"blocks": str}).pivot(index="blocks", columns="strength", values=["overlap", "low", "high"])
+    means = 100 * wide["overlap"].reindex(sets)
+    halves = 50 * (wide["high"] - wide["low"]).reindex(sets)
+    words = np.array([[_cell(*pair) for pair in zip(*rows, strict=True)]
+                      for rows in zip(means.to_numpy(), halves.to_numpy(), strict=True)])  # fmt: skip
+    seaborn.heatmap(
+        means, ax=ax, annot=words, fmt="", cmap=COLOURS, vmin=0, vmax=100, cbar=False, linewidths=0.5,
+        annot_kws={"fontsize": 7.5}, xticklabels=[f"{each:g}" for each in means.columns], yticklabels=sets,
+    )  # fmt: skip
+    # seaborn's own switch leaves white on middle blue; this one keeps a contrast of 4.5 : 1 or more
+    cells = np.atleast_2d(ax.collections[0].get_facecolor())[means.notna().to_numpy().ravel()]
+    for text, colour in zip(ax.texts, cells, strict=True):
+        text.set_color("black" if seaborn.utils.relative_luminance(colour) > SWITCH else "white")
+    for row, column in np.argwhere(means.isna().to_numpy()):
+        ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=INK, fontsize=7.5)
+    ax.set(xlabel="strength λ", ylabel="")
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", rotation=0)
+
+
+def _cell(mean: float, half: float) -> str:
+    """ "62 ±4"; without the interval of a single scene."""
+    return f"{mean:.0f} ±{half:.0f}" if np.isfinite(half) else f"{mean:.0f}"
+
+
+def _outline(ax: Axes, table: DataFrame, sets: list[str], point: Mapping[str, Any]) -> None:
+    column = sorted(table["strength"].unique()).index(point["strength"])
+    frame = Rectangle((column, sets.index(point["blocks"])), 1, 1, fill=False, edgecolor=TRUE, linewidth=2.2,
+                      clip_on=False, zorder=5)  # fmt: skip
+    frame.set_path_effects([withStroke(linewidth=4.4, foreground="white")])
+    ax.add_patch(frame)
+
+
+def _title(cells: DataFrame, point: Mapping[str, Any], around: str) -> str:
+    blocks = LEVEL_LABELS.get(("read_blocks", point["read_blocks"]), point["read_blocks"])
+    return f"{POINTS.get(around, around)}: norm {cells['norm'].iloc[0]}, blocks read: {blocks}"
+
+
+def _scenes(cells: DataFrame) -> str:
+    scenes = cells["scenes"].iloc[0]
+    return f"mean ± half of its 95 % interval over {scenes} scenes" if scenes > 1 else "a single scene"
+
+
+def alt_text_plane(summary: DataFrame, around: str = "paper", norm: str | None = None) -> str:
+    """What `plane_figure` shows, in words: for each read-out the best and worst cell and the settings' own."""
+    cells, point = _plane(summary, around, norm)
+    said = []
+    for read in READS:
+        table = cells[cells["read"] == read]
+        best, worst = (table.loc[table["overlap"].agg(end)] for end in ("idxmax", "idxmin"))
+        said.append(f"{READ_LABELS[read].capitalize()}: from {_place(worst)} to {_place(best)}.")
+    return (
+        f"Overlap by strength and steered blocks around {_title(cells, point, around)}. {' '.join(said)} The settings "
+        f"themselves, outlined, {READ_LABELS[point['read']]}: {_place(point)}. "
+        f"Chance {100 * cells['chance'].mean():.1f} %."
+    )
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    blocks = row["blocks"]
+    return f"{_percent(row)} at strength {row['strength']:g} in block{'' if blocks.isdigit() else 's'} {blocks}"
+
+
+# -- the star --------------------------------------------------------------------------------------------------------
+def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
+    """One factor at a time around a point: overlap with its 95 % interval and its chance, a row a level.
+
+    `summary`: of `grid_summary`. Filled dots are the settings themselves, in every factor the same result. Beside the
+    widths stands the IoU too: a wider window covers more of the event and hits it less well. Raises ValueError for a
+    point that is not there.
+    """
+    star = one_at_a_time(summary, around)
+    sizes = star.groupby("factor", sort=False).size()
+    with house_style():
+        figure = new_figure(6.6, 1.1 + _ROW * len(star) + 0.12 * len(sizes))
+        axes = figure.subplots(len(sizes), 1, sharex=True, height_ratios=[each + 0.6 for each in sizes])
+        for ax, factor in zip(axes, sizes.index, strict=True):
+            levels = star[star["factor"] == factor].reset_index(drop=True)
+            for place, row in enumerate(levels.to_dict("records")):
+                _dot(ax, place, row)
+            names = [LEVEL_LABELS.get((factor, level), level) for level in levels["level"]]
+            ax.set_yticks(range(len(levels)), names, fontsize="small")
+            ax.set(xlim=(0, 100), xticks=range(0, 101, 25), ylim=(len(levels) - 0.4, -0.6))
+            ax.set_title(FACTOR_LABELS[factor], loc="left", fontsize="small", fontweight="bold", pad=2)
+            ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+            ax.set_axisbelow(True)
+            ax.tick_params(length=0, bottom=False)
+            seaborn.despine(ax=ax, left=True, bottom=ax is not axes[-1])
+        axes[-1].set_xlabel("overlap (%)")
+        handles = [
+            Line2D([], [], color=FOUND, marker="o", markersize=6, label=POINTS.get(around, around)),
+            Line2D([], [], color=INK, marker="o", markerfacecolor="white", label="one factor changed, 95 % interval"),
+            Line2D([], [], color=TRUE, marker="|", markersize=10, markeredgewidth=2, linestyle="", label="chance"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def _dot(ax: Axes, place: int, row: Mapping[str, Any]) -> None:
+    mean, low, high, chance = (100 * float(row[name]) for name in ("overlap", "low", "high", "chance"))
+    color = FOUND if row["chosen"] else INK
+    ax.plot([chance], [place], color=TRUE, marker="|", markersize=9, markeredgewidth=2)
+    if np.isfinite(low) and np.isfinite(high):
+        ax.plot([low, high], [place, place], color=color, linewidth=1.8)
+    ax.plot([mean], [place], color=color, marker="o", markersize=5, markerfacecolor=color if row["chosen"] else "white")
+    beside = f"{mean:.1f}   IoU {100 * row['iou']:.1f}" if row["factor"] == "width" else f"{mean:.1f}"
+    ax.text(1.02, place, beside, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+
+
+def alt_text_star(summary: DataFrame, around: str = "paper") -> str:
+    """What `star_figure` shows, in words: every number in it."""
+    star = one_at_a_time(summary, around)
+    point = star[star["chosen"]].iloc[0]
+    said = []
+    for factor in star["factor"].unique():
+        rows = star[(star["factor"] == factor) & ~star["chosen"]].to_dict("records")
+        parts = [f"{LEVEL_LABELS.get((factor, row['level']), row['level'])} {_percent(row)}"
+                 + (f", IoU {100 * row['iou']:.1f} %" if factor == "width" else "") for row in rows]  # fmt: skip
+        said += [f"{FACTOR_LABELS[factor][0].upper()}{FACTOR_LABELS[factor][1:]}: {', '.join(parts)}."] if parts else []
+    return (
+        f"Overlap around {POINTS.get(around, around)} ({_percent(point)}; chance {100 * point['chance']:.1f} %), one "
+        f"factor changed at a time. {' '.join(said)}"
+    )
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    mean, low, high = (100 * float(row[name]) for name in ("overlap", "low", "high"))
+    return f"{mean:.1f} % ({low:.1f} to {high:.1f})" if np.isfinite(low) and np.isfinite(high) else f"{mean:.1f} %"

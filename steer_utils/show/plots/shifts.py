@@ -1,0 +1,244 @@
+"""Figures of the attention-ratio analysis and of the causal tests, in the style of `plots`; each with its words.
+
+    figure = shift_figure(shift_summary(table))
+    save_figure(figure, Path("figures/shift"), alt_text_shift(summary), "Steering moves attention within the audio.")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.located import FOUND, INK, SOFT, TRUE
+from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+#: Of each measure of a shift: what it is, its unit, and how many of the unit are 1.
+SHIFT_LABELS: dict[str, tuple[str, str, float]] = {
+    "mass": ("attention to the audio at all, change", "points", 100.0),
+    "js": ("attention moved within the audio", "bits", 1.0),
+    "head_js": ("attention moved within the audio, each head alone", "bits", 1.0),
+    "entropy": ("spread of attention over the audio, change", "nats", 1.0),
+    "head_entropy": ("spread in each head, change", "nats", 1.0),
+    "effective": ("tokens looked at, change", "tokens", 1.0),
+    "inside": ("share in the queried event, change", "points", 100.0),
+    "others": ("share in the other events, change", "points", 100.0),
+}
+#: Colour, line and marker of conditions in order; they differ in grey too.
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": FOUND, "linestyle": "-", "marker": "o"},
+    {"color": FOUND, "linestyle": (0, (5, 1.5)), "marker": "o", "markerfacecolor": "white"},
+    {"color": TRUE, "linestyle": "-", "marker": "s"},
+    {"color": TRUE, "linestyle": (0, (5, 1.5)), "marker": "s", "markerfacecolor": "white"},
+    {"color": INK, "linestyle": "-.", "marker": "^"},
+    {"color": SOFT, "linestyle": (0, (1, 1)), "marker": "D", "markerfacecolor": "white"},
+)
+WINDOW_LABELS = {
+    "found": "the window read out",
+    "random": "another of equal width",
+    "true": "the event's true interval",
+}
+#: Of each measure of an occlusion: what the model does, and the axis.
+OCCLUSION_LABELS = {
+    "presence": ("says the sound is there", "probability of yes (%)"),
+    "listed": ("names it unasked", "answers that name it (%)"),
+}
+SWAP_LABELS = {
+    "named": "names the event",
+    "only": "names it alone",
+    "first": "names it first",
+    "loudness": "says how loud it is",
+}
+_LEAVE = 0.5  # of the distance of two blocks: how far the conditions of one block are spread
+
+
+# -- shifts by block -------------------------------------------------------------------------------------------------
+def shift_figure(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -> Figure:
+    """Each measure by decoder block, one panel below the other: a line a condition, 95 % intervals over scenes.
+
+    `summary`: of `shift_summary`. Raises ValueError for a measure that it does not have.
+    """
+    _check_measures(summary, measures)
+    conditions = list(dict.fromkeys(summary["condition"]))
+    with house_style():
+        figure = new_figure(7.5, 0.9 + 2.1 * len(measures) + 0.2 * ((len(conditions) + 2) // 3))
+        axes = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, measure in zip(axes, measures, strict=True):
+            title, unit, scale = SHIFT_LABELS[measure]
+            ax.axhline(0, color=SOFT, linewidth=0.7)
+            for place, condition in enumerate(conditions):
+                own = summary[(summary["measure"] == measure) & (summary["condition"] == condition)]
+                aside = _LEAVE * ((place + 0.5) / len(conditions) - 0.5)
+                _line(ax, own.sort_values("block"), aside, scale, LOOKS[place % len(LOOKS)])
+            ax.set_title(title, loc="left", fontsize="medium")
+            ax.set_ylabel(unit)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            seaborn.despine(ax=ax)
+        axes[-1].set_xlabel("decoder block")
+        handles = [Line2D([], [], markersize=5, label=name, **LOOKS[place % len(LOOKS)])
+                   for place, name in enumerate(conditions)]  # fmt: skip
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def _line(ax: Axes, rows: DataFrame, aside: float, scale: float, look: dict[str, Any]) -> None:
+    blocks = rows["block"].to_numpy() + aside
+    for block, low, high in zip(blocks, scale * rows["low"], scale * rows["high"], strict=True):
+        if np.isfinite(low) and np.isfinite(high):  # a single scene has no interval
+            ax.plot([block, block], [low, high], color=look["color"], linewidth=1.1)
+    ax.plot(blocks, scale * rows["mean"], linewidth=1.0, markersize=4.5, **look)
+
+
+def alt_text_shift(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -> str:
+    """What `shift_figure` shows, in words: where each condition does most, by measure."""
+    _check_measures(summary, measures)
+    said = []
+    for measure in measures:
+        title, unit, scale = SHIFT_LABELS[measure]
+        parts = []
+        for condition in dict.fromkeys(summary["condition"]):
+            own = summary[(summary["measure"] == measure) & (summary["condition"] == condition)]
+            most = own.loc[own["mean"].abs().idxmax()]
+            parts.append(f"{condition} {_signed(most, scale)} in block {most['block']}")
+        said.append(f"{title[0].upper()}{title[1:]} ({unit}), where it is largest: {', '.join(parts)}.")
+    return f"Lines by decoder block for each condition, with 95 % intervals. {' '.join(said)}"
+
+
+def _check_measures(summary: DataFrame, measures: Sequence[str]) -> None:
+    there = [name for name in SHIFT_LABELS if (summary["measure"] == name).any()]
+    if not measures or not set(measures) <= set(there):
+        raise ValueError(f"measures is {', '.join(measures) or 'empty'}; the summary has {', '.join(there) or 'none'}")
+
+
+# -- causal tests ----------------------------------------------------------------------------------------------------
+def occlusion_figure(summary: DataFrame) -> Figure:
+    """What the model says before and after each window is taken away: paired dots, with the interval of the drop.
+
+    `summary`: of `occlusion_summary`.
+    """
+    rows = summary.set_index(["measure", "window"])
+    with house_style():
+        figure = new_figure(8.2, 3.3)
+        axes = figure.subplots(1, len(OCCLUSION_LABELS), sharey=True)
+        for ax, (measure, (title, axis)) in zip(axes, OCCLUSION_LABELS.items(), strict=True):
+            for place, window in enumerate(WINDOWS):
+                _pair(ax, place, rows.loc[(measure, window)], FOUND if window == "found" else INK)
+            ax.set_title(title, fontsize="medium")
+            ax.set(xlim=(-4, 104), xticks=range(0, 101, 25))
+            beyond = _contrast(rows.loc[(measure, "found - random")]).replace(": ", ":\n")
+            ax.set_xlabel(f"{axis}\n{beyond}", fontsize="small")
+            _dressed(ax)
+            ax.tick_params(left=ax is axes[0])
+        axes[0].set_yticks(range(len(WINDOWS)), [WINDOW_LABELS[window] for window in WINDOWS])
+        axes[0].set_ylim(len(WINDOWS) - 0.5, -0.5)
+        handles = [
+            Line2D([], [], color=SOFT, marker="o", markerfacecolor="white", linestyle="", label="whole audio"),
+            Line2D([], [], color=INK, marker="o", linewidth=2.6, label="without the window, 95 % interval of the drop"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    return figure
+
+
+def _pair(ax: Axes, place: int, row: Any, color: str) -> None:
+    before, after, low, high = (100 * float(row[name]) for name in ("before", "after", "low", "high"))
+    ax.plot([before, after], [place, place], color=SOFT, linewidth=0.9)
+    if np.isfinite(low) and np.isfinite(high):
+        ax.plot([before - high, before - low], [place, place], color=color, linewidth=2.6)
+    ax.plot([before], [place], color=SOFT, marker="o", markersize=7, markerfacecolor="white")
+    ax.plot([after], [place], color=color, marker="o", markersize=6)
+    ax.text(1.02, place, f"{after - before:+.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+
+
+def _contrast(row: Any) -> str:
+    return f"beyond another window: {_signed(row, -100.0, 'drop')}, {_p(float(row['p']))}"
+
+
+def alt_text_occlusion(summary: DataFrame) -> str:
+    """What `occlusion_figure` shows, in words: every number in it."""
+    rows = summary.set_index(["measure", "window"])
+    said = []
+    for measure, (title, _) in OCCLUSION_LABELS.items():
+        parts = [f"without {WINDOW_LABELS[window]} {100 * row['after']:.1f} % instead of {100 * row['before']:.1f} %"
+                 for window in WINDOWS for row in [rows.loc[(measure, window)]]]  # fmt: skip
+        said.append(f"The model {title}: {', '.join(parts)}; {_contrast(rows.loc[(measure, 'found - random')])}.")
+    return f"What the model says of an event before and after a window is taken out of the audio. {' '.join(said)}"
+
+
+def swap_figure(summary: DataFrame) -> Figure:
+    """How often the answer speaks of the steered event, one panel a measure, with 95 % intervals over scenes.
+
+    `summary`: of `swap_summary`.
+    """
+    rates = summary[summary["against"] == ""]
+    measures = [name for name in SWAP_MEASURES if (rates["measure"] == name).any()]
+    conditions = [name for name in SWAPS if (rates["condition"] == name).any()]
+    if not measures:
+        raise ValueError("there is nothing to draw: the summary has no rates")
+    with house_style():
+        figure = new_figure(1.9 + 1.85 * len(measures), 1.3 + 0.36 * len(conditions))
+        axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+        for ax, measure in zip(axes, measures, strict=True):
+            own = rates[rates["measure"] == measure].set_index("condition")
+            for place, condition in enumerate(conditions):
+                _rate(ax, place, own.loc[condition], steered=condition == "steering")
+            ax.set_title(SWAP_LABELS[measure], fontsize="medium")
+            ax.set(xlim=(-6, 106), xticks=range(0, 101, 50), xlabel="% of answers")
+            _dressed(ax)
+            ax.tick_params(left=ax is axes[0])
+        axes[0].set_yticks(range(len(conditions)), [_swap_label(name) for name in conditions])
+        axes[0].set_ylim(len(conditions) - 0.5, -0.5)
+    return figure
+
+
+def _rate(ax: Axes, place: int, row: Any, *, steered: bool) -> None:
+    mean, low, high = (100 * float(row[name]) for name in ("mean", "low", "high"))
+    color = FOUND if steered else INK
+    if np.isfinite(low) and np.isfinite(high):
+        ax.plot([low, high], [place, place], color=color, linewidth=2)
+    ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if steered else "white")
+    ax.text(1.02, place, f"{mean:.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+
+
+def alt_text_swap(summary: DataFrame) -> str:
+    """What `swap_figure` shows, in words: every number in it."""
+    rates = summary[summary["against"] == ""]
+    said = []
+    for measure in dict.fromkeys(rates["measure"]):
+        parts = [f"{_swap_label(row.condition)} {100 * row.mean:.0f} %"
+                 for row in rates[rates["measure"] == measure].itertuples()]  # fmt: skip
+        said.append(f"{SWAP_LABELS[measure][0].upper()}{SWAP_LABELS[measure][1:]}: {', '.join(parts)}.")
+    return f"How often the answer to a question that names no event speaks of the queried one. {' '.join(said)}"
+
+
+def _swap_label(condition: str) -> str:
+    return {"steering": "its vector", "swapped": "another event's vector"}.get(condition, condition)
+
+
+# -- shared ----------------------------------------------------------------------------------------------------------
+def _dressed(ax: Axes) -> None:
+    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    seaborn.despine(ax=ax)
+
+
+def _signed(row: Any, scale: float, mean: str = "mean") -> str:
+    """ "+12.3 (10.1 to 14.0)"; without the interval where there is none."""
+    digits = 1 if abs(scale) > 1 else 3
+    value, *ends = (scale * float(row[name]) for name in (mean, "low", "high"))
+    low, high = sorted(ends)
+    interval = f" ({low:.{digits}f} to {high:.{digits}f})" if np.isfinite(low) and np.isfinite(high) else ""
+    return f"{value:+.{digits}f}{interval}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

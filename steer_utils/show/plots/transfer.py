@@ -1,0 +1,112 @@
+"""The figure of transfer: what vectors from elsewhere find, and how it grows with what the map has seen.
+
+    figure = transfer_figure({"to B": vector_summary(...)}, {"to B": curve})
+    save_figure(figure, Path("figures/transfer"), alt_text_transfer(...), "Vectors carried to another model.")
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.located import FOUND, INK, TRUE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+#: One for each panel's curve; they differ in grey too.
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": FOUND, "linestyle": "-", "marker": "o"},
+    {"color": INK, "linestyle": (0, (5, 1.5)), "marker": "s", "markerfacecolor": "white"},
+    {"color": TRUE, "linestyle": "-.", "marker": "^"},
+)
+TITLE_WIDTH = 32  # characters of a line
+_CARRIED = "carried"  # vectors whose name begins so are drawn filled
+
+
+def transfer_figure(panels: Mapping[str, DataFrame], curves: Mapping[str, DataFrame]) -> Figure:
+    """Above, one panel for each direction of transfer: overlap of each vector, its interval, and chance. Below, how
+    overlap grows with the number of names that the map was fitted on, one line for each direction.
+
+    `panels`: title -> `vector_summary`, the same vectors in all. `curves`: title -> columns names, overlap, low, high.
+    Raises ValueError for no panels, or panels with other vectors.
+    """
+    vectors = _vectors(panels)
+    with house_style():
+        figure = new_figure(3.0 + 2.5 * len(panels), 3.7 + 0.34 * len(vectors))
+        grid = figure.add_gridspec(2, len(panels), height_ratios=(0.34 * len(vectors) + 0.6, 2.1))
+        tops = [figure.add_subplot(grid[0, place]) for place in range(len(panels))]
+        for ax, (title, table) in zip(tops, panels.items(), strict=True):
+            _dots(ax, table.set_index("vector"), vectors, labels=ax is tops[0])
+            ax.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="medium")
+        _growth(figure.add_subplot(grid[1, :]), curves)
+        handles = [
+            Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval over scenes"),
+            Line2D([], [], color=TRUE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label="chance"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    return figure
+
+
+def _vectors(panels: Mapping[str, DataFrame]) -> list[str]:
+    lists = [list(table["vector"]) for table in panels.values()]
+    if not lists or not lists[0] or any(each != lists[0] for each in lists):
+        raise ValueError("panels must hold the same vectors in the same order, at least one")
+    return lists[0]
+
+
+def _dots(ax: Axes, table: DataFrame, vectors: list[str], *, labels: bool) -> None:
+    for place, name in enumerate(vectors):
+        mean, low, high, chance = (100 * float(table.loc[name, each]) for each in ("overlap", "low", "high", "chance"))
+        filled = name.startswith(_CARRIED)
+        color = FOUND if filled else INK
+        ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)
+        if np.isfinite(low) and np.isfinite(high):  # a single scene has no interval
+            ax.plot([low, high], [place, place], color=color, linewidth=2)
+        ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if filled else "white")
+        ax.text(1.02, place, f"{mean:.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ax.set(xlim=(-3, 103), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(len(vectors) - 0.5, -0.5))
+    ax.set_yticks(range(len(vectors)), vectors if labels else [])
+    ax.tick_params(left=labels)
+    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    seaborn.despine(ax=ax)
+
+
+def _growth(ax: Axes, curves: Mapping[str, DataFrame]) -> None:
+    for place, (title, curve) in enumerate(curves.items()):
+        look, aside = LOOKS[place % len(LOOKS)], 0.12 * (place - (len(curves) - 1) / 2)
+        names = curve["names"].to_numpy(float) + aside  # so that the intervals of two lines do not hide each other
+        for at, low, high in zip(names, curve["low"], curve["high"], strict=True):
+            if np.isfinite(low) and np.isfinite(high):
+                ax.plot([at, at], [100 * low, 100 * high], color=look["color"], linewidth=1.1)
+        ax.plot(names, 100 * curve["overlap"], linewidth=1.2, markersize=5, label=title, **look)
+    ax.set(xlabel="names of sounds that the map was fitted on (the tested one never among them)", ylabel="overlap (%)")
+    ax.set_ylim(0, 100)
+    ticks = sorted({int(each) for curve in curves.values() for each in curve["names"]})
+    ax.set_xticks(ticks, [str(each) for each in ticks])
+    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.legend(loc="upper left", frameon=False, fontsize="small")
+    seaborn.despine(ax=ax)
+
+
+def alt_text_transfer(panels: Mapping[str, DataFrame], curves: Mapping[str, DataFrame]) -> str:
+    """What `transfer_figure` shows, in words: every mean in it."""
+    _vectors(panels)
+    said = []
+    for title, table in panels.items():
+        parts = [f"{row.vector} {100 * row.overlap:.0f} %" for row in table.itertuples()]
+        said.append(f"{title}: {', '.join(parts)}; chance {100 * float(table['chance'].mean()):.0f} %.")
+    for title, curve in curves.items():
+        parts = [f"{100 * row.overlap:.0f} % with {row.names:g}" for row in curve.itertuples()]
+        said.append(f"{title}, by the number of names that the map was fitted on: {', '.join(parts)}.")
+    return f"Overlap of the window found with the true interval, by the vector that is added. {' '.join(said)}"

@@ -1,0 +1,214 @@
+"""Methods side by side on one sound: where each puts it, how right it is, what it took, and the curve it was read from.
+
+    compared = compare(hearing, Query("dog bark", 2.0), settings, events=scene.events)
+    compared.table()                                     # one row a method
+    comparison_figure(compared)                          # one row a method, on one time axis
+    CompareView(lm, scene)                               # pick a method: see and hear what it found
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.figure import Figure
+
+from steer_utils.lm.checkpoints import alone
+from steer_utils.lm.hearing import Hearing
+from steer_utils.methods.base import POSITION, Finder, Found, Query
+from steer_utils.methods.settings import Settings
+from steer_utils.methods.table import finder, in_order, label_of, method_named
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.located import FOUND, INK, SOFT, mark
+from steer_utils.show.widgets.listening import Listening
+from steer_utils.sound.scenes import Event
+from steer_utils.sound.spans import Interval
+from steer_utils.study.statistics import random_overlap
+
+#: What is compared where nothing is said: what steers, what prompts, what does neither.
+COMPARED = (
+    "steering", "steering-heads", "prompting", "prompting-best", "contrast-prompting", "negative", "unsteered",
+    "asking", "loudest", "random",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One method: what it found, how right that is (None where the truth is not known), and the seconds it took."""
+
+    method: str
+    found: Found
+    overlap: float | None
+    chance: float | None
+    took: float
+
+    @property
+    def label(self) -> str:
+        """What tables call the method."""
+        return label_of(self.method)
+
+    def where(self) -> str:
+        """The interval in words."""
+        return "names no time" if self.found.interval is None else str(self.found.interval)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Methods on one query of one hearing. `truth`: where the event is, None where that is not known."""
+
+    hearing: Hearing
+    query: Query
+    rows: tuple[Compared, ...]
+    truth: Interval | None
+    events: tuple[Event, ...]
+
+    def row(self, method: str) -> Compared:
+        """The row of a method; ValueError lists those that there are."""
+        for row in self.rows:
+            if row.method == method:
+                return row
+        raise ValueError(f"{method!r} was not compared; there are: {', '.join(row.method for row in self.rows)}")
+
+    def table(self) -> pd.DataFrame:
+        """One row a method: method, label, start, end (s), overlap, chance (0..1), seconds it took, answer."""
+        return pd.DataFrame(
+            [
+                {
+                    "method": row.method,
+                    "label": row.label,
+                    "start": np.nan if row.found.interval is None else row.found.interval.start,
+                    "end": np.nan if row.found.interval is None else row.found.interval.end,
+                    "overlap": np.nan if row.overlap is None else row.overlap,
+                    "chance": np.nan if row.chance is None else row.chance,
+                    "seconds": row.took,
+                    "answer": row.found.answer,
+                }
+                for row in self.rows
+            ]
+        )
+
+    def listening(self, method: str) -> Listening:
+        """What the player shows of one method: its interval, and its curve where it has one."""
+        row = self.row(method)
+        return found_listening(
+            self.hearing, row.label, row.found, title=f"{self.query.event}, {row.label}", truth=self.truth,
+            events=self.events,
+        )  # fmt: skip
+
+
+def compare(
+    hearing: Hearing,
+    query: Query,
+    settings: Settings,
+    *,
+    methods: Sequence[str] | None = None,
+    events: Iterable[Event] = (),
+    progress: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Comparison:
+    """Run each method on one query. `events`: what sounds, where that is known; the queried one gives the truth.
+
+    `methods`: names, each once; None: `COMPARED`, as far as the settings allow. Cost: the passes that each method
+    states, nothing shared. Raises ValueError for an unknown method or one that one sound cannot serve, before any runs.
+    """
+    if methods is None:
+        methods = [name for name in COMPARED if name != "steering-heads" or settings.read_heads is not None]
+    if not methods or len(set(methods)) != len(methods):
+        raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each name at most once, and at least one")
+    finders = {name: _finder(name, query, settings) for name in methods}
+    events = tuple(events)
+    truth = next((event.span for event in events if event.name == query.event), None)
+    rows = []
+    for name in progress(in_order(methods)):
+        with alone(hearing.checkpoint):
+            begin = time.perf_counter()
+            found = finders[name](hearing, query, settings)
+            took = time.perf_counter() - begin
+        overlap = chance = None
+        if truth is not None:
+            overlap = 0.0 if found.interval is None else found.interval.covers(truth)
+            chance = random_overlap(truth, hearing.span, query.seconds)
+        rows.append(Compared(name, found, overlap, chance, took))
+    return Comparison(hearing, query, tuple(rows), truth, events)
+
+
+def found_listening(
+    hearing: Hearing, label: str, found: Found, *, title: str, truth: Interval | None, events: Iterable[Event]
+) -> Listening:
+    """A method's answer on a hearing as something to play: its one curve stands for all blocks and heads."""
+    return Listening(
+        hearing.samples,
+        hearing.checkpoint.sampling_rate,
+        hearing.span,
+        {} if found.curve is None else {label: np.asarray(found.curve)[None, None]},
+        title=title,
+        located=found.interval,
+        truth=truth,
+        events=tuple((event.name, event.span) for event in events),
+        answers={label: found.answer} if found.answer else {},
+    )
+
+
+def _finder(name: str, query: Query, settings: Settings) -> Finder:
+    """How a method finds. Raises ValueError for one that needs other scenes, other events or heads never chosen."""
+    find = method_named(name).find
+    if name == "swapped" and find is not None:
+        if query.others:
+            return find
+        raise ValueError(f"'swapped' needs the other events of the scene; the query for {query.event!r} names none")
+    if name == POSITION:
+        raise ValueError(f"{name!r} needs the curves of other scenes (benchmark.run); choose another method")
+    return finder(name, settings)
+
+
+# -- the figure ----------------------------------------------------------------------------------------------------
+def comparison_figure(compared: Comparison) -> Figure:
+    """A row a method: its curve (scaled to the row, without what is below zero), its interval as a bar, its overlap."""
+    rows, duration = compared.rows, compared.hearing.duration
+    with house_style():
+        figure = new_figure(8.0, 1.5 + 0.42 * len(rows))
+        ax = figure.subplots()
+        for place, row in enumerate(rows):
+            ours = row.method.startswith("steering")
+            if row.found.curve is not None:
+                curve = np.clip(row.found.curve, 0.0, None)
+                base = np.full(len(curve), place + 0.2)
+                times = compared.hearing.span.centers()
+                ax.fill_between(times, base, base - 0.6 * curve / max(float(curve.max()), 1e-12), color="#c9c9c9",
+                                linewidth=0)  # fmt: skip
+            found = row.found.interval
+            if found is not None:
+                ax.plot([found.start, found.end], [place + 0.32] * 2, color=FOUND if ours else INK, linewidth=4,
+                        solid_capstyle="butt")  # fmt: skip
+            said = "" if row.overlap is None else f"{100 * row.overlap:.0f} %"
+            ax.text(1.01, place, said if found is not None else "no time", transform=ax.get_yaxis_transform(),
+                    va="center", fontsize="small")  # fmt: skip
+        ax.set_yticks(range(len(rows)), [row.label for row in rows])
+        ax.set(xlim=(0, duration), ylim=(len(rows) - 0.45, -0.55), xlabel="time (s)")
+        ax.hlines(np.arange(1, len(rows)) - 0.5, 0, duration, color="#e4e4e4", linewidth=0.6)
+        seaborn.despine(ax=ax, left=True)
+        ax.tick_params(left=False)
+        if compared.truth is not None:
+            ax.text(1.01, 1.0, "overlap", transform=ax.transAxes, va="bottom", fontsize="small", color=SOFT)
+        mark(ax, _marks(compared))
+    return figure
+
+
+def _marks(compared: Comparison) -> list[tuple[Interval, str, str]]:
+    known = [(event.span, event.name, "true" if event.span == compared.truth else "event") for event in compared.events]
+    return [(span, f"{name}, true" if kind == "true" else name, kind) for span, name, kind in known]
+
+
+def alt_text_comparison(compared: Comparison) -> str:
+    """What `comparison_figure` shows, in words: every interval and overlap in it."""
+    said = f"The {compared.query.event} in {compared.hearing.duration:.1f} s of sound"
+    if compared.truth is not None:
+        said += f", truly at {compared.truth}"
+    parts = [
+        f"{row.label} {row.where()}" + ("" if row.overlap is None else f" (overlap {100 * row.overlap:.0f} %)")
+        for row in compared.rows
+    ]
+    return f"{said}, by method: {'; '.join(parts)}."

@@ -1,0 +1,226 @@
+"""The worst misses of a benchmark run: which they are, where each window landed instead, and their scenes made again.
+
+    table  = tables.read_table(Path("run.parquet"))          # or what benchmark.run returned
+    worst  = misses(table, "steering")                       # worst first
+    scenes = scenes_of(table, lm)                            # refuses what cannot be made again
+    scene  = worst[0].remade(scenes)
+    misses_figure(worst[:4], scenes)                         # each with its sound
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.methods.settings import Settings
+from steer_utils.methods.table import label_of
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.located import mark, spectrogram
+from steer_utils.show.widgets.listening import Listening
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenes import Scene
+from steer_utils.sound.spans import AudioSpan, Interval
+from steer_utils.study.benchmark import SceneSet, scene_set
+from steer_utils.study.metrics import slot_of
+
+BELOW = 0.5  # overlap below which a window is a miss
+SHIFT = 2e-4  # seconds by which an event may lie elsewhere: times in a csv are rounded
+NEEDED = ("scene", "event", "source", "truth_start", "truth_end", "others", "token_seconds", "method", "start", "end",
+          "overlap", "answer", "curve")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Miss:
+    """One query that a method got wrong.
+
+    `scene`: its index. `found` is None where an answer named no time. `landed`: the other event that the window shares
+    most seconds with; "" where it shares some with none. `events`: names and intervals, in order of time. `curve`:
+    (tokens,), or None for methods without one.
+    """
+
+    method: str
+    scene: int
+    event: str
+    truth: Interval
+    found: Interval | None
+    overlap: float
+    landed: str
+    answer: str
+    curve: np.ndarray | None
+    token_seconds: float
+    events: tuple[tuple[str, Interval], ...]
+
+    def __repr__(self) -> str:
+        return f"Miss({self.described()})"
+
+    @property
+    def title(self) -> str:
+        """Which query it is, in a few words."""
+        return f"scene {self.scene}, {self.event}: overlap {100 * self.overlap:.0f} %"
+
+    def described(self) -> str:
+        """What was found, what the truth is, and on which event the window landed."""
+        sought = f"scene {self.scene}: the {self.event} is at {self.truth}"
+        if self.found is None:
+            return f"{sought}; {label_of(self.method)} names no time ({self.answer!r})"
+        place = f"on the {self.landed}" if self.landed else "on no other event"
+        said = f"{sought}; {label_of(self.method)} found {self.found}, {place} (overlap {100 * self.overlap:.0f} %)"
+        return f"{said}; the model said {self.answer!r}" if self.answer else said
+
+    def remade(self, scenes: SceneSet) -> Scene:
+        """The scene that this query was about. Raises ValueError where another one is made (see `scenes_of`)."""
+        scene = scenes.maker.scene(self.scene, scenes.seed)
+        made = [(event.name, event.span) for event in scene.events]
+        if [name for name, _ in made] != [name for name, _ in self.events] or any(
+            abs(one - other) > SHIFT
+            for (_, own), (_, given) in zip(made, self.events, strict=True)
+            for one, other in ((own.start, given.start), (own.end, given.end))
+        ):
+            raise ValueError(
+                f"scene {self.scene} holds {_events(self.events)} in the table, but {_events(made)} when it is made "
+                "again; pass the recordings (clips) and the version that the run had"
+            )
+        return scene
+
+    def listening(self, scene: Scene) -> Listening:
+        """What the player shows: the remade scene, with the window and the curve of the run."""
+        label = label_of(self.method)
+        count = max(1, math.ceil(scene.duration / self.token_seconds - 1e-6)) if self.curve is None else len(self.curve)
+        return Listening(
+            scene.samples, scene.rate, AudioSpan(0, count, self.token_seconds),
+            {} if self.curve is None else {label: self.curve[None, None]},
+            title=f"{self.event} in scene {self.scene}, {label}", located=self.found, truth=self.truth,
+            events=self.events, answers={label: self.answer} if self.answer else {},
+        )  # fmt: skip
+
+
+def misses(table: pd.DataFrame, method: str = "steering", *, below: float = BELOW) -> list[Miss]:
+    """The queries in which `method` covers less than `below` of the event: the worst first.
+
+    Worst: the least overlap; of equals an answer without a time, then the window farthest from the event. Raises
+    ValueError for a table that is none of `benchmark.run`, a method that it does not hold, or a `below` outside 0..1.
+    """
+    check_run(table)
+    names = list(dict.fromkeys(table["method"]))
+    if method not in names:
+        raise ValueError(f"the run has no method {method!r}; it has: {', '.join(map(str, names))}")
+    if not 0 < below <= 1:
+        raise ValueError(f"below is {below}; pass an overlap above 0 and at most 1")
+    rows = table[table["method"] == method]
+    events = {scene: _scene_events(own) for scene, own in rows.groupby("scene", sort=False)}
+    made = [_miss(row, events[row["scene"]]) for row in rows[rows["overlap"] < below].to_dict("records")]
+    return sorted(made, key=lambda miss: (miss.overlap, -_distance(miss), miss.scene, miss.truth.start))
+
+
+def check_run(table: pd.DataFrame) -> None:
+    """Raises ValueError for a table that is none of `benchmark.run` with everything in it (a csv has lost some)."""
+    lacking = [name for name in NEEDED if name not in table.columns]
+    if "analysis" in table.attrs or lacking or not {"scenes", "settings", "model"} <= set(table.attrs):
+        what = f"it lacks {', '.join(lacking)}" if lacking else "its attrs do not say which scenes they were"
+        what = f"it is one of `analyse {table.attrs['analysis']}`" if "analysis" in table.attrs else what
+        raise ValueError(
+            f"this is no whole table of benchmark.run: {what}; pass what it returned, or what tables.read_table reads "
+            "from a .parquet (a csv has lost curves and settings)"
+        )
+
+
+def scenes_of(table: pd.DataFrame, checkpoint: Checkpoint, *, clips: ClipBank | None = None) -> SceneSet:
+    """The scenes of a run, as `benchmark.scene_set` makes them for its settings. `clips`: the recordings it was run on.
+
+    Raises ValueError where they cannot be made again: recordings that were not passed (or passed for procedural
+    sounds), other classes, counts or durations than the run's.
+    """
+    check_run(table)
+    facts = table.attrs["scenes"]
+    recorded = facts["sounds"] != "procedural"
+    if recorded != (clips is not None):
+        raise ValueError(
+            f"the scenes were made of {facts['sounds']}; pass them as clips=ClipBank.read(folder)" if recorded
+            else "the scenes were made of procedural sounds; pass no clips"
+        )  # fmt: skip
+    settings = Settings(**table.attrs["settings"])
+    made = scene_set(checkpoint, settings, count=int(facts["scenes"]), seed=int(facts["seed"]), clips=clips)
+    now = made.facts()
+    other = [name for name in facts if now.get(name) != facts[name]]
+    if other:
+        said = "; ".join(f"{name} was {facts[name]!r}, now {now.get(name)!r}" for name in other)
+        raise ValueError(
+            f"these scenes of {table.attrs['model']} cannot be made again with {checkpoint.name}: {said}. Pass the "
+            "model and the recordings of the run, or scenes=SceneSet(maker, count, seed) as it was made"
+        )
+    return made
+
+
+def _scene_events(rows: pd.DataFrame) -> tuple[tuple[str, Interval], ...]:
+    """All events of one scene: each is queried once."""
+    known = {(row.truth_start, row.truth_end): str(row.event) for row in rows.itertuples()}
+    return tuple((known[place], Interval(*place)) for place in sorted(known))
+
+
+def _miss(row: dict[str, object], events: tuple[tuple[str, Interval], ...]) -> Miss:
+    truth = Interval(_number(row["truth_start"]), _number(row["truth_end"]))
+    found = None if _missing(row["start"]) else Interval(_number(row["start"]), _number(row["end"]))
+    others = [(name, span) for name, span in events if span != truth]
+    landed = ""
+    if found is not None and others:
+        name, span = others[slot_of(found, [span for _, span in others])]
+        landed = name if found.intersection(span) > 0 else ""
+    curve = None if _missing(row["curve"]) else np.asarray(row["curve"], dtype=float)
+    return Miss(
+        str(row["method"]), int(_number(row["scene"])), str(row["event"]), truth, found, _number(row["overlap"]),
+        landed, str(row["answer"] or ""), curve, _number(row["token_seconds"]), events,
+    )  # fmt: skip
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: object) -> float:
+    return float(value)  # type: ignore[arg-type]
+
+
+def _distance(miss: Miss) -> float:
+    return math.inf if miss.found is None else abs(miss.found.center - miss.truth.center)
+
+
+def _events(events: Sequence[tuple[str, Interval]]) -> str:
+    return ", ".join(f"{name} {span}" for name, span in events)
+
+
+# -- the figure ----------------------------------------------------------------------------------------------------
+def misses_figure(worst: Sequence[Miss], scenes: SceneSet) -> Figure:
+    """The sound of each miss (few: one panel each) with the window that was found, the true one and the other events.
+
+    Raises ValueError for no misses, or scenes that are not those of the run.
+    """
+    if not worst:
+        raise ValueError("there are no misses to draw")
+    made = [miss.remade(scenes) for miss in worst]
+    with house_style():
+        figure = new_figure(8.0, 0.4 + 1.45 * len(worst))
+        axes = figure.subplots(len(worst), 1, squeeze=False)[:, 0]
+        for ax, miss, scene in zip(axes, worst, made, strict=True):
+            spectrogram(ax, scene.samples, scene.rate)
+            ax.set_yticks([])
+            ax.set_ylabel(f"scene {miss.scene}\n{miss.event}\n{100 * miss.overlap:.0f} %", rotation=0, ha="right",
+                          va="center", labelpad=8)  # fmt: skip
+            if ax is not axes[-1]:
+                ax.set_xlabel("")
+        for ax, miss in zip(axes, worst, strict=True):
+            marks = [] if miss.found is None else [(miss.found, "found", "located")]
+            marks += [(span, f"{name}, true" if span == miss.truth else name, "true" if span == miss.truth else "event")
+                      for name, span in miss.events]  # fmt: skip
+            mark(ax, marks)
+    return figure
+
+
+def alt_text_misses(worst: Sequence[Miss]) -> str:
+    """What `misses_figure` shows, in words."""
+    return f"Spectrograms of {len(worst)} misses. {'. '.join(miss.described() for miss in worst)}."

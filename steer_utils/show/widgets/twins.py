@@ -1,0 +1,144 @@
+"""Static twins: what a reader without a kernel sees in place of a player.
+
+    figure = twin(heard)                 # a matplotlib figure of a `Listening`
+    publish(figure, alt_text_twin(heard), "A dog bark, located.")     # into the notebook, right before its widget
+    static_outputs(notebook)             # an executed notebook without widgets that nobody can show any more
+
+A twin is published before its widget. A live view hides it (its words begin with `TWIN`), a saved notebook shows it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from steer_utils.methods.locate import Located
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.located import (
+    alt_text_listening,
+    alt_text_located,
+    listening_figure,
+    located_figure,
+    mark,
+    spectrogram,
+)
+from steer_utils.show.widgets.listening import Listening
+from steer_utils.sound.scenes import Event, Scene
+from steer_utils.sound.spans import Interval
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+TWIN = "Static twin. "  # how the words of every twin begin; static/player.js looks for them
+#: A notebook that was saved with live widgets and is opened again: what follows a twin then has no elements, only the
+#: words "Loading widget..." or "model not found". JupyterLab drops the rule where it does not trust the notebook.
+ALONE = (
+    "<style>.jp-OutputArea-child:has(.steer-words) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*)) "
+    "{ display: none; }</style>"
+)
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def twin(listening: Listening) -> Figure:
+    """The picture as a figure: sound, intervals, and every curve as the default read-out has it.
+
+    Without an interval that was located the curves are left out; without the truth only the one that was read is drawn.
+    """
+    if listening.located is None:
+        return _sound_figure(listening)
+    if listening.truth is None:
+        return located_figure(_as_located(listening, listening.located))
+    return listening_figure(
+        _as_scene(listening), _curves(listening), listening.span, listening.located, listening.truth
+    )
+
+
+def alt_text_twin(listening: Listening) -> str:
+    """What `twin` shows, in words."""
+    if listening.located is None:
+        events = ", ".join(f"{name} {interval}" for name, interval in listening.events)
+        return f"Spectrogram of {listening.duration:.1f} s of sound{f' ({events})' if events else ''}; nothing located."
+    if listening.truth is None:
+        return alt_text_located(_as_located(listening, listening.located))
+    return alt_text_listening(
+        _as_scene(listening), _curves(listening), listening.span, listening.located, listening.truth
+    )
+
+
+def publish(figure: Figure, alt: str, caption: str) -> None:
+    """Put a twin into the notebook: a PNG with its alt text, then one line for readers without pictures.
+
+    Call it right before the widget is displayed in the same cell: a live view hides both.
+    """
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Description": alt, "Software": None})
+    picture = {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": f"{TWIN}{alt}"}
+    display(picture, raw=True, metadata={"image/png": {"alt": f"{TWIN}{alt}"}})
+    words = f"{TWIN}{caption}"
+    display({"text/plain": words, "text/html": f'<span class="steer-words">{escape(words)}</span>{ALONE}'}, raw=True)
+
+
+def static_outputs(notebook: NotebookNode) -> None:
+    """Take widgets out of an executed notebook, in place: without their kernel they would say "model not found".
+
+    Widget views go, with outputs that hold nothing else (their text is only the widget's name), and the saved state of
+    widgets. Everything else stays, the twins too.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.get("cell_type") == "code":
+            cell.outputs = [output for output in cell.outputs if not _only_widget(output)]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET, None)
+                output.get("metadata", {}).pop(WIDGET, None)
+
+
+def _only_widget(output: Mapping[str, Any]) -> bool:
+    data = output.get("data", {})
+    return WIDGET in data and not set(data) - {WIDGET, "text/plain"}
+
+
+def _sound_figure(listening: Listening) -> Figure:
+    with house_style():
+        figure = new_figure(7.5, 2.9)
+        ax = spectrogram(figure.subplots(), listening.samples, listening.rate)
+        marks = [(each, name, "true" if each == listening.truth else "event") for name, each in listening.events]
+        if listening.truth is not None and listening.truth not in [each for each, *_ in marks]:
+            marks.append((listening.truth, "true", "true"))
+        mark(ax, marks)
+    return figure
+
+
+def _curves(listening: Listening) -> dict[str, np.ndarray]:
+    return {label: listening.curve(label) for label in listening.curves}
+
+
+def _as_scene(listening: Listening) -> Scene:
+    events = tuple(Event(name, interval) for name, interval in listening.events)
+    return Scene(listening.samples, listening.rate, events)
+
+
+def _as_located(listening: Listening, interval: Interval) -> Located:
+    """For the figure of one located sound: only what it draws."""
+    return Located(
+        event=listening.title or "sound",
+        interval=interval,
+        score=0.0,
+        presence=1.0,
+        method=listening.read or "a given window",
+        model="",
+        duration=listening.duration,
+        window=Interval(0.0, listening.duration),
+        windows=1,
+        curve=listening.curve() if listening.curves else None,
+        samples=listening.samples,
+        sampling_rate=listening.rate,
+    )

@@ -1,0 +1,264 @@
+"""A folder of recordings with one table, and a bank that cuts events from them.
+
+The folder holds sound files (at any depth) and one csv with the columns filename and category, and optionally fold,
+active_start_s and active_end_s (the span in which the sound is really there). ESC-50's layout fits as it is.
+
+    bank = ClipBank.read("recordings").subset(folds=[1, 2, 3])
+    samples = bank.take("dog bark", 1.5, rng)
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import lfilter
+
+from steer_utils.sound.audio import AudioError, active_span, read_audio
+from steer_utils.sound.spans import Interval
+from steer_utils.sound.synthesis import faded
+
+RATE = 16_000
+LOOP_BELOW = 0.6  # a clip shorter than this share of what is asked is repeated
+LOOP_GAP = (0.05, 0.15)  # seconds of silence between repeats
+SPEED = (0.85, 1.18)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording. `active` is its sounding span in seconds; None means: measure it when the file is decoded."""
+
+    path: Path
+    category: str
+    fold: int | None = None
+    active: Interval | None = None
+
+
+def read_clips(folder: str | os.PathLike[str], *, table: str | None = None) -> list[Clip]:
+    """The clips that the folder's one csv names, in the table's order; `table` names the csv if there are several.
+
+    Files are looked up by their path from the folder, else by their name anywhere in it. Underscores in categories
+    become spaces. Raises ValueError for no csv or several, missing columns, bad values, missing or ambiguous files
+    (with their count), and file names that lead out of the folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ValueError(f"{str(root)!r} is not a folder; pass a folder with recordings and one csv")
+    source = _table_path(root, table)
+    rows = _rows(source)
+    by_name: dict[str, list[Path]] = {}
+    for path in sorted(root.rglob("*")):
+        by_name.setdefault(path.name, []).append(path)
+    paths = [_find(root, (row["filename"] or "").strip(), by_name) for row in rows]
+    missing = [row["filename"] for row, path in zip(rows, paths, strict=True) if path is None]
+    if missing:
+        first = ", ".join(map(str, missing[:3]))
+        raise ValueError(f"{len(missing)} of {len(rows)} recordings in {source.name} are not in the folder: {first}")
+    return [
+        _clip(path, row, f"{source.name} line {line}")
+        for line, (path, row) in enumerate(zip(paths, rows, strict=True), start=2)
+        if path is not None
+    ]
+
+
+def _table_path(root: Path, table: str | None) -> Path:
+    if table is not None:
+        path = root / table
+        _refuse_outside(root, path, table)
+        if not path.is_file():
+            raise ValueError(f"there is no table {table!r} in {str(root)!r}")
+        return path
+    found = sorted(root.rglob("*.csv"))
+    if len(found) != 1:
+        names = ", ".join(str(path.relative_to(root)) for path in found[:4]) or "none"
+        raise ValueError(f"{str(root)!r} should hold exactly one csv, found {len(found)} ({names}); pass table=...")
+    return found[0]
+
+
+def _rows(source: Path) -> list[dict[str, str]]:
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{source.name} is not a readable csv in UTF-8 ({error})") from error
+    lacking = [name for name in ("filename", "category") if name not in columns]
+    if lacking:
+        raise ValueError(f"{source.name} lacks the column(s) {', '.join(lacking)}; found: {', '.join(columns)}")
+    if not rows:
+        raise ValueError(f"{source.name} has no rows; it should name at least one recording")
+    return rows
+
+
+def _refuse_outside(root: Path, path: Path, name: str) -> None:
+    # resolve() also follows links, so a link that leads out of the folder is refused too
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{name!r} leads out of the folder {str(root)!r}; recordings must lie inside it")
+
+
+def _find(root: Path, name: str, by_name: dict[str, list[Path]]) -> Path | None:
+    if not name:
+        return None
+    _refuse_outside(root, root / name, name)
+    if (root / name).is_file():
+        return root / name
+    matches = [path for path in by_name.get(Path(name).name, []) if path.is_file()]
+    matches = [path for path in matches if path.as_posix().endswith("/" + Path(name).as_posix())]
+    if len(matches) > 1:
+        raise ValueError(f"{len(matches)} files are called {name!r}; give the path from the folder in the table")
+    if matches:
+        _refuse_outside(root, matches[0], name)
+        return matches[0]
+    return None
+
+
+def _clip(path: Path, row: dict[str, str], where: str) -> Clip:
+    category = " ".join((row["category"] or "").replace("_", " ").split())
+    if not category:
+        raise ValueError(f"{where} has an empty category")
+    fold, start, end = ((row.get(name) or "").strip() for name in ("fold", "active_start_s", "active_end_s"))
+    try:
+        active = Interval(float(start), float(end)) if start or end else None
+        if active is not None and active.start < 0:
+            raise ValueError("active_start_s is negative")
+        return Clip(path, category, int(fold) if fold else None, active)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error} (fold {fold!r}, active span {start!r} to {end!r})") from error
+
+
+class ClipBank:
+    """Clips by category, decoded when first needed to 16 kHz mono, cut to their active span and kept in memory.
+
+    Subsets share one memory of decoded sound (16-bit, about 32 kB a second).
+    """
+
+    def __init__(self, clips: Sequence[Clip], *, _decoded: dict[Clip, np.ndarray] | None = None) -> None:
+        if not clips:
+            raise ValueError("no clips: the bank would be empty; check the folds and categories asked for")
+        self.clips: tuple[Clip, ...] = tuple(clips)
+        self._decoded: dict[Clip, np.ndarray] = {} if _decoded is None else _decoded
+        self._by_category: dict[str, list[Clip]] = {}
+        for clip in self.clips:
+            self._by_category.setdefault(clip.category, []).append(clip)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str], *, table: str | None = None) -> ClipBank:
+        """The bank of all clips in a folder (see `read_clips`)."""
+        return cls(read_clips(folder, table=table))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, sorted."""
+        return tuple(sorted(self._by_category))
+
+    def subset(
+        self,
+        *,
+        folds: Collection[int] | None = None,
+        categories: Collection[str] | None = None,
+        exclude_files: Collection[str] = (),
+    ) -> ClipBank:
+        """A bank with only these folds and categories and without the files named; ValueError if nothing is left."""
+        unknown = sorted(set(categories or ()) - set(self._by_category))
+        if unknown:
+            raise ValueError(f"no recordings of {', '.join(unknown)}; there are: {', '.join(self.categories)}")
+        kept = [
+            clip
+            for clip in self.clips
+            if (folds is None or clip.fold in folds)
+            and (categories is None or clip.category in categories)
+            and clip.path.name not in exclude_files
+        ]
+        return ClipBank(kept, _decoded=self._decoded)
+
+    def samples(self, clip: Clip) -> np.ndarray:
+        """The active part of a clip, float32 (n,) at 16 kHz, peak 1. Raises AudioError for an unusable file."""
+        if clip not in self._decoded:
+            whole = read_audio(clip.path, target_rate=RATE)
+            span = clip.active or active_span(whole, RATE)
+            part = whole[int(span.start * RATE) : round(span.end * RATE)]
+            if len(part) < RATE // 50 or np.abs(part).max() < 1e-6:
+                raise AudioError(f"{clip.path.name}: nothing sounds in its active span {span.start}-{span.end} s")
+            self._decoded[clip] = np.round(part / np.abs(part).max() * 32767).astype(np.int16)
+        return self._decoded[clip].astype(np.float32) / 32767
+
+    def take(self, category: str, seconds: float, rng: np.random.Generator | int, augment: bool = False) -> np.ndarray:
+        """An event of at most `seconds` seconds cut from a random recording: float32 (n,), peak 1, edges faded.
+
+        A longer recording is cropped at random, not where it is nearly silent, and the crop's quiet edges are cut
+        off, so that what is returned sounds from end to end. What is then at least 0.6 x `seconds` long is returned
+        as it is, thus perhaps shorter than asked; what is shorter (a single bark) is repeated with gaps of 50-150 ms
+        until `seconds` is filled. `augment` varies speed, tone, polarity, clipping and noise (for training).
+        """
+        return self.draw(category, seconds, rng, augment)[0]
+
+    def draw(
+        self, category: str, seconds: float, rng: np.random.Generator | int, augment: bool = False
+    ) -> tuple[np.ndarray, Clip]:
+        """What `take` returns, and the clip it was cut from."""
+        if category not in self._by_category:
+            raise ValueError(f"no recordings of {category!r}; there are: {', '.join(self.categories)}")
+        if not 0.05 <= seconds <= 600:
+            raise ValueError(f"seconds is {seconds}; pass a duration between 0.05 and 600 s")
+        generator = np.random.default_rng(rng)
+        choices = self._by_category[category]
+        clip = choices[generator.integers(len(choices))]
+        speed = generator.uniform(*SPEED) if augment else 1.0
+        n = round(seconds * RATE)
+        cut = _fitted(self.samples(clip), round(n * speed), generator)
+        if augment:
+            cut = _augmented(cut, speed, generator)[:n]
+        cut = faded(cut, generator.uniform(0.01, 0.03), RATE)
+        return cut / np.abs(cut).max(), clip
+
+
+def _fitted(samples: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """A crop of at most n samples, or the whole, or repeats of it (see ClipBank.take)."""
+    part = _crop(samples, n, rng) if len(samples) > n else samples
+    if len(part) >= LOOP_BELOW * n:
+        return part
+    one = faded(part, 0.01, RATE)
+    parts, total = [one], len(one)
+    while total < n:
+        gap = np.zeros(int(rng.uniform(*LOOP_GAP) * RATE), dtype=np.float32)
+        parts += [gap, one]
+        total += len(gap) + len(one)
+    looped = np.concatenate(parts)[:n]
+    # the cut may leave a gap at the end: the event would then end before its span does
+    return looped[: np.flatnonzero(looped)[-1] + 1]
+
+
+def _crop(samples: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n samples from a random place without their quiet edges; of a sparse recording the loudest of six places."""
+    best, loudest = samples[:n], -1.0
+    for _ in range(6):
+        start = rng.integers(len(samples) - n + 1)
+        crop = samples[start : start + n]
+        peak = float(np.abs(crop).max())
+        if peak > loudest:
+            best, loudest = crop, peak
+        if peak >= 0.2:
+            break
+    span = active_span(best, RATE)
+    return best[round(span.start * RATE) : round(span.end * RATE)]
+
+
+def _augmented(samples: np.ndarray, speed: float, rng: np.random.Generator) -> np.ndarray:
+    """The same event as another microphone on another day would give it."""
+    out = np.interp(np.arange(0, len(samples) - 1, speed), np.arange(len(samples)), samples).astype(np.float32)
+    tilt = np.float32(rng.uniform(-0.4, 0.4))  # first-order: > 0 darker, < 0 brighter
+    out = lfilter(np.array([1, tilt], dtype=np.float32), np.ones(1, dtype=np.float32), out) * rng.choice([-1, 1])
+    out = (out / np.abs(out).max()).astype(np.float32)
+    if rng.random() < 0.25:
+        out = np.tanh(out * np.float32(rng.uniform(1.5, 4.0)))
+    noise = np.float32(10 ** (rng.uniform(-60, -35) / 20))
+    return out + noise * rng.standard_normal(len(out), dtype=np.float32)

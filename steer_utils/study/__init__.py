@@ -1,0 +1,1 @@
+"""The benchmark, its metrics and statistics, and one file an analysis."""

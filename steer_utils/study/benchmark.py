@@ -1,0 +1,233 @@
+"""Every method on the same scenes: a tidy table of overlaps, resumable.
+
+Scenes hold three events, every class equally often in each slot. The queried class is never one on which the
+settings were chosen, and a recording the model was trained on is left out.
+
+The positional prior: where a method looks whatever is asked. A method worth its name beats it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.hearing import Hearing
+from steer_utils.methods.base import POSITION, Found, Method, Query
+from steer_utils.methods.settings import Settings, trained_recordings
+from steer_utils.methods.table import METHODS, method_named, standard_methods
+from steer_utils.sound.datasets import same_recordings
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.scenes import Scene
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.sound.spans import AudioSpan, best_window
+from steer_utils.study.metrics import scored
+from steer_utils.study.resume import Record, resumable_table
+from steer_utils.study.statistics import random_overlap
+
+#: Classes that settings are chosen on, and classes that figures are reported on.
+DEVELOPMENT, TEST = SPLITS = ("development", "test")
+
+SLOTS = ("first", "middle", "last")
+PAPER_SECONDS = 17.0  # three clips of 5 s, two gaps of 1 s: a random 5 s window then covers 27.8 %
+
+
+@dataclass(frozen=True)
+class SceneSet:
+    """The scenes of a run: how they are made, and where their sounds come from."""
+
+    maker: SceneMaker
+    count: int
+    seed: int
+    left_out: int = 0  # recordings left out because the model was trained on them
+
+    def facts(self) -> dict[str, object]:
+        """What a reader needs to make the same scenes again."""
+        return {
+            "scenes": self.count,
+            "seed": self.seed,
+            "classes": list(self.maker.names),
+            "sounds": "procedural" if self.maker.clips is None else f"{len(self.maker.clips)} recordings",
+            "left_out": self.left_out,
+            "seconds": list(self.maker.seconds),
+            "event_seconds": list(self.maker.event_seconds),
+        }
+
+    def warn_of_development(self, settings: Settings) -> None:
+        """A UserWarning where scenes hold classes that `settings` were chosen on: figures on them flatter."""
+        seen = [name for name in self.maker.names if name in settings.development_events]
+        if seen:
+            warnings.warn(
+                f"the settings were chosen on {', '.join(seen)}, and these scenes hold them: what is measured flatters "
+                "the method. scene_set(checkpoint, settings, ...) with the same settings leaves them out",
+                stacklevel=3,
+            )
+
+
+def scene_set(
+    checkpoint: Checkpoint, settings: Settings, *, count: int, seed: int, clips: ClipBank | None = None
+) -> SceneSet:
+    """Three-event scenes that fit the model: its known classes (any, for a model that takes any text) without the
+    classes the settings were chosen on. A model that hears 17 s or more gets the paper's form: 5 s clips, 1 s gaps.
+
+    Raises ValueError when fewer than three classes are left, or all recordings were used in training.
+    """
+    if count < 1 or seed < 0:
+        raise ValueError(f"scenes is {count}, seed {seed}; pass at least 1 scene and a seed of 0 or more")
+    left_out = 0
+    if clips is not None:
+        used = same_recordings(clips.clips, trained_recordings(checkpoint))  # whatever release's file names
+        left_out = sum(clip.path.name in used for clip in clips.clips)
+        if left_out == len(clips):
+            raise ValueError(f"all {left_out} recordings were used to train {checkpoint.name}; pass other ones")
+        clips = clips.subset(exclude_files=used)
+    offered = tuple(SOUNDS) if clips is None else clips.categories
+    known = offered if checkpoint.events is None else [name for name in offered if name in checkpoint.events]
+    names = [name for name in known if name not in settings.development_events]
+    if len(names) < 3:
+        raise ValueError(
+            f"three-event scenes need three classes, {len(names)} are left ({', '.join(names) or 'none'}); the model "
+            f"knows: {', '.join(checkpoint.events or ('any text',))}; the settings were chosen on: "
+            f"{', '.join(settings.development_events) or 'none'}; {left_out} recordings were used in its training"
+        )
+    if checkpoint.window_seconds >= PAPER_SECONDS:
+        maker = SceneMaker(names, clips=clips, seconds=PAPER_SECONDS, event_seconds=(5.0, 5.0), min_gap=1.0)
+    else:
+        maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
+    return SceneSet(maker, count, seed, left_out)
+
+
+def run(
+    checkpoint: Checkpoint,
+    scenes: SceneSet,
+    settings: Settings,
+    *,
+    methods: Sequence[str] | None = None,
+    external: Sequence[Method] = (),
+    partial: Path | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> pd.DataFrame:
+    """One row a (scene, event, method): truth, found window, scores (`scores.scored`), chance, curve.
+
+    Cost: a scene is encoded once, then the short suffix passes that each method states. `partial`: a file to which each
+    finished scene is appended; a killed run with the same settings goes on from there, one with others starts anew.
+    `methods`: their names; None: the standard ones. `external`: methods that are not in the table, such as
+    `external.ClapLocator.method()`. Warns where scenes hold classes that the settings were chosen on. Raises ValueError
+    for no methods, an unknown one, one named twice or one that these settings cannot serve, before any work.
+    """
+    if methods is None:
+        methods = standard_methods(settings, scenes.count)
+    chosen = [*(method_named(name) for name in methods), *external]
+    methods = [method.name for method in chosen]
+    if not chosen or len(set(methods)) != len(chosen):
+        raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each of {', '.join(METHODS)} at most once")
+    if POSITION in methods and PRIOR_OF not in methods:
+        raise ValueError(f"{POSITION!r} is the mean curve of {PRIOR_OF!r} in other scenes; pass {PRIOR_OF!r} too")
+    if lacking := {"steering-heads", POSITION}.intersection(methods).difference(
+        standard_methods(settings, scenes.count)
+    ):
+        raise ValueError(
+            f"{', '.join(sorted(lacking))} cannot run here: per-head selection needs settings with read_heads "
+            f"(tuning.select_heads), the positional prior at least two scenes, got {scenes.count}"
+        )
+    facts: dict[str, object] = {
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "scenes": scenes.facts(),
+        "settings": asdict(settings),
+        "methods": list(methods),
+        **({"external": {method.name: method.label for method in external}} if external else {}),
+    }
+    scenes.warn_of_development(settings)
+    per_query = [method for method in chosen if method.find is not None]
+
+    def rows_of(index: int) -> list[Record]:
+        return _scene_rows(checkpoint, scenes, settings, per_query, index)
+
+    table = resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+    if POSITION in methods:
+        attrs = table.attrs
+        table = pd.concat([table, positional_prior(table)], ignore_index=True)
+        table.attrs = attrs
+    # What a method lacks is None in the rows and NaN in the table.
+    table = table.astype({name: float for name in ("start", "end", "center_error", "auroc", "pointing")})
+    table = table.sort_values(["scene", "method"], kind="stable", ignore_index=True)
+    return table
+
+
+def _scene_rows(
+    checkpoint: Checkpoint, scenes: SceneSet, settings: Settings, methods: Sequence[Method], index: int
+) -> list[Record]:
+    scene = scenes.maker.scene(index, scenes.seed)
+    hearing = Hearing(checkpoint, scene.samples)
+    truths = [event.span for event in scene.events]
+    rows: list[Record] = []
+    for slot, event in enumerate(scene.events):
+        query = query_in(scene, slot, scenes.seed)
+        asked: Record = {
+            "scene": index,
+            "slot": slot_name(slot, len(scene.events)),
+            "event": event.name,
+            "source": event.source,
+            "truth_start": event.span.start,
+            "truth_end": event.span.end,
+            "others": [[truth.start, truth.end] for truth in truths if truth is not event.span],
+            "token_seconds": hearing.span.seconds_per_token,
+            "chance": random_overlap(event.span, hearing.span, event.span.duration),
+        }
+        with hearing.remembering():  # every method asks for the same contrast and the same plain question
+            found = [(method.name, method.find(hearing, query, settings)) for method in methods if method.find]
+        rows += [scored(asked, name, one) for name, one in found]
+    return rows
+
+
+def query_in(scene: Scene, slot: int, seed: int) -> Query:
+    """The query for event `slot` of a scene that was made with an index."""
+    own = scene.events[slot]
+    others = tuple(each.name for each in scene.events if each is not own)
+    return Query(own.name, own.span.duration, hash_seed(seed, scene.index or 0, slot), others)
+
+
+def slot_name(slot: int, count: int) -> str:
+    """first, middle or last; with other than three events the middle ones share a name."""
+    return SLOTS[0] if slot == 0 else SLOTS[2] if slot == count - 1 else SLOTS[1]
+
+
+def hash_seed(*parts: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+PRIOR_OF = "steering"  # whose curves are averaged
+_ASKED = ("scene", "slot", "event", "source", "truth_start", "truth_end", "others", "token_seconds", "chance")
+
+
+def positional_prior(table: pd.DataFrame, of: str = PRIOR_OF) -> pd.DataFrame:
+    """Rows of the method "position": for each query the mean curve that `of` gave in all *other* scenes, and the best
+    window of the query's width in it. No content of the scene enters.
+
+    Cost: one sum over all curves. Raises ValueError for fewer than two scenes, or scenes of different token counts.
+    """
+    own = table[table["method"] == of]
+    if own["scene"].nunique() < 2:
+        raise ValueError(f"the mean curve of other scenes needs at least two scenes, got {own['scene'].nunique()}")
+    lengths = {len(curve) for curve in own["curve"]}
+    if len(lengths) > 1:
+        raise ValueError(f"a mean curve needs scenes of one length, these have {sorted(lengths)} audio tokens")
+    curves = np.stack(own["curve"].to_list())
+    scenes = own["scene"].to_numpy()
+    total = curves.sum(axis=0)
+    rows = []
+    for scene, (_, row) in zip(scenes, own.iterrows(), strict=True):
+        inside = scenes == scene
+        curve = (total - curves[inside].sum(axis=0)) / np.count_nonzero(~inside)
+        span = AudioSpan(0, len(curve), row["token_seconds"])
+        interval, score = best_window(curve, span, row["truth_end"] - row["truth_start"])
+        rows.append(scored({name: row[name] for name in _ASKED}, POSITION, Found(interval, score, curve)))
+    return pd.DataFrame(rows)

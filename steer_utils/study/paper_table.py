@@ -1,0 +1,91 @@
+"""The result table of the README and the course: what was measured, beside what the paper reports.
+
+Every figure comes from a file that a command wrote: evaluation.json beside a model's weights. Only the paper's
+own figures are constants. A model that was not run says so.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from steer_utils.lm.models import MAIN_MODELS, WEIGHTS
+from steer_utils.methods.table import FURTHER, METHODS
+from steer_utils.sound.files import whole_file
+
+NOT_RUN = "not run here"
+
+#: Overlap in per cent, as the abstract of arXiv 2606.11400 reports it: (Qwen2-Audio, Audio Flamingo 3).
+PAPER_FIGURES: dict[str, tuple[str, str]] = {
+    "steering-paper": ("60.87", "68.72"),
+    "asking": ("31.84", "46.75"),
+    "random": ("27.74", "27.74"),
+}
+_KINDS = {"procedural": "synthetic", "recordings": "recordings"}
+_START, _END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def measured(name: str) -> dict | None:
+    """The evaluation of a pocket model, or None if it has none."""
+    path = WEIGHTS / name / "evaluation.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _further(name: str, kind: str) -> list[dict]:
+    """The rows of the slower methods, which `steer-utils pocket analyse` measures on fewer scenes."""
+    path = WEIGHTS / name / "analyses.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = found.get(f"further, {kind}", {}).get("rows", [])
+    return [row for row in rows if row["method"] in FURTHER and row["slot"] == "all"]
+
+
+def results_table() -> str:
+    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
+    further methods are left out unless a model was measured with them."""
+    columns: list[tuple[str, dict]] = []
+    for name in MAIN_MODELS:
+        evaluation = measured(name)
+        for kind, label in _KINDS.items():
+            if evaluation is None or kind not in evaluation:
+                columns.append((f"{name}, {label}", {}))
+                continue
+            where = evaluation[kind]["where"]
+            rows = {row["method"]: row for row in where["rows"] if row["slot"] == "all"}
+            rows |= {row["method"]: row for row in _further(name, kind)}
+            columns.append((f"{name}, {label} (n = {rows['random']['n']})", rows))
+    lines = [
+        "| overlap, % | " + " | ".join(title for title, _ in columns) + " | paper: Qwen2-Audio | paper: AF3 |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for method in METHODS.values():
+        if method.name in FURTHER and not any(method.name in rows for _, rows in columns):
+            continue
+        cells = [_cell(rows.get(method.name), rows.get("random")) for _, rows in columns]
+        paper = PAPER_FIGURES.get(method.name, ("", ""))
+        lines.append("| " + " | ".join([method.label, *cells, *paper]) + " |")
+    lines += [
+        "",
+        "Pocket models: three-event scenes, classes and recordings not used for choosing settings or training; 95 % "
+        "interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "
+        f"{NOT_RUN}: a pocket model's figure is not a reproduction of them.",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(row: dict | None, reference: dict | None) -> str:
+    """A figure with its interval, and how many queries it is from where that differs from the column's."""
+    if row is None:
+        return NOT_RUN
+    fewer = f", n = {row['n']}" if reference is not None and row["n"] != reference["n"] else ""
+    return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer})"
+
+
+def write_table(page: Path) -> None:
+    """Put the table between the two result marks of a Markdown page. Raises ValueError if it has no such marks."""
+    text = page.read_text(encoding="utf-8")
+    if not 0 <= text.find(_START) < text.find(_END):
+        raise ValueError(f"{page} has no '{_START}' and after it '{_END}' to put the table between")
+    head, rest = text.split(_START, 1)
+    tail = rest.split(_END, 1)[1]
+    with whole_file(page) as part:
+        part.write_text(f"{head}{_START}\n{results_table()}\n{_END}{tail}", encoding="utf-8")

@@ -1,0 +1,291 @@
+"""The benchmark's table as a file and as text to read.
+
+What a benchmark's table says: figures with intervals, differences, tests, and one report.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from steer_utils.methods.table import in_order, label_of
+from steer_utils.sound.files import check_target, whole_file
+from steer_utils.sound.spans import AudioSpan, Interval
+from steer_utils.study.benchmark import SLOTS
+from steer_utils.study.statistics import (
+    Estimate,
+    chance_corrected,
+    circular_shift_null,
+    cluster_mean,
+    holm,
+    paired_difference,
+    sign_flip,
+)
+
+RECALLS = (0.3, 0.5, 0.7)  # IoU thresholds of R@1
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Overlap with its 95 % interval per method and slot, beside the analytic chance of that slot.
+
+    `corrected` is (overlap - chance) / (1 - chance); `failed` the share of answers that named no time (overlap 0);
+    `own` the share of windows that fall on the queried event rather than another (chance 1/3 of three); recall_x the
+    share with IoU of at least x; auroc and pointing (no known width) are NaN for methods without a curve;
+    center_error is the mean over answers that named a time, in seconds.
+    """
+    rows = []
+    for method in _methods_of(table):
+        own = table[table["method"] == method]
+        for slot in ("all", *SLOTS):
+            part = own if slot == "all" else own[own["slot"] == slot]
+            if part.empty:
+                continue
+            estimate = cluster_mean(part["overlap"].to_numpy(float), part["scene"].to_numpy())
+            chance = float(part["chance"].mean())
+            rows.append(
+                {
+                    "method": method,
+                    "slot": slot,
+                    "n": estimate.n,
+                    "overlap": estimate.mean,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "chance": chance,
+                    "corrected": chance_corrected(estimate.mean, chance),
+                    "iou": float(part["iou"].mean()),
+                    **{f"recall_{iou}": float((part["iou"] >= iou).mean()) for iou in RECALLS},
+                    "auroc": float(part["auroc"].mean()),
+                    "pointing": float(part["pointing"].astype(float).mean()),
+                    "own": float(part["own"].mean()),
+                    "center_error": float(part["center_error"].mean()),
+                    "failed": float(part["failed"].mean()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def differences(table: pd.DataFrame, method: str = "steering") -> dict[str, Estimate]:
+    """Paired difference in overlap, `method` minus each other method, over the same queries.
+
+    Raises ValueError if the table lacks the method, or a query lacks one of the methods.
+    """
+    methods = _methods_of(table)
+    if method not in methods:
+        raise ValueError(f"the table has no rows of {method!r}; it has: {', '.join(methods)}")
+    wide, scenes = _by_query(table)
+    return {
+        other: paired_difference(wide[method].to_numpy(), wide[other].to_numpy(), scenes)
+        for other in methods
+        if other != method
+    }
+
+
+def significance(table: pd.DataFrame, method: str = "steering") -> pd.DataFrame:
+    """Two tests a method. Columns: method, null_mean and p_null (overlap of the same curves rotated in time, for
+    methods with curves), p_flip (paired sign-flip of scenes against `method`, two-sided) and p_holm (adjusted for the
+    number of comparisons)."""
+    wide, scenes = _by_query(table)
+    methods = _methods_of(table)
+    flips = {
+        other: sign_flip(wide[method].to_numpy(), wide[other].to_numpy(), scenes)
+        for other in methods
+        if other != method and method in methods
+    }
+    adjusted = holm(flips) if flips else {}
+    rows = []
+    for name in methods:
+        null = _null(table[table["method"] == name])
+        rows.append({"method": name, **null, "p_flip": flips.get(name), "p_holm": adjusted.get(name)})
+    return pd.DataFrame(rows)
+
+
+def _null(own: pd.DataFrame) -> dict[str, float | None]:
+    """The circular-shift null of one method's rows; nothing where it has no curves."""
+    if own["curve"].isna().any():
+        return {"null_mean": None, "p_null": None}
+    null = circular_shift_null(
+        [np.asarray(curve, float) for curve in own["curve"]],
+        [Interval(start, end) for start, end in zip(own["truth_start"], own["truth_end"], strict=True)],
+        [AudioSpan(0, len(row.curve), row.token_seconds) for row in own.itertuples()],
+        own["scene"].to_numpy(),
+    )
+    return {"null_mean": null.null_mean, "p_null": null.p}
+
+
+def _by_query(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Overlaps with a row a query and a column a method, and the scene of each row. An event is in a scene once."""
+    wide = table.pivot(index=["scene", "event"], columns="method", values="overlap")
+    return wide, wide.index.get_level_values("scene").to_numpy()
+
+
+def _methods_of(table: pd.DataFrame) -> list[str]:
+    return in_order(table["method"])
+
+
+def report(table: pd.DataFrame) -> dict[str, Any]:
+    """The run as one json object: model, settings, summary rows and paired differences."""
+    own = differences(table) if "steering" in set(table["method"]) else {}
+    found = {
+        "model": table.attrs["model"],
+        "revision": table.attrs["revision"],
+        "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
+        "versions": table.attrs["versions"],
+        "rows": summary(table).to_dict("records"),
+        "steering_minus": {name: asdict(estimate) for name, estimate in own.items()},
+        "tests": significance(table).to_dict("records"),
+    }
+    return dict(finite(found))
+
+
+def finite(value: Any) -> Any:
+    """The same, as strict json can hold it: what is no finite number is None, in mappings and lists at any depth."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+SUFFIXES = (".parquet", ".csv")
+
+
+def check_table_target(path: Path) -> None:
+    """Raises ValueError, before any work, if the table could not be written to `path` (.parquet or .csv)."""
+    check_target(path, SUFFIXES)
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError("a .parquet table needs pyarrow: pip install 'steer-utils[tables]'; or write a .csv")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write whole or not at all. Parquet keeps everything, `table.attrs` (model, settings, seed, versions) included, so
+    that one file makes every figure again; a csv has the rows without attrs and without curves."""
+    with whole_file(path) as part:
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(part, index=False, engine="pyarrow")
+        else:
+            table.drop(columns=["others", "curve"], errors="ignore").to_csv(part, index=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table that `write_table` wrote as .parquet, with its attrs. Raises ValueError for any other file."""
+    check_table_target(path)
+    if path.suffix.lower() != ".parquet":
+        raise ValueError(f"{path} is no .parquet; a csv has lost settings and curves: run with --out FILE.parquet")
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a parquet table: {error}") from error
+    needed = {"model", "settings", "scenes"} | (set() if "analysis" in table.attrs else {"methods"})
+    if lacking := needed - set(table.attrs):
+        raise ValueError(
+            f"{path} is no table of `steer-utils benchmark` or `analyse`: it lacks {', '.join(sorted(lacking))}"
+        )
+    return table
+
+
+def report_json(table: pd.DataFrame) -> str:
+    """`summaries.report` as one json object; what is not a number is null."""
+    return json.dumps(report(table), indent=2, allow_nan=False)
+
+
+def report_text(table: pd.DataFrame) -> str:
+    """What was run, overlap by method and slot beside chance, and steering minus each other method."""
+    scenes = table.attrs["scenes"]
+    left_out = scenes["left_out"]
+    queries = len(table) // table["method"].nunique()
+    lines = [
+        f"{table.attrs['model']}: {scenes['scenes']} scenes, {queries} queries, seed {scenes['seed']}, "
+        f"{scenes['sounds']}{' sounds' if scenes['sounds'] == 'procedural' else ''}",
+        f"classes queried: {', '.join(scenes['classes'])}",
+    ]
+    if left_out:
+        lines.append(f"recordings left out because the model was trained on them: {left_out}")
+    rows, tests = summary(table), significance(table).set_index("method")
+    lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(rows)]
+    lines += _failures(table)
+    lines += ["", "curves, without a known width", *_curves(rows, tests)] if table["auroc"].notna().any() else []
+    if "steering" in set(table["method"]) and table["method"].nunique() > 1:
+        lines += ["", "steering minus ..., paired, points of overlap [95 % interval], sign-flip p after Holm"]
+        lines += _differences(table, tests)
+    return "\n".join(lines)
+
+
+def _overlaps(rows: pd.DataFrame) -> list[str]:
+    slots = [slot for slot in ("all", *SLOTS) if (rows["slot"] == slot).any()]
+    by_cell = {(row.method, row.slot): row for row in rows.itertuples()}
+    methods = list(dict.fromkeys(rows["method"]))
+    cells = [["method", *slots]]
+    for name in methods:
+        cells.append([label_of(name), *[_cell(by_cell.get((name, slot))) for slot in slots]])
+    chance = [f"{100 * rows.loc[rows['slot'] == slot, 'chance'].mean():5.1f}" for slot in slots]
+    return aligned([*cells, ["chance of that slot", *chance]])
+
+
+def _cell(row: Any) -> str:
+    if row is None:
+        return "-"
+    return f"{100 * row.overlap:5.1f}{_interval(row.low, row.high)}"
+
+
+def _interval(low: float, high: float, form: str = ".1f") -> str:
+    """Empty for a single scene, which has no interval."""
+    return f" [{100 * low:{form}}, {100 * high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _failures(table: pd.DataFrame) -> list[str]:
+    failed = table.groupby("method", sort=False)["failed"].mean()
+    return [
+        f"{label_of(str(name))}: {100 * share:.0f} % of the answers name no time, and count as 0"
+        for name, share in failed.items()
+        if share > 0
+    ]
+
+
+def _differences(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
+    own = differences(table)
+    return aligned(
+        [
+            [
+                label_of(name),
+                f"{100 * own[name].mean:+5.1f}{_interval(own[name].low, own[name].high, '+.1f')}",
+                f"p {p_text(tests.loc[name, 'p_holm'])}",
+            ]
+            for name in own
+        ]
+    )
+
+
+def _curves(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
+    """Scores of the whole curve, and its overlap against the same curve rotated in time."""
+    every = rows[(rows["slot"] == "all") & rows["auroc"].notna()]
+    cells = [["method", "frame AUROC", "peak in the event", "overlap when rotated", "p"]]
+    for row in every.itertuples():
+        null = tests.loc[row.method]
+        cells.append(
+            [label_of(row.method), f"{row.auroc:.2f}", f"{100 * row.pointing:.1f} %",
+             f"{100 * null['null_mean']:.1f} %", p_text(null["p_null"])]
+        )  # fmt: skip
+    return aligned(cells)
+
+
+def p_text(p: float | None) -> str:
+    """A p-value to read: three digits, and no more certainty than ten thousand draws give."""
+    if p is None or not math.isfinite(p):
+        return "-"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of a table as lines of text, columns two spaces apart."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

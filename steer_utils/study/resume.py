@@ -1,0 +1,109 @@
+"""Long work in units whose rows are kept as lines of json: a killed run goes on where it stopped.
+
+The file has a line of facts (what was run), then a line `[unit, rows]` for each finished unit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.vectors import library_versions
+from steer_utils.methods.settings import Settings
+from steer_utils.sound.files import whole_file
+
+Record = dict[str, Any]  # a row of a table
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+def resumable_rows(
+    count: int,
+    rows_of: Callable[[int], list[Record]],
+    facts: Mapping[str, object],
+    *,
+    partial: Path | None = None,
+    progress: Progress = iter,
+) -> list[Record]:
+    """The rows of units 0 ... count - 1 in order; `rows_of(unit)` is called for those not yet in the file `partial`.
+
+    Each finished unit is appended to `partial`. A run with the same `facts` goes on from there, one with others starts
+    anew. Rows and facts must be what json holds (no numpy numbers); rows come back as json reads them, resumed or not,
+    so that a resumed run gives the identical table.
+    """
+    finished = _resumed(partial, as_read(facts), count)
+    for unit in progress(range(count)):
+        if unit in finished:
+            continue
+        finished[unit] = as_read(rows_of(unit))
+        if partial is not None:
+            with partial.open("a", encoding="utf-8") as file:
+                file.write(_line([unit, finished[unit]]))
+    return [row for unit in range(count) for row in finished[unit]]
+
+
+def resumable_table(
+    count: int,
+    rows_of: Callable[[int], list[Record]],
+    facts: Mapping[str, object],
+    *,
+    partial: Path | None = None,
+    progress: Progress = iter,
+) -> pd.DataFrame:
+    """The rows of `resumable_rows` as a table; its attrs hold the facts and the versions of the libraries."""
+    table = pd.DataFrame(resumable_rows(count, rows_of, facts, partial=partial, progress=progress))
+    table.attrs = {**as_read(facts), "versions": library_versions()}
+    return table
+
+
+def run_facts(analysis: str, checkpoint: Checkpoint, settings: Settings) -> dict[str, object]:
+    """What every run is told by: which analysis, on which model, with which settings."""
+    return {
+        "analysis": analysis,
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "settings": asdict(settings),
+    }
+
+
+def as_read(value: Any) -> Any:
+    """`value` as it will be read back from json: tuples and mappings become lists and dicts."""
+    return json.loads(json.dumps(value))
+
+
+def _resumed(partial: Path | None, facts: object, count: int) -> dict[int, list[Record]]:
+    """Rows of the finished units of an interrupted run with the same facts, by unit; (re)starts its file.
+
+    A line that a kill cut short does not parse, and is dropped.
+    """
+    if partial is None:
+        return {}
+    finished: dict[int, list[Record]] = {}
+    if partial.exists():
+        first, *lines = (_parsed(line) for line in partial.read_bytes().split(b"\n"))
+        if first == facts:
+            finished = {line[0]: line[1] for line in lines if _is_unit(line, count)}
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(partial) as part:
+        part.write_text(_line(facts) + "".join(_line([*item]) for item in finished.items()), encoding="utf-8")
+    return finished
+
+
+def _is_unit(line: Any, count: int) -> bool:
+    return isinstance(line, list) and len(line) == 2 and line[0] in range(count) and isinstance(line[1], list)
+
+
+def _line(value: object) -> str:
+    return json.dumps(value) + "\n"
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

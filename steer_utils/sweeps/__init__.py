@@ -1,1 +1,0 @@
-"""Sweeps: grids of models, seeds and settings as many runs, on one machine or a cluster, and what came of them."""

@@ -1,0 +1,64 @@
+"""Family entries: the decoder is found by path, the audio comes first."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from steer_utils.lm.families import FAMILIES, UnsupportedModelError, family_of
+from steer_utils.lm.models import AudioLM
+
+
+def test_the_decoder_is_not_the_audio_tower(lm: AudioLM) -> None:
+    decoder = lm.family.decoder(lm.model)
+    assert decoder is lm.model.model.language_model
+    assert decoder is not lm.family.audio_tower(lm.model)
+    assert len(lm.family.blocks(lm.model)) == lm.model.config.text_config.num_hidden_layers
+    assert lm.family.head(lm.model) is lm.model.get_output_embeddings()
+    heard = torch.zeros(3, lm.model.config.audio_config.hidden_size)
+    assert lm.family.projector(lm.model)(heard).shape == (3, lm.hidden_size)
+
+
+def test_a_wrong_width_is_refused(lm: AudioLM) -> None:
+    config = lm.model.config.text_config
+    width = config.hidden_size
+    try:
+        config.hidden_size = width + 1
+        with pytest.raises(UnsupportedModelError, match=f"width {width} .* says width {width + 1}"):
+            lm.family.decoder(lm.model)
+    finally:
+        config.hidden_size = width
+
+
+def test_missing_parts_are_named() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"model\.language_model"):
+        FAMILIES["qwen2_audio"].decoder(torch.nn.Linear(2, 2))
+
+
+def test_family_of(lm: AudioLM) -> None:
+    assert family_of(lm.model.config) is lm.family
+    with pytest.raises(UnsupportedModelError, match=r"'gpt2' is not supported.*qwen2_audio.*audioflamingo3"):
+        family_of(SimpleNamespace(model_type="gpt2"))
+
+
+def test_everything_up_to_the_audio_is_the_same_under_every_instruction(lm: AudioLM, samples: np.ndarray) -> None:
+    prefixes = set()
+    for instruction in (
+        "Focus on the dog bark.",
+        "Listen to the whole audio. Describe the sound.",
+        "assistant audio 1",
+    ):
+        inputs = lm.family.inputs(lm.processor, lm.prompt(instruction), samples, 16_000)
+        ids = inputs["input_ids"][0].tolist()
+        last = max(slot for slot, token in enumerate(ids) if token == lm.audio_token_id)
+        prefixes.add(tuple(ids[: last + 1]))
+        assert ids.count(lm.audio_token_id) == 50  # two seconds
+        assert tuple(ids[last + 1 :]) == lm.tokens(instruction).tail
+    assert len(prefixes) == 1
+
+
+def test_only_the_non_commercial_weights_carry_a_note() -> None:
+    assert [family.name for family in FAMILIES.values() if family.non_commercial] == ["Audio Flamingo 3"]

@@ -1,0 +1,307 @@
+"""Hearing: the shared prefix against full uncached forwards, rows alone and together, answers against generate."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steer_utils.lm import batches
+from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.batches import MAX_BATCH, Row
+from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.models import AudioLM
+from steer_utils.lm.steering import Injection, steer
+from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
+
+SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"
+Full = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def focus(hearing: Hearing) -> SteeringVector:
+    return hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt=SHORT)
+
+
+def full_reading(
+    lm: AudioLM, inputs: dict[str, Any], span: Any, eager: Callable[..., Any]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The oracle: one uncached eager forward. Logits, block outputs at the last token, its attention on the audio."""
+    outputs: list[torch.Tensor] = []
+    handles = [
+        block.register_forward_hook(lambda module, args, output: outputs.append(output[0, -1])) for block in lm.blocks
+    ]
+    try:
+        with eager(lm), torch.no_grad():
+            made = lm.model(**inputs, output_attentions=True, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows = torch.stack([block[0, :, -1, span.first : span.stop] for block in made.attentions])
+    return made.logits[0, -1], torch.stack(outputs), rows
+
+
+def check(reading: Reading, oracle: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    logits, hidden, rows = oracle
+    torch.testing.assert_close(reading.logits, logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(reading.hidden, hidden, atol=1e-4, rtol=1e-4)
+    attention = reading.attention
+    torch.testing.assert_close(attention.share * attention.mass[..., None], rows[:, :, None], atol=1e-4, rtol=0)
+
+
+def test_the_shared_prefix_equals_a_full_forward(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, eager: Any
+) -> None:
+    readings = hearing.read_rows([Row(SHORT), Row(LONG)])
+    for reading, instruction in zip(readings, (SHORT, LONG), strict=True):
+        check(reading, full_reading(lm, full_inputs(lm, (instruction, samples)), hearing.span, eager))
+        check(hearing.read(instruction), full_reading(lm, full_inputs(lm, (instruction, samples)), hearing.span, eager))
+    assert not torch.allclose(readings[0].logits, readings[1].logits, atol=0.1)
+
+
+@pytest.mark.parametrize("positions", ["last", "text", "audio", "all", [2, 20, 40]])
+def test_steered_readings_equal_a_steered_full_forward(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, eager: Any, focus: Any, positions: Any
+) -> None:
+    reading = hearing.read(LONG, steer=focus.select([0, 2]), strength=3.0, positions=positions)
+    inputs = full_inputs(lm, (LONG, samples))
+    with steer(lm, 3.0 * focus.select([0, 2]), positions=positions, input_ids=inputs["input_ids"]):
+        oracle = full_reading(lm, inputs, hearing.span, eager)
+    check(reading, oracle)
+    assert reading.recomputed_prefix == (positions not in ("last", "text"))
+    assert not torch.allclose(reading.logits, hearing.read(LONG).logits, atol=1e-2)
+
+
+def test_event_positions_steer_the_words_of_the_event(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, eager: Any, focus: Any
+) -> None:
+    inputs = full_inputs(lm, (LONG, samples))
+    names = lm.processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+    words = [names.index("dog"), names.index("bark")]
+    reading = hearing.read(LONG, steer=focus, strength=3.0, positions="event", event="dog bark", rows="event")
+    with steer(lm, 3.0 * focus, positions=words, input_ids=inputs["input_ids"]):
+        expected = full_reading(lm, inputs, hearing.span, eager)
+        with eager(lm), torch.no_grad():
+            attentions = lm.model(**inputs, output_attentions=True).attentions
+    torch.testing.assert_close(reading.logits, expected[0], atol=1e-4, rtol=1e-4)
+    assert reading.attention.mass.shape == (4, 4, 2)
+    rows = torch.stack([block[0][:, words, hearing.span.first : hearing.span.stop] for block in attentions])
+    torch.testing.assert_close(reading.attention.share * reading.attention.mass[..., None], rows, atol=1e-4, rtol=0)
+
+
+def test_rows_of_any_kind_in_one_call_equal_rows_alone(hearing: Hearing, focus: SteeringVector) -> None:
+    other = hearing.contrast("Focus on the bell.", "Listen to the whole audio.")
+    rows = [
+        Row(SHORT),
+        Row(LONG, (Injection(focus.late(), 2.0),)),
+        Row(SHORT, (Injection(focus, -1.0, "audio"),), keep_norm=False),
+        Row("What is the bell like?", (Injection(other, 3.0, "event"), Injection(focus.early())), event="bell"),
+        Row(LONG, (Injection(other.select(1), 5.0, "all"),)),
+        Row(SHORT, (Injection(other, 0.0, "audio"),)),
+    ]
+    together = hearing.read_rows(rows)
+    for row, reading in zip(rows, together, strict=True):
+        (alone,) = hearing.read_rows([row])
+        assert reading.instruction == row.instruction
+        torch.testing.assert_close(reading.logits, alone.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(reading.hidden, alone.hidden, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(reading.attention.share, alone.attention.share, atol=1e-4, rtol=1e-4)
+        assert reading.recomputed_prefix == alone.recomputed_prefix
+        assert reading.attention.first_block == alone.attention.first_block
+    assert [reading.recomputed_prefix for reading in together] == [False, False, True, False, True, False]
+    assert [reading.attention.first_block for reading in together] == [0, 3, 1, 1, 2, 0]
+
+
+def test_rows_of_the_audio_itself(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, eager: Any
+) -> None:
+    reading = hearing.read(SHORT, rows="audio")
+    assert reading.recomputed_prefix
+    with eager(lm), torch.no_grad():
+        attentions = lm.model(**full_inputs(lm, (SHORT, samples)), output_attentions=True).attentions
+    span = slice(hearing.span.first, hearing.span.stop)
+    expected = torch.stack([block[0, :, span, span] for block in attentions])
+    attention = reading.attention
+    torch.testing.assert_close(attention.share * attention.mass[..., None], expected, atol=1e-4, rtol=0)
+
+
+def test_many_rows_are_split_and_come_back_in_order(
+    hearing: Hearing, focus: SteeringVector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LINE", 1)
+    strengths = np.linspace(-3, 3, MAX_BATCH + 3)
+    readings = hearing.read_rows([Row(SHORT, (Injection(focus, float(strength)),)) for strength in strengths])
+    assert len(readings) == MAX_BATCH + 3
+    for index in (0, MAX_BATCH, MAX_BATCH + 2):
+        alone = hearing.read(SHORT, steer=focus, strength=float(strengths[index]))
+        torch.testing.assert_close(readings[index].logits, alone.logits, atol=1e-4, rtol=1e-4)
+    assert hearing.read_rows([]) == []
+
+
+def test_the_contrast_is_a_difference_of_hidden_states(hearing: Hearing, lm: AudioLM) -> None:
+    plus, minus = "Focus on the dog bark. Describe the sound.", "Listen to the whole audio. Describe the sound."
+    v = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt="Describe the sound.")
+    h = [hearing.read(instruction).hidden for instruction in (plus, minus)]
+    torch.testing.assert_close(v.directions, h[0] - h[1], atol=1e-4, rtol=1e-4)
+    assert (v.provenance.positive, v.provenance.negative) == (plus, minus)
+    assert (v.provenance.model, v.provenance.family, v.provenance.revision) == (lm.name, lm.family.model_type, "test")
+    assert "torch" in v.provenance.versions
+    assert hearing.contrast("Bell.", "Siren.").allclose(-hearing.contrast("Siren.", "Bell."), tolerance=1e-4)
+    assert hearing.contrast("Bell.", "Bell.").norms().max() < 1e-4
+    assert float(v.norm_ratio().min()) > 0
+
+
+def test_nothing_added_changes_no_bit(hearing: Hearing, focus: SteeringVector) -> None:
+    plain = hearing.read(SHORT)
+    for nothing in (0 * focus, Injection(focus, 0.0), Injection(focus - focus, 2.0, "audio"), []):
+        reading = hearing.read(SHORT, steer=nothing)
+        assert torch.equal(reading.logits, plain.logits)
+        assert torch.equal(reading.hidden, plain.hidden)
+        assert torch.equal(reading.attention.share, plain.attention.share)
+        assert not reading.recomputed_prefix
+    assert not torch.equal(hearing.read(SHORT, steer=focus).logits, plain.logits)
+    assert torch.equal(hearing.read(SHORT).logits, plain.logits)  # and the prefix is as it was
+
+
+def test_attention_moves_after_the_steered_block_only(hearing: Hearing, focus: SteeringVector) -> None:
+    shift = hearing.read(SHORT, steer=focus.select(1), strength=5.0).attention - hearing.read(SHORT).attention
+    assert isinstance(shift, AttentionMap) and shift.first_block == 2
+    assert shift.share[:2].abs().max() < 1e-6
+    assert shift.share[2].abs().max() > 1e-3
+    assert shift.window(seconds=0.5).duration == pytest.approx(0.48)
+    last = hearing.read(SHORT, steer=focus.select(-1)).attention
+    with pytest.raises(ValueError, match="changes no attention"):
+        last.curve()
+
+
+def test_answers_equal_generate(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, focus: SteeringVector
+) -> None:
+    rows = [
+        Row(SHORT),
+        Row(LONG),
+        Row(LONG, (Injection(focus.late(), 4.0),)),
+        Row(SHORT, (Injection(focus, 2.0, "all"),), keep_norm=False),
+        Row(SHORT, (Injection(focus, 2.0, "audio"), Injection(focus, -3.0, "text"))),
+    ]
+    answers = hearing.answers(rows, max_new_tokens=8)
+    for row, answer in zip(rows, answers, strict=True):
+        inputs = full_inputs(lm, (row.instruction, samples))
+        with steer(lm, list(row.steer), input_ids=inputs["input_ids"], keep_norm=row.keep_norm):
+            made = lm.model.generate(**inputs, do_sample=False, max_new_tokens=8)
+        expected = lm.processor.tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert answer == expected.strip()
+    assert len(set(answers)) >= 4
+    assert hearing.answer(LONG, steer=focus.late(), strength=4.0, max_new_tokens=8) == answers[2]
+
+
+def test_an_answer_ends_with_the_turn(hearing: Hearing, lm: AudioLM) -> None:
+    long = hearing.answers([Row(SHORT), Row(LONG)], max_new_tokens=12)
+    third = lm.processor.tokenizer(long[0].split()[2])["input_ids"][0]
+    config = lm.model.generation_config
+    before = config.eos_token_id
+    try:
+        config.eos_token_id = [before, third]
+        short = hearing.answers([Row(SHORT), Row(LONG)], max_new_tokens=12)
+    finally:
+        config.eos_token_id = before
+    assert long[0].startswith(short[0]) and len(short[0].split()) <= 2
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        hearing.answer(SHORT, max_new_tokens=0)
+
+
+def test_nothing_is_left_behind(hearing: Hearing, lm: AudioLM, focus: Any, hook_count: Callable[..., int]) -> None:
+    hooks = hook_count(lm)
+    settings = lm.model.generation_config.to_dict()
+    hearing.read(SHORT, steer=focus, positions="all")
+    hearing.answer(SHORT, steer=focus, max_new_tokens=2)
+    bad = SteeringVector(torch.ones(4, 5), (0,), torch.ones(4))
+    for call in (hearing.read, hearing.answer):
+        with pytest.raises(VectorMismatchError, match=r"\(4, 5\).*\(4, 48\)"):
+            call(SHORT, steer=[focus, bad])
+    assert hook_count(lm) == hooks
+    assert lm.decoder.config._attn_implementation == "sdpa"
+    assert lm.model.generation_config.to_dict() == settings
+
+
+def test_the_prefix_is_computed_once(hearing: Hearing, lm: AudioLM, focus: SteeringVector) -> None:
+    calls: list[int] = []
+    handle = lm.family.audio_tower(lm.model).register_forward_hook(lambda *_: calls.append(1))
+    try:
+        hearing.read_rows([Row(SHORT), Row(LONG, (Injection(focus, positions="audio"),))])
+        hearing.answer(SHORT, steer=focus, positions="all", max_new_tokens=2)
+        assert calls == []
+        lm.hear(hearing.samples, sampling_rate=16_000)
+        assert calls == [1]
+    finally:
+        handle.remove()
+
+
+def test_the_silent_twin_is_encoded_once_and_only_when_asked_for(hearing: Hearing, lm: AudioLM) -> None:
+    calls: list[int] = []
+    handle = lm.family.audio_tower(lm.model).register_forward_hook(lambda *_: calls.append(1))
+    try:
+        hearing.read(SHORT)
+        assert calls == []
+        silence = hearing.silence
+        assert hearing.silence is silence
+        assert calls == [1]
+    finally:
+        handle.remove()
+    assert (silence.span, silence.duration, silence.checkpoint) == (hearing.span, hearing.duration, lm)
+    assert silence.samples.shape == hearing.samples.shape and not silence.samples.any()
+    assert hearing.samples.any()
+    expected = Hearing(lm, np.zeros(2 * 16_000, np.float32)).read(SHORT)
+    torch.testing.assert_close(silence.read(SHORT).hidden, expected.hidden)
+    assert not torch.allclose(hearing.read(SHORT).hidden, expected.hidden, atol=1e-2)
+
+
+def test_bfloat16(lm: AudioLM, samples: np.ndarray, focus: SteeringVector) -> None:
+    half = AudioLM(copy.deepcopy(lm.model).to(torch.bfloat16), lm.processor, lm.family, "half")
+    hearing = half.hear(samples, sampling_rate=16_000)
+    reading = hearing.read(SHORT, steer=focus, positions="all")
+    assert reading.logits.dtype == reading.hidden.dtype == torch.float32
+    assert torch.isfinite(reading.logits).all()
+    torch.testing.assert_close(reading.attention.share.sum(-1), torch.ones(4, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"instruction": "  "}, "empty"),
+        ({"positions": "lats"}, "unknown positions"),
+        ({"rows": "lats"}, "unknown positions"),
+        ({"rows": []}, "positions must be"),
+        ({"rows": [10_000]}, "beyond the prompt"),
+        ({"rows": "event"}, "name of the event"),
+        ({"event": "siren"}, "does not name the event 'siren'"),
+        ({"strength": float("inf")}, "finite"),
+    ],
+)
+def test_errors_come_before_the_model_runs(
+    hearing: Hearing, lm: AudioLM, focus: Any, options: dict[str, Any], message: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("the model was run")
+
+    handle = lm.blocks[0].register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(ValueError, match=message):
+            hearing.read(**{"instruction": SHORT, "steer": focus, **options})
+    finally:
+        handle.remove()
+
+
+def test_wrong_types(hearing: Hearing, focus: SteeringVector) -> None:
+    with pytest.raises(TypeError, match="list of Row"):
+        hearing.read_rows([SHORT])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="list of Row"):
+        hearing.read_rows(Row(SHORT))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Injection objects, got SteeringVector"):
+        Row(SHORT, (focus,))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="two instructions"):
+        hearing.contrast("Focus on the bell.", " ", prompt=SHORT)

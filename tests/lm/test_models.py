@@ -1,0 +1,100 @@
+"""load, AudioLM, and the names of the package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import steer_utils
+from steer_utils.lm import models
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import POCKET_MODELS, AudioLM, load
+from steer_utils.sound.audio import AudioError
+
+
+def test_load_a_folder_and_hear_a_file(model_folder: Path, samples: np.ndarray, tmp_path: Path) -> None:
+    lm = load(model_folder)
+    assert isinstance(lm, AudioLM) and isinstance(lm, Checkpoint)
+    assert lm.name == str(model_folder)
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, np.stack([samples, samples], axis=1), 16_000)
+    hearing = lm.hear(path)
+    assert isinstance(hearing, Hearing)
+    assert hearing.duration == pytest.approx(2.0)
+    assert hearing.span.count == 50
+
+
+def test_an_array_needs_its_rate(lm: AudioLM, samples: np.ndarray) -> None:
+    assert lm.hear(samples[::2], sampling_rate=8_000).span.count == 50
+    with pytest.raises(AudioError):
+        lm.hear(samples)
+
+
+def test_too_long_is_refused_with_the_limit(lm: AudioLM, samples: np.ndarray) -> None:
+    long = np.tile(samples, 3)
+    with pytest.raises(AudioError, match=r"6\.0 s long.*at most 4 s.*locate"):
+        lm.hear(long, sampling_rate=16_000)
+    assert lm.hear(long[: 4 * 16_000], sampling_rate=16_000).span.count == 100
+
+
+@pytest.mark.parametrize("name", ["pocket-qwen3", "pocket"])
+def test_unknown_pocket_names_list_the_known(name: str) -> None:
+    with pytest.raises(CheckpointError, match="pocket-qwen2-audio, pocket-audio-flamingo-3"):
+        load(name)
+
+
+@pytest.mark.parametrize("name", POCKET_MODELS)
+def test_shipped_models_load_or_say_that_they_are_missing(name: str) -> None:
+    from steer_utils.lm.models import WEIGHTS
+
+    if not (WEIGHTS / name / "config.json").is_file():
+        with pytest.raises(CheckpointError, match="not installed"):
+            load(name)
+        return
+    lm = load(name)
+    assert lm.name == name
+    assert lm.events and "dog bark" in lm.events
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "expected"),
+    [({}, True, "cuda"), ({}, False, None), ({"device": "cpu"}, True, "cpu"), ({"device_map": "auto"}, True, None)],
+)
+def test_a_model_goes_to_the_gpu_where_there_is_one(
+    given: dict[str, str], there: bool, expected: str | None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def opened(name: object, *, device: object, device_map: object, **options: object) -> Checkpoint:
+        asked.append(device)
+        return open_checkpoint(model_folder)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(models, "open_checkpoint", opened)
+    load(model_folder, **given)  # type: ignore[arg-type]
+    load(POCKET_MODELS[0])
+    assert asked == [expected, None], "a pocket model stays where its figures were measured"
+
+
+def test_every_public_name_can_be_used() -> None:
+    for name in steer_utils.__all__:
+        assert getattr(steer_utils, name) is not None, name
+    assert set(steer_utils.__all__) <= set(dir(steer_utils))
+    assert isinstance(steer_utils.__version__, str)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = steer_utils.nothing
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    code = (
+        "import sys, steer_utils; assert 'torch' not in sys.modules;"
+        "from steer_utils import audio, recordings, scenes, sounds, spans; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

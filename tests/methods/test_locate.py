@@ -1,0 +1,275 @@
+"""locate: one call, checked before the model runs; long audio is heard in windows and the interval shifted back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import steer_utils
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import AudioLM
+from steer_utils.methods import locate as locating
+from steer_utils.methods.asking import presence
+from steer_utils.methods.base import Query
+from steer_utils.methods.locate import Located, UnknownEventError, known_event, locate
+from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.methods.table import METHODS
+from steer_utils.sound.audio import AudioError
+from steer_utils.sound.spans import Interval, best_segment
+
+RATE = 16_000
+
+
+def noise(seconds: float, seed: int = 0, level: float = 0.01) -> np.ndarray:
+    return (level * np.random.default_rng(seed).normal(size=round(seconds * RATE))).astype(np.float32)
+
+
+@pytest.fixture
+def one(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    """A tiny model of 4 s."""
+    return tiny_models["qwen2_audio"]
+
+
+# One window ------------------------------------------------------------------------------------------------------
+
+
+def test_locate_is_the_method_and_the_segment(lm: AudioLM, samples: np.ndarray) -> None:
+    settings = replace(PAPER, read="share", blocks=(0,))
+    located = locate(lm, samples, "dog bark", sampling_rate=RATE, settings=settings)
+    hearing = lm.hear(samples, sampling_rate=RATE)
+    found = METHODS["steering"].find(hearing, Query("dog bark", 2.0), settings)
+    assert found.curve is not None and located.curve is not None
+    np.testing.assert_array_equal(located.curve, found.curve)
+    interval, mean = best_segment(found.curve, hearing.span)
+    assert (located.interval, located.score) == (interval, pytest.approx(mean * 50))
+    assert located.presence == presence(hearing, "dog bark", settings)
+    assert (located.event, located.method, located.model) == ("dog bark", "steering", lm.name)
+    assert (located.windows, located.window, located.duration) == (1, Interval(0.0, 2.0), 2.0)
+    np.testing.assert_array_equal(located.samples, samples)
+
+
+def test_a_width_makes_it_the_window_of_the_method(one: AudioLM, samples: np.ndarray) -> None:
+    located = locate(one, samples, "dog bark", sampling_rate=RATE, seconds=0.6)
+    found = METHODS["steering"].find(one.hear(samples, sampling_rate=RATE), Query("dog bark", 0.6), PAPER)
+    assert (located.interval, located.score) == (found.interval, pytest.approx(found.score * 50))
+    assert locate(one, samples, "bell", sampling_rate=RATE, seconds=99.0).interval == Interval(0.0, 2.0)
+
+
+def test_the_loudest_burst(one: AudioLM) -> None:
+    samples = noise(3.0)
+    samples[RATE : 2 * RATE] *= 50
+    located = locate(one, samples, "bell", sampling_rate=RATE, method="loudest")
+    assert (located.interval.start, located.interval.end) == pytest.approx((1.0, 2.0), abs=0.1)
+    assert 2.4 < located.score < 3.1  # times the even share: all of it in about a third of the time
+
+
+def test_methods_without_a_curve_take_two_seconds(one: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    located = locate(one, noise(3.0), "bell", sampling_rate=RATE, method="random")
+    assert located.curve is None and located.interval.duration == pytest.approx(2.0)
+    short = locate(one, noise(0.51), "bell", sampling_rate=RATE, method="random")
+    assert short.interval == Interval(0.0, 0.51)  # its last audio token ends after the audio does
+    monkeypatch.setattr(Hearing, "answer", lambda *_: "a bell")
+    with pytest.raises(ValueError, match="names no time: 'a bell'; try another method"):
+        locate(one, noise(1.0), "bell", sampling_rate=RATE, method="asking")
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.13, 0.3, 1.03, 3.99, 4.0])
+def test_audio_of_any_length_up_to_the_window(one: AudioLM, seconds: float) -> None:
+    located = locate(one, noise(seconds), "bell", sampling_rate=RATE)
+    assert located.windows == 1
+    assert 0.0 <= located.interval.start < located.interval.end <= located.duration == pytest.approx(seconds, abs=1e-4)
+
+
+def test_a_file_at_another_rate_in_stereo(one: AudioLM, tmp_path: Path) -> None:
+    samples = np.stack([noise(2 * 44_100 / RATE, 1), noise(2 * 44_100 / RATE, 2)], axis=1)
+    soundfile.write(tmp_path / "street.wav", samples, 44_100)
+    located = steer_utils.locate(one, str(tmp_path / "street.wav"), "Dog  Bark")
+    assert (located.event, located.sampling_rate, len(located.samples)) == ("dog bark", RATE, 2 * RATE)
+
+
+def test_settings_beside_the_model_are_used(model_folder: Path, samples: np.ndarray) -> None:
+    lm = steer_utils.load(model_folder)
+    path = model_folder / "settings.json"
+    own = Settings(strength=3.0, blocks=(1,), read="share", read_blocks=(3,))
+    try:
+        own.save(path)
+        with_file = locate(lm, samples, "bell", sampling_rate=RATE)
+    finally:
+        path.unlink()
+    given = locate(lm, samples, "bell", sampling_rate=RATE, settings=own)
+    papers = locate(lm, samples, "bell", sampling_rate=RATE)
+    assert with_file.curve is not None and given.curve is not None and papers.curve is not None
+    np.testing.assert_array_equal(with_file.curve, given.curve)
+    assert not np.allclose(with_file.curve, papers.curve)
+
+
+def test_presence_is_yes_against_no(one: AudioLM, samples: np.ndarray) -> None:
+    hearing = one.hear(samples, sampling_rate=RATE)
+    logits = hearing.read(PAPER.presence.format(event="bell")).logits.double()
+    yes, no = (one.processor.tokenizer(word).input_ids[0] for word in ("yes", "no"))
+    expected = float(logits[yes].exp() / (logits[yes].exp() + logits[no].exp()))
+    assert presence(hearing, "bell", PAPER) == pytest.approx(expected, abs=1e-6)
+    assert 0.0 < expected < 1.0
+
+
+# Long audio ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("surest", [0, 1, 2, 3])
+def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
+    one: AudioLM, monkeypatch: pytest.MonkeyPatch, surest: int
+) -> None:
+    samples = noise(10.0)  # 2.5 windows of 4 s, hop 2 s: windows start at 0, 2, 4 and 6 s
+    burst = round((2 * surest + 1.5) * RATE)
+    samples[burst : burst + RATE] *= 50
+    heard: list[np.ndarray] = []
+
+    def sure(hearing: Hearing, event: str, settings: Settings) -> float:
+        heard.append(hearing.samples)
+        return 0.9 if len(heard) == surest + 1 else 0.2
+
+    monkeypatch.setattr(locating, "presence", sure)
+    located = locate(one, samples, "bell", sampling_rate=RATE, method="loudest")
+    assert [len(window) for window in heard] == [4 * RATE] * 4
+    for start, window in zip((0, 2, 4, 6), heard, strict=True):
+        np.testing.assert_array_equal(window, samples[start * RATE : (start + 4) * RATE])
+    assert (located.windows, located.as_dict()["windows"]) == (4, 4)
+    assert located.window == Interval(2.0 * surest, 2.0 * surest + 4.0)
+    assert (located.interval.start, located.interval.end) == pytest.approx((burst / RATE, burst / RATE + 1), abs=0.1)
+    assert (located.presence, located.duration) == (0.9, 10.0)
+    assert located.curve is not None and located.curve.shape == (100,)
+
+
+def test_long_audio_with_the_models_own_presence(one: AudioLM) -> None:
+    samples, seen = noise(10.0, level=0.1), []
+
+    def progress(starts: Iterable[float]) -> Iterable[float]:
+        for start in starts:
+            seen.append(start)
+            yield start
+
+    located = locate(one, samples, "siren", sampling_rate=RATE, progress=progress)
+    assert seen == [0.0, 2.0, 4.0, 6.0]
+    each = [presence(Hearing(one, samples[int(s * RATE) : int((s + 4) * RATE)]), "siren", PAPER) for s in seen]
+    assert located.window.start == seen[int(np.argmax(each))]
+    assert located.presence == pytest.approx(max(each), abs=1e-6)
+    alone = locate(one, samples[int(located.window.start * RATE) :][: 4 * RATE], "siren", sampling_rate=RATE)
+    assert located.interval.start == pytest.approx(alone.interval.start + located.window.start)
+    assert located.interval.end == pytest.approx(alone.interval.end + located.window.start)
+
+
+def test_silent_windows_are_passed_over(one: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = np.zeros(10 * RATE, np.float32)
+    samples[9 * RATE :] = noise(1.0)
+    heard: list[np.ndarray] = []
+    monkeypatch.setattr(locating, "presence", lambda hearing, *_: heard.append(hearing.samples) or 0.5)
+    located = locate(one, samples, "bell", sampling_rate=RATE)
+    assert len(heard) == 1
+    assert (located.window, located.windows) == (Interval(6.0, 10.0), 4)
+
+
+# What is refused, before the model runs -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def never_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hearing anything fails the test."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the model was run")
+
+    monkeypatch.setattr(locating, "Hearing", fail)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "error", "message"),
+    [
+        (np.zeros(RATE), {}, AudioError, "silent"),
+        (np.full(RATE, np.nan), {}, AudioError, "NaN"),
+        (np.zeros(0), {}, AudioError, "empty"),
+        (noise(0.05), {}, AudioError, "at least 0.1 s"),
+        (noise(1.0), {"sampling_rate": None}, AudioError, "sampling_rate"),
+        (noise(1.0), {"event": "cat"}, UnknownEventError, "It knows: dog bark, bell, siren"),
+        (noise(1.0), {"event": " "}, UnknownEventError, "the event is empty"),
+        (noise(1.0), {"method": "stearing"}, ValueError, "unknown method 'stearing'; pass one of steering"),
+        (noise(1.0), {"seconds": 0.0}, ValueError, "positive width"),
+        (noise(1.0), {"seconds": float("nan")}, ValueError, "positive width"),
+    ],
+)
+@pytest.mark.usefixtures("never_heard")
+def test_refused_before_the_model_runs(
+    one: AudioLM, samples: np.ndarray, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    arguments = {"event": "bell", "sampling_rate": RATE, **options}
+    with pytest.raises(error, match=message):
+        locate(one, samples, **arguments)
+
+
+@pytest.mark.usefixtures("never_heard")
+def test_bad_files_are_refused_before_the_model_runs(one: AudioLM, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("not a sound")
+    for name in ("text.wav", "missing.wav", "."):
+        with pytest.raises(AudioError):
+            locate(one, tmp_path / name, "bell")
+    with pytest.raises(AssertionError, match="the model was run"):  # the fixture does what it says
+        locate(one, noise(1.0), "bell", sampling_rate=RATE)
+
+
+@pytest.mark.usefixtures("never_heard")
+def test_text_that_no_prompt_can_hold(one: AudioLM) -> None:
+    free = AudioLM(one.model, one.processor, one.family, "free")
+    with pytest.raises(ValueError, match="audio placeholder"):
+        locate(free, noise(1.0), "bell <|AUDIO|>", sampling_rate=RATE)
+
+
+def test_known_events(one: AudioLM) -> None:
+    assert known_event(one, "  Dog\tBARK ") == "dog bark"
+    with pytest.raises(
+        UnknownEventError, match=r"does not know 'dog_brak'.*mean 'dog bark'.*dog bark, bell, siren.*any text"
+    ):
+        known_event(one, "dog_brak")
+    with pytest.raises(UnknownEventError, match="does not know 'xylophone'") as caught:
+        known_event(one, "xylophone")
+    assert "Did you mean" not in str(caught.value)
+    free = AudioLM(one.model, one.processor, one.family, "free")
+    assert known_event(free, " a Street  organ {1} ") == "a Street organ {1}"
+    titled = AudioLM(one.model, one.processor, one.family, "titled", events=("Dog Bark",))
+    assert known_event(titled, "dog bark") == "Dog Bark"
+
+
+# What is written of it ---------------------------------------------------------------------------------------------
+
+
+def test_json_and_labels(one: AudioLM, samples: np.ndarray) -> None:
+    located = locate(one, samples, "bell", sampling_rate=RATE)
+    facts = json.loads(json.dumps(located.as_dict(), allow_nan=False))
+    assert (facts["start"], facts["end"]) == pytest.approx((located.interval.start, located.interval.end), abs=5e-4)
+    assert (facts["event"], facts["method"], facts["windows"]) == ("bell", "steering", 1)
+    assert 0.0 <= facts["presence"] <= 1.0
+    fixed = replace(located, interval=Interval(3.28, 5.28), event="dog bark")
+    assert isinstance(fixed, Located)
+    assert fixed.label_line() == "3.280000\t5.280000\tdog bark\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("position", "needs the other scenes of a benchmark"),
+        ("swapped", "needs the other events of a benchmark"),
+        ("steering-heads", "needs settings with read_heads"),
+    ],
+)
+def test_methods_that_need_more_than_one_audio_are_refused_before_the_model_runs(
+    method: str, message: str, tiny_models: dict[str, AudioLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locating, "Hearing", None)
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    with pytest.raises(ValueError, match=message):
+        locate(tiny_models["qwen2_audio"], samples, "bell", method=method, sampling_rate=16_000)

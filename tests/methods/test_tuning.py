@@ -1,0 +1,276 @@
+"""Choosing settings: every candidate on the same scenes, the best one wins, and it reads as a test run reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steer_utils.lm.batches import Row
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import AudioLM
+from steer_utils.methods import tuning
+from steer_utils.methods.base import Query, steering_heads
+from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.methods.table import prompting, prompting_best, steering, unsteered
+from steer_utils.methods.tuning import Candidate, Tuned, block_sets, overlaps_of, runs_of_blocks, select_heads, tune
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.spans import AudioSpan, Interval, best_window
+
+NAMES = ("dog bark", "bell", "siren")
+START = Settings(ask="When is the {event}?", presence="Do you hear the {event}?")
+STRENGTHS = (1.0, 6.0)
+QUESTIONS = ("Name the sounds.", "How loud is it?")
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_models: dict[str, AudioLM]) -> Tuned:
+    model = tiny_models["qwen2_audio"]
+    start = replace(START, read_heads=((3, 0),))
+    return tune(model, NAMES, start=start, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def qwen2(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    return tiny_models["qwen2_audio"]
+
+
+def overlaps(lm: AudioLM, method: Any, chosen: Settings) -> float:
+    """Mean overlap of a method on the development scenes, as a benchmark measures it."""
+    found = []
+    for index in range(2):
+        scene = SceneMaker(NAMES, seconds=lm.window_seconds).scene(index, 1000)
+        hearing = Hearing(lm, scene.samples)
+        for event in scene.events:
+            interval = method(hearing, Query(event.name, event.span.duration), chosen).interval
+            found.append(interval.covers(event.span))
+    return float(np.mean(found))
+
+
+def test_block_sets_of_eight_blocks() -> None:
+    sets = block_sets(8)
+    assert sets[:7] == [(block,) for block in range(7)]
+    assert sets[7:] == [(0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3, 4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+def test_every_block_set_leaves_a_block_to_read_and_counts_once(count: int) -> None:
+    sets = block_sets(count)
+    assert len(set(sets)) == len(sets)
+    assert all(0 <= min(blocks) < count - 1 and max(blocks) < count for blocks in sets)
+    assert tuple(range(count)) in sets
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_runs_of_blocks_are_all_neighbours(count: int) -> None:
+    runs = runs_of_blocks(count)
+    assert len(set(runs)) == len(runs) == count * (count + 1) // 2
+    assert all(run == tuple(range(run[0], run[-1] + 1)) and 0 <= run[0] <= run[-1] < count for run in runs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.floats(0.05, 3.0), st.floats(0, 2), st.integers(0, 999), st.booleans())
+def test_many_overlaps_at_once_are_those_of_best_window(
+    count: int, seconds: float, start: float, seed: int, flat: bool
+) -> None:
+    span, truth = AudioSpan(5, count), Interval(start, start + seconds)
+    rng = np.random.default_rng(seed)
+    # whole numbers add up exactly, so that ties are ties in both, and the first window wins in both
+    curves = np.ones((2, 3, count)) if flat else rng.integers(0, 50, (2, 3, count)).astype(float)
+    expected = [[best_window(curve, span, seconds)[0].covers(truth) for curve in row] for row in curves]
+    assert overlaps_of(curves, span, truth) == pytest.approx(np.array(expected), abs=1e-9)
+
+
+def test_every_candidate_is_tried_and_the_best_is_chosen(tuned: Tuned) -> None:
+    expected = {
+        Candidate(strength, blocks, keep, read, run)
+        for strength, blocks, keep, read in product(STRENGTHS, block_sets(4), (True, False), ("share", "difference"))
+        for run in runs_of_blocks(4)
+        if run[0] > min(blocks)  # others cannot have changed
+    }
+    assert set(tuned.overlaps) == expected
+    assert all(0 <= overlap <= 1 for overlap in tuned.overlaps.values())
+    assert len(set(tuned.overlaps.values())) > 5  # the candidates do differ
+    chosen = tuned.settings
+    best = Candidate(chosen.strength, chosen.blocks or (), chosen.keep_norm, chosen.read, chosen.read_blocks or ())
+    assert tuned.overlaps[best] == max(tuned.overlaps.values())
+
+
+def test_a_test_run_with_the_chosen_settings_finds_the_same(tuned: Tuned, qwen2: AudioLM) -> None:
+    assert overlaps(qwen2, steering, tuned.settings) == pytest.approx(max(tuned.overlaps.values()), abs=1e-6)
+    for read in ("share", "difference"):
+        candidate, reached = next(each for each in tuned.overlaps.items() if each[0].read == read and each[1] > 0)
+        trial = replace(START, **{name: getattr(candidate, name) for name in Candidate.__dataclass_fields__})
+        assert overlaps(qwen2, steering, trial) == pytest.approx(reached, abs=1e-6)
+    assert overlaps(qwen2, prompting, tuned.settings) == pytest.approx(tuned.settings.chosen_on["prompting"], abs=1e-4)
+
+
+def test_the_baselines_are_given_their_best_blocks_too(tuned: Tuned, qwen2: AudioLM) -> None:
+    for method, name, label in ((prompting, "prompt_blocks", "prompting"), (unsteered, "peak_blocks", "unsteered")):
+        reached = {run: overlaps(qwen2, method, replace(tuned.settings, **{name: run})) for run in runs_of_blocks(4)}
+        assert len(set(reached.values())) > 1
+        assert reached[getattr(tuned.settings, name)] == pytest.approx(max(reached.values()), abs=1e-6)
+        assert tuned.settings.chosen_on[label] == pytest.approx(max(reached.values()), abs=1e-4)
+
+
+def test_prompting_gets_the_question_that_serves_it_best(tuned: Tuned, qwen2: AudioLM) -> None:
+    reached = {
+        (question, run): overlaps(
+            qwen2, prompting_best, replace(START, prompt_question=question, prompt_best_blocks=run)
+        )
+        for question in (START.question, *QUESTIONS)
+        for run in runs_of_blocks(4)
+    }
+    chosen = (tuned.settings.prompt_question, tuned.settings.prompt_best_blocks)
+    assert reached[chosen] == pytest.approx(max(reached.values()), abs=1e-6)
+    assert tuned.settings.chosen_on["prompting_best"] == pytest.approx(max(reached.values()), abs=1e-4)
+
+
+def test_what_was_chosen_on_is_written_down(tuned: Tuned) -> None:
+    chosen_on = tuned.settings.chosen_on
+    assert tuned.settings.development_events == NAMES
+    assert (chosen_on["scenes"], chosen_on["seed"], chosen_on["candidates"]) == (2, 1000, len(tuned.overlaps))
+    assert chosen_on["overlap"] == pytest.approx(max(tuned.overlaps.values()), abs=1e-4)
+    assert (tuned.settings.ask, tuned.settings.positive) == (START.ask, PAPER.positive)  # the words are kept
+
+
+def test_norm_ratios_are_the_mean_over_the_contrasts(tuned: Tuned, qwen2: AudioLM) -> None:
+    ratios = []
+    for index in range(2):
+        scene = SceneMaker(NAMES, seconds=qwen2.window_seconds).scene(index, 1000)
+        for name in scene.names:
+            vector = Hearing(qwen2, scene.samples).contrast(
+                START.positive.format(event=name), START.negative, prompt=START.question
+            )
+            ratios.append(vector.norm_ratio().numpy())
+    assert tuned.norm_ratio == pytest.approx(np.mean(ratios, axis=0), rel=1e-4)
+
+
+def test_tuning_again_gives_the_same(tuned: Tuned, qwen2: AudioLM) -> None:
+    counted: list[int] = []
+
+    def progress(steps: Any) -> Any:
+        for step in steps:
+            counted.append(step)
+            yield step
+
+    again = tune(qwen2, NAMES, start=START, scenes=2, strengths=STRENGTHS, progress=progress)
+    assert counted == [0, 1]
+    assert again.settings == tuned.settings
+    assert again.overlaps == tuned.overlaps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"scenes": 0}, "scenes is 0"), ({"strengths": ()}, r"strengths \[\]"), ({"names": ("bell", "siren")}, "distinct"),
+     ({"names": ("bell", "siren", "cow")}, "cow")],
+)  # fmt: skip
+def test_what_cannot_be_tuned_is_refused_before_any_work(
+    options: dict[str, Any], message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: Any) -> None:
+        raise AssertionError("refused before any work")
+
+    monkeypatch.setattr(tuning, "Hearing", no_work)
+    full = {"names": NAMES, "scenes": 1, **options}
+    with pytest.raises(ValueError, match=message):
+        tune(qwen2, full.pop("names"), start=START, **full)
+
+
+def test_rows_of_a_query_are_one_batch(qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    read = Hearing.read_rows
+
+    def counted(self: Hearing, rows: list[Row], **options: Any) -> Any:
+        sizes.append(len(rows))
+        return read(self, rows, **options)
+
+    monkeypatch.setattr(Hearing, "read_rows", counted)
+    tune(qwen2, NAMES, start=START, scenes=1, strengths=(1.0,))
+    candidates = len(block_sets(4)) * 2
+    assert sizes == [1, *([2, candidates + 1] * 3)]
+
+
+# Heads ---------------------------------------------------------------------------------------------------------------
+
+STEERED = replace(START, strength=6.0, blocks=(1,), read_blocks=(2,), chosen_on={"events": ["knock"], "overlap": 0.5})
+
+
+def overlaps_of_heads(lm: AudioLM, start: Settings, heads: Sequence[Sequence[tuple[int, int]]]) -> list[float]:
+    """Mean overlap of each set of heads on the development scenes, each curve averaged by hand."""
+    found = []
+    for index in range(2):
+        scene = SceneMaker(NAMES, seconds=lm.window_seconds).scene(index, 1000)
+        hearing = Hearing(lm, scene.samples)
+        for event in scene.events:
+            vector = hearing.contrast(
+                start.positive.format(event=event.name), start.negative, prompt=start.contrast_question
+            ).select(start.blocks or ())
+            share = hearing.read(start.question, steer=vector, strength=start.strength).attention.share
+            if start.read == "difference":
+                share = share - hearing.read(start.question).attention.share
+            curves = [np.mean([share[block, head, 0].numpy() for block, head in each], axis=0) for each in heads]
+            found.append(
+                [best_window(curve, hearing.span, event.span.duration)[0].covers(event.span) for curve in curves]
+            )
+    return list(np.mean(found, axis=0))
+
+
+@pytest.mark.parametrize("read", ["share", "difference"])
+def test_the_heads_that_locate_best_are_chosen(qwen2: AudioLM, read: Any) -> None:
+    start = replace(STEERED, read=read)
+    chosen = select_heads(qwen2, NAMES, start, 2, count=(5, 1, 3))
+    pairs = [(block, head) for block in (2, 3) for head in range(4)]  # after the steered block
+    single = dict(zip(pairs, overlaps_of_heads(qwen2, start, [[pair] for pair in pairs]), strict=True))
+    assert len(set(single.values())) > 2
+    ranking = tuple(sorted(pairs, key=lambda pair: -single[pair]))
+    sets = [ranking[:count] for count in (1, 3, 5)]
+    reached = dict(zip(sets, overlaps_of_heads(qwen2, start, sets), strict=True))
+    assert chosen.read_heads in sets
+    best = max(reached.values())
+    assert reached[chosen.read_heads] == pytest.approx(best, abs=1e-6)
+    assert overlaps(qwen2, steering_heads, chosen) == pytest.approx(best, abs=1e-6)  # as a benchmark measures it
+    heads = {"scenes": 2, "seed": 1000, "candidates": 8, "overlap": pytest.approx(best, abs=1e-4)}
+    assert chosen.chosen_on["heads"] == heads
+
+
+def test_only_the_heads_change_and_their_classes_are_kept_out_of_tests(qwen2: AudioLM, tmp_path: Any) -> None:
+    chosen = select_heads(qwen2, NAMES, STEERED, 1)
+    assert replace(chosen, read_heads=None, chosen_on=STEERED.chosen_on) == STEERED
+    assert chosen.development_events == ("knock", *NAMES)
+    assert chosen.chosen_on["overlap"] == 0.5
+    chosen.save(tmp_path / "settings.json")
+    assert Settings.load(tmp_path / "settings.json") == chosen
+    assert select_heads(qwen2, NAMES, chosen, 1) == chosen  # what was chosen before has no say
+
+
+def test_tuning_forgets_heads_chosen_for_other_blocks(tuned: Tuned) -> None:
+    assert tuned.settings.read_heads is None  # it started with some
+
+
+@pytest.mark.parametrize(
+    ("settings_", "options", "message"),
+    [
+        (STEERED, {"scenes": 0}, "scenes is 0"),
+        (STEERED, {"count": ()}, r"count \[\]"),
+        (STEERED, {"count": (0, 1)}, "at least one and at most"),
+        (STEERED, {"count": (9,)}, "8 heads lie after the first steered block"),
+        (replace(STEERED, blocks=(-1,)), {}, "0 heads lie after the first steered block"),
+        (STEERED, {"names": ("bell", "siren")}, "distinct"),
+    ],
+)
+def test_heads_that_cannot_be_chosen_are_refused_before_any_work(
+    settings_: Settings, options: dict[str, Any], message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_work(*_: Any) -> None:
+        raise AssertionError("refused before any work")
+
+    monkeypatch.setattr(tuning, "Hearing", no_work)
+    with pytest.raises(ValueError, match=message):
+        select_heads(qwen2, **{"names": NAMES, "settings": settings_, "scenes": 1, **options})

@@ -1,0 +1,140 @@
+"""Figures of shifts and causal tests: numbers at their places, words that do not touch, alt texts that say it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from pictures import assert_legible, assert_untouched
+
+from steer_utils.show.plots import shifts as shift_plots
+from steer_utils.study.attention_shift import CONDITIONS
+from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
+
+
+def shifts(blocks: int = 8, **changes: float) -> pd.DataFrame:
+    """Condition c moves measure m of block b by 0.01 (c + 1) (b + 1); the interval is a tenth of it to each side."""
+    rows = []
+    for measure in ("mass", "js", "inside"):
+        for place, condition in enumerate(CONDITIONS):
+            for block in range(blocks):
+                mean = 0.01 * (place + 1) * (block + 1)
+                rows.append({"measure": measure, "condition": condition, "block": block, "mean": mean,
+                             "low": 0.9 * mean, "high": 1.1 * mean, **changes})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def occlusions(**changes: float) -> pd.DataFrame:
+    rows = []
+    for measure in ("presence", "listed", "changed"):
+        for window, drop in zip(WINDOWS, (0.6, 0.1, 0.8), strict=True):
+            rows.append({"measure": measure, "window": window, "before": 0.9, "after": 0.9 - drop, "drop": drop,
+                         "low": drop - 0.05, "high": drop + 0.05, "p": 0.02, **changes})  # fmt: skip
+        rows.append({"measure": measure, "window": "found - random", "drop": 0.5, "low": 0.4, "high": 0.6, "p": 0.0002,
+                     **changes})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def swaps() -> pd.DataFrame:
+    rows = [
+        {"measure": measure, "condition": condition, "against": against, "mean": 0.2 * place, "low": 0.2 * place - 0.1,
+         "high": 0.2 * place + 0.1}
+        for measure in SWAP_MEASURES
+        for place, condition in enumerate(SWAPS)
+        for against in ("", "unsteered")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "shift": lambda: shift_plots.shift_figure(shifts()),
+    "shift of a deep model": lambda: shift_plots.shift_figure(shifts(32), ("mass", "js", "inside")),
+    "occlusion": lambda: shift_plots.occlusion_figure(occlusions()),
+    "swap": lambda: shift_plots.swap_figure(swaps()),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
+    assert_legible(FIGURES[name]())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_pyplot_and_settings_are_untouched(name: str) -> None:
+    assert_untouched(FIGURES[name])
+
+
+def test_lines_stand_at_the_numbers_in_their_units() -> None:
+    mass, js = shift_plots.shift_figure(shifts().sample(frac=1, random_state=0)).axes
+    assert (mass.get_ylabel(), js.get_ylabel(), js.get_xlabel()) == ("points", "bits", "decoder block")
+    for ax, scale in ((mass, 100), (js, 1)):
+        lines = [line for line in ax.lines if len(line.get_xdata()) == 8]
+        assert len(lines) == len(CONDITIONS)
+        by_slope = sorted(lines, key=lambda line: line.get_ydata()[-1])
+        for place, line in enumerate(by_slope):
+            assert line.get_ydata() == pytest.approx(scale * 0.01 * (place + 1) * np.arange(1, 9))
+            assert np.abs(line.get_xdata() - np.arange(8)).max() < 0.25  # beside its block, and nearer to no other
+        bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] == line.get_xdata()[1]]
+        assert len(bars) == 8 * len(CONDITIONS)
+        middle = np.mean(bars[0].get_ydata())
+        assert bars[0].get_ydata() == pytest.approx([0.9 * middle, 1.1 * middle])
+
+
+def test_conditions_differ_without_colour() -> None:
+    figure = shift_plots.shift_figure(shifts())
+    looks = [(line.get_marker(), line.get_markerfacecolor() == "white", line.get_linestyle())
+             for line in figure.legends[0].get_lines()]  # fmt: skip
+    assert len(set(looks)) == len(CONDITIONS) == len(looks)
+
+
+def test_a_single_scene_has_no_intervals() -> None:
+    mass = shift_plots.shift_figure(shifts(low=np.nan, high=np.nan)).axes[0]
+    assert not [line for line in mass.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.1]
+    said = shift_plots.alt_text_shift(shifts(low=np.nan, high=np.nan))
+    assert "steering +8.0 in block 7" in said and "nan" not in said
+    assert "nan" not in shift_plots.alt_text_occlusion(occlusions(low=np.nan, high=np.nan))
+    shift_plots.occlusion_figure(occlusions(low=np.nan, high=np.nan))
+
+
+def test_pairs_stand_at_the_numbers() -> None:
+    presence, listed = shift_plots.occlusion_figure(occlusions()).axes
+    assert "says the sound is there" in presence.get_title() and "%" in listed.get_xlabel()
+    dots = [line for line in presence.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in dots] == pytest.approx([90, 30, 90, 80, 90, 10])
+    bars = [line.get_xdata() for line in presence.lines if line.get_linewidth() == 2.6]
+    np.testing.assert_allclose(bars, [[25, 35], [75, 85], [5, 15]])
+    assert "-50.0 (-60.0 to -40.0), p < 0.001" in presence.get_xlabel()
+
+
+def test_rates_stand_at_the_numbers() -> None:
+    axes = shift_plots.swap_figure(swaps()).axes
+    assert len(axes) == len(SWAP_MEASURES)
+    for ax in axes:
+        dots = [line for line in ax.lines if line.get_marker() == "o"]
+        assert [line.get_xdata()[0] for line in dots] == pytest.approx([0, 20, 40, 60, 80])
+    labels = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert labels == ["unsteered", "prompting", "its vector", "another event's vector", "random vector"]
+    assert len(shift_plots.swap_figure(swaps().query("measure == 'only'")).axes) == 1
+
+
+def test_alt_texts_hold_the_numbers() -> None:
+    said = shift_plots.alt_text_shift(shifts())
+    assert "steering +8.0 (7.2 to 8.8) in block 7" in said and "prompting +0.240 (0.216 to 0.264) in block 7" in said
+    heard = shift_plots.alt_text_occlusion(occlusions())
+    assert "without the window read out 30.0 % instead of 90.0 %" in heard
+    assert "without another of equal width 80.0 %" in heard
+    assert "-50.0 (-60.0 to -40.0), p < 0.001" in heard
+    swapped = shift_plots.alt_text_swap(swaps())
+    assert "Names it alone: unsteered 0 %, prompting 20 %, its vector 40 %" in swapped
+
+
+def test_what_cannot_be_drawn_is_said() -> None:
+    for measures in ((), ("mess",), ("effective",)):
+        for function in (shift_plots.shift_figure, shift_plots.alt_text_shift):
+            with pytest.raises(ValueError, match="the summary has mass, js, inside"):
+                function(shifts(), measures)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        shift_plots.swap_figure(swaps().iloc[:0])

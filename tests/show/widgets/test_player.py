@@ -1,0 +1,222 @@
+"""The player's Python side, and what can be said of its browser side without a browser.
+
+What is drawn and played is tested in a real JupyterLab (tests/browser).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from listenings import BASE, NOISE, OTHER, RATE, SPAN, picture
+
+pytest.importorskip("anywidget", reason="the player needs anywidget: pip install 'steer-utils[course]'")
+
+from steer_utils.show.widgets import payloads, player
+from steer_utils.show.widgets.listening import PLAIN, SHIFT, STEERED, Listening
+from steer_utils.show.widgets.player import ListeningPlayer
+from steer_utils.show.widgets.twins import TWIN, WIDGET
+from steer_utils.sound.spans import Interval
+
+BINARY = {"sound", "mel", "curves"}
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """The names in each message that a player would send."""
+    messages: list[set[str]] = []
+    monkeypatch.setattr(ListeningPlayer, "_send", lambda self, msg, buffers=None: messages.append(_names(msg, buffers)))
+    return messages
+
+
+def _names(message: dict[str, Any], buffers: Any) -> set[str]:
+    paths = {path[0] for path in message.get("buffer_paths", [])}
+    return set(message.get("state", {})) | paths
+
+
+def own(traits: set[str]) -> set[str]:
+    return traits & (BINARY | {"details", "block", "head", "curve", "playhead", "playing", "located_start",
+                               "located_end", "status"})  # fmt: skip
+
+
+# -- traits --------------------------------------------------------------------------------------------------------
+def test_a_player_holds_what_the_payloads_hold() -> None:
+    one = picture()
+    made = ListeningPlayer(one)
+    assert made.sound == payloads.sound_bytes(one) and made.curves == payloads.curve_bytes(one)
+    data, bands, frames = payloads.mel_bytes(one)
+    assert made.mel == data and made.details == payloads.details(one, bands, frames)
+    assert made.listening is one and made.located == one.located == Interval(0.4, 1.0)
+    assert (made.block, made.head, made.curve, made.playhead, made.playing) == (None, None, SHIFT, 0.0, False)
+    assert made.status == "overlap 83 %"
+    nothing = ListeningPlayer(picture(located=None))
+    assert nothing.located is None and nothing.located_start is None and nothing.status == ""
+
+
+def test_a_sound_without_attention_can_be_played() -> None:
+    made = ListeningPlayer(Listening(NOISE, RATE, SPAN))
+    assert made.curve == "" and made.curves == b"" and made.details["blocks"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("block", 4, "block is 4; this picture has blocks 0 to 3, or None for the read-out"),
+        ("block", -1, "block is -1"),
+        ("head", 3, "head is 3; this picture has heads 0 to 2"),
+        ("curve", "loudness", "no curve 'loudness'; there are: asked plainly, steered, steered minus plain"),
+    ],
+)
+def test_each_wrong_choice_has_its_message_and_changes_nothing(name: str, value: object, message: str) -> None:
+    made = ListeningPlayer(picture())
+    made.block, made.head, made.curve = 3, 2, STEERED
+    with pytest.raises(ValueError, match=message):
+        setattr(made, name, value)
+    assert (made.block, made.head, made.curve) == (3, 2, STEERED)
+    made.block = None
+    assert made.block is None
+
+
+def test_a_playhead_outside_is_put_inside() -> None:
+    made = ListeningPlayer(picture())
+    for given, kept in ((1.5, 1.5), (-3.0, 0.0), (99.0, 2.0)):
+        made.playhead = given
+        assert made.playhead == kept
+
+
+# -- another picture -----------------------------------------------------------------------------------------------
+def test_the_same_sound_is_not_sent_again(sent: list[set[str]]) -> None:
+    made = ListeningPlayer(picture())
+    made.block, made.playhead = 2, 1.2
+    sent.clear()
+    other = picture(curves={PLAIN: OTHER, STEERED: BASE, SHIFT: BASE - OTHER}, located=Interval(1.0, 1.6))
+    made.show(replace(other, samples=NOISE.copy()))
+    assert len(sent) == 1 and not own(sent[0]) & {"sound", "mel"}
+    assert {"curves", "located_start", "located_end", "status"} <= sent[0]
+    assert made.located == Interval(1.0, 1.6) and made.block == 2 and made.playhead == 1.2
+    assert made.curves == payloads.curve_bytes(other) and made.details == payloads.details(other, 64, 200)
+
+
+def test_another_sound_is_sent_and_starts_at_its_beginning(sent: list[set[str]]) -> None:
+    made = ListeningPlayer(picture())
+    made.playhead, made.playing = 1.2, True
+    sent.clear()
+    other = picture(samples=NOISE[::-1])
+    made.show(other)
+    assert len(sent) == 1 and {"sound", "mel", "playhead", "playing"} <= sent[0]
+    assert made.sound == payloads.sound_bytes(other) and made.playhead == 0.0 and not made.playing
+
+
+def test_what_the_new_picture_lacks_goes_back_to_its_default() -> None:
+    made = ListeningPlayer(picture())
+    made.block, made.head, made.curve = 3, 2, STEERED
+    small = picture(curves={PLAIN: BASE[:1]}, read="", read_blocks=None)
+    made.show(small)
+    assert (made.block, made.head, made.curve) == (None, None, PLAIN)
+    made.show(picture(located=None))
+    assert made.located is None and made.curve == PLAIN
+
+
+def test_the_text_of_a_player_is_short() -> None:
+    said = repr(ListeningPlayer(picture()))
+    assert said == "ListeningPlayer('dog bark', 2.00 s, located 0.40-1.00 s; true 0.50-1.10 s; overlap 83 %)"
+
+
+def test_displaying_publishes_the_twin_and_then_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:
+    import IPython.display
+
+    shown: list[dict] = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata=None: shown.append(data))
+    made = ListeningPlayer(picture())
+    made._ipython_display_()
+    image, words, widget = shown
+    assert "image/png" in image and words["text/plain"].startswith(f"{TWIN}dog bark: located 0.40-1.00 s")
+    assert widget[WIDGET]["model_id"] == made.model_id and len(widget["text/plain"]) < 200
+
+
+# -- the browser's side --------------------------------------------------------------------------------------------
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in player.scripts())
+
+
+def test_nothing_is_fetched_and_no_label_becomes_markup() -> None:
+    style = (player.STATIC / "player.css").read_text(encoding="utf-8")
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+        assert word not in SOURCE
+    for text in (SOURCE, style):
+        assert not re.search(r"https?://|@import|url\(|\bfetch\(|\bimport\b\s*[({\"']|XMLHttpRequest|WebSocket", text)
+
+
+def test_both_sides_know_the_same_traits() -> None:
+    asked = set(re.findall(r'model\.(?:get|set)\("(\w+)"', SOURCE))
+    heard = set(re.findall(r'"change:(\w+)"', SOURCE))
+    synced = set(ListeningPlayer(picture()).traits(sync=True))
+    assert asked | heard <= synced
+    assert own(synced) <= asked | heard
+    keys = set(payloads.details(picture(), 1, 1))
+    used = set(re.findall(r"details\.(\w+)", SOURCE)) | {"title", "answers"}
+    assert used <= keys
+
+
+def test_a_twin_is_known_by_its_first_words() -> None:
+    assert f'const TWIN = "{TWIN}";' in SOURCE
+
+
+def _node() -> str | None:
+    if found := shutil.which("node"):
+        return found
+    try:
+        import playwright
+    except ImportError:
+        return None
+    driver = Path(playwright.__file__).parent / "driver" / "node"
+    return str(driver) if driver.is_file() else None
+
+
+needs_node = pytest.mark.skipif(_node() is None, reason="needs node (or playwright, which brings one)")
+
+CHECK = """
+const { state, choices, span } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const raw = (text) => new DataView(Uint8Array.from(Buffer.from(text, "base64")).buffer);
+const tracks = decodedCurves(raw(state.curves), state.details);
+const curves = [...tracks.values()].map((track) => choices.map(([block, head]) =>
+  Array.from(meanCurve(track, state.details, cellsOf(state.details, block, head)))));
+const levels = [...tracks.values()].map((track) =>
+  inside(meanCurve(track, state.details, cellsOf(state.details, null, null)), state.details, span));
+const words = choices.map(([block, head]) => choiceWords(state.details, block, head));
+console.log(JSON.stringify({ curves, levels, words, pcm: Array.from(int16(raw(state.sound))).slice(0, 50) }));
+"""
+
+
+@needs_node
+@pytest.mark.parametrize("read_heads", [None, ((0, 1), (3, 2))])
+def test_the_browser_computes_what_python_does(read_heads: Any) -> None:
+    """Curves of every choice, their mean in a span, and the sound: the script's own functions, on the real bytes."""
+    import base64
+
+    one = picture(read_heads=read_heads)
+    made = ListeningPlayer(one)
+    state = {name: base64.b64encode(getattr(made, name)).decode() for name in BINARY} | {"details": made.details}
+    choices = [[None, None], [2, None], [None, 1], [3, 2]]
+    whole = re.sub(r"export default[\s\S]*", "", SOURCE) + CHECK
+    ran = subprocess.run(
+        [str(_node()), "-e", whole],
+        input=json.dumps({"state": state, "choices": choices, "span": [0.5, 1.1]}),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    inside = SPAN.tokens(Interval(0.5, 1.1))
+    for label, drawn, level in zip(one.curves, found["curves"], found["levels"], strict=True):
+        for (block, head), values in zip(choices, drawn, strict=True):
+            assert values == pytest.approx(50 * one.curve(label, block, head), rel=2e-3, abs=0.02)
+        assert level == pytest.approx(np.mean(drawn[0][inside]))
+    assert found["pcm"] == np.frombuffer(made.sound, "<i2")[:50].tolist()
+    first = "read-out: 2 chosen heads" if read_heads else "read-out: blocks 1 to 2, all heads"
+    assert found["words"] == [first, "block 2, mean of its heads", "head 1, mean over blocks", "block 3, head 2"]

@@ -1,0 +1,271 @@
+"""Reading sound safely: every bad input has its own clear error; good input comes out mono, float32, at the rate."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from steer_utils.sound.audio import (
+    AudioError,
+    active_span,
+    mel_band,
+    mel_spectrogram,
+    read_audio,
+    rms_curve,
+    sliding_starts,
+)
+
+RATE = 16_000
+
+
+def sine(seconds: float = 0.5, hz: float = 440.0, rate: int = RATE) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
+
+
+# Arrays ----------------------------------------------------------------------------------------------------------
+
+
+def test_array_at_the_wanted_rate_is_unchanged() -> None:
+    out = read_audio(sine(), sampling_rate=RATE)
+    assert out.dtype == np.float32
+    assert np.array_equal(out, sine().astype(np.float32))
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_keeps_duration_and_frequency(rate: int) -> None:
+    out = read_audio(sine(1.0, 440.0, rate), sampling_rate=rate)
+    assert abs(len(out) - RATE) <= 1
+    middle = slice(2000, 14000)
+    assert np.abs(out[middle] - sine(1.0)[: len(out)][middle]).max() < 2e-3
+
+
+def test_other_target_rate() -> None:
+    assert abs(len(read_audio(sine(1.0), sampling_rate=RATE, target_rate=24_000)) - 24_000) <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint8, np.uint16, np.int64])
+def test_integers_are_scaled_by_their_range(dtype: type) -> None:
+    info = np.iinfo(dtype)
+    half = (float(info.max) - float(info.min) + 1) / 2
+    middle = half if info.min == 0 else 0.0
+    scaled = np.clip(np.round(sine() * half + middle), info.min, float(info.max) * (1 - 1e-15)).astype(dtype)
+    assert np.abs(read_audio(scaled, sampling_rate=RATE) - sine()).max() < 2 / half + 1e-6
+
+
+def test_channels_are_averaged() -> None:
+    stereo = np.stack([sine(), 0.2 * sine(hz=900)], axis=1)
+    assert np.allclose(read_audio(stereo, sampling_rate=RATE), stereo.mean(1), atol=1e-6)
+
+
+def test_float64_and_noncontiguous_input() -> None:
+    strided = np.repeat(sine(), 2)[::2]
+    out = read_audio(strided, sampling_rate=RATE)
+    assert out.flags["C_CONTIGUOUS"]
+    assert np.array_equal(out, sine().astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros(0), "empty"),
+        (np.zeros((0, 2)), "empty"),
+        (np.zeros(RATE), "silent"),
+        (np.full(RATE, 128, np.uint8), "silent"),
+        (np.stack([sine(), -sine()], axis=1), "silent"),
+        (sine(0.09), "at least 0.1 s"),
+        (np.array(0.5), r"shape \(\)"),
+        (np.ones((4, 5, 6)), "shape"),
+        (np.stack([sine(), sine()]), "transposed"),
+        (np.ones(RATE, dtype=bool), "bool"),
+        (sine() + 1j, "complex"),
+        (np.array(["a"] * 2000), "<U1"),
+        (np.full(RATE, 1e300), "infinite"),
+    ],
+)
+def test_bad_arrays_are_refused(samples: np.ndarray, message: str) -> None:
+    with pytest.raises(AudioError, match=message):
+        read_audio(samples, sampling_rate=RATE)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_bad_sample_is_found_and_counted(bad: float) -> None:
+    samples = sine()
+    samples[[7, 4000]] = bad
+    with pytest.raises(AudioError, match="2 samples"):
+        read_audio(samples, sampling_rate=RATE)
+
+
+@pytest.mark.parametrize("rate", [0, -16000, 999, 1_000_000, 16000.5, float("nan"), float("inf"), True, "16000"])
+def test_bad_rates_are_refused(rate: int) -> None:
+    with pytest.raises(AudioError, match="sampling_rate"):
+        read_audio(sine(), sampling_rate=rate)
+    with pytest.raises(AudioError, match="target_rate"):
+        read_audio(sine(), sampling_rate=RATE, target_rate=rate)
+
+
+def test_array_needs_its_rate() -> None:
+    with pytest.raises(AudioError, match="pass sampling_rate"):
+        read_audio(sine())
+
+
+@pytest.mark.parametrize("source", [None, 3, [0.0, 0.1], b"RIFF"])
+def test_other_types_are_refused(source: object) -> None:
+    with pytest.raises(TypeError, match="path or a numpy array"):
+        read_audio(source, sampling_rate=RATE)  # type: ignore[arg-type]
+
+
+SHAPES = st.one_of(st.tuples(st.integers(0, 4000)), st.tuples(st.integers(0, 4000), st.integers(0, 3)))
+ARRAYS = st.one_of(
+    hnp.arrays(st.sampled_from([np.float64, np.float32, np.float16]), SHAPES, fill=st.just(0)),
+    hnp.arrays(st.sampled_from([np.int16, np.uint8, np.int32]), SHAPES, fill=st.just(0)),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(ARRAYS, st.integers(-1, 60_000))
+def test_any_array_is_either_sound_or_an_audio_error(samples: np.ndarray, rate: int) -> None:
+    try:
+        out = read_audio(samples, sampling_rate=rate)
+    except AudioError as error:
+        assert len(str(error)) > 20
+        return
+    assert out.dtype == np.float32
+    assert out.ndim == 1
+    assert np.isfinite(out).all()
+    assert abs(len(out) - len(samples) / rate * RATE) <= 2
+
+
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("a.wav", 1e-4), ("a.flac", 1e-4), ("a.ogg", 0.1)])
+def test_files_are_decoded_mixed_and_resampled(tmp_path: Path, name: str, tolerance: float) -> None:
+    path = tmp_path / name
+    soundfile.write(path, np.stack([sine(1.0, rate=44_100)] * 2, axis=1), 44_100)
+    for source in (path, str(path)):
+        out = read_audio(source)
+        assert abs(len(out) - RATE) <= 1
+        assert np.abs(out[2000:14000] - sine(1.0)[2000:14000]).max() < max(tolerance, 2e-3)
+
+
+def test_a_files_own_rate_counts(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", sine(rate=44_100), 44_100)
+    assert len(read_audio(tmp_path / "a.wav", sampling_rate=44_100)) == RATE // 2
+    with pytest.raises(AudioError, match="44100 Hz, not 16000"):
+        read_audio(tmp_path / "a.wav", sampling_rate=RATE)
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"hello, this is text\n" * 50, bytes(range(256)) * 20])
+@pytest.mark.parametrize("name", ["a.wav", "a.ogg", "a.mp3", "a.txt", "a", "a.raw"])
+def test_what_is_no_sound_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AudioError):
+        read_audio(tmp_path / name)
+
+
+def test_corrupt_and_truncated_files_are_refused(tmp_path: Path) -> None:
+    for name in ("a.flac", "a.ogg"):
+        path = tmp_path / name
+        soundfile.write(path, sine(2.0), RATE)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:60])
+        with pytest.raises(AudioError):
+            read_audio(path)
+        path.write_bytes(b"\x00" * 200 + whole[200:])
+        with pytest.raises(AudioError):
+            read_audio(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no file"):
+        read_audio(tmp_path / "none.wav")
+    with pytest.raises(AudioError, match="folder"):
+        read_audio(tmp_path)
+
+
+def test_files_with_useless_sound_are_refused(tmp_path: Path) -> None:
+    for samples, message in ((np.zeros(RATE), "silent"), (np.zeros(0), "empty"), (sine(0.05), "at least 0.1"),
+                             (np.where(np.arange(RATE) == 5, np.nan, 0.1), "NaN")):  # fmt: skip
+        soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+        with pytest.raises(AudioError, match=message):
+            read_audio(tmp_path / "a.wav")
+
+
+# Facts about samples ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.0, 1.5), st.floats(0.1, 1.0), st.sampled_from([8_000, 16_000, 44_100]))
+def test_active_span_finds_the_sound(start: float, length: float, rate: int) -> None:
+    samples = np.zeros(3 * rate)
+    first = round(start * rate)
+    samples[first : first + round(length * rate)] = sine(length, 1000.0, rate)[: round(length * rate)]
+    samples += 1e-4 * np.random.default_rng(0).standard_normal(len(samples))  # 70 dB below
+    span = active_span(samples, rate)
+    assert -0.0201 <= span.start - start <= 0.0201
+    assert -0.0201 <= span.end - (start + length) <= 0.0201
+
+
+def test_active_span_floor_and_silence() -> None:
+    samples = np.concatenate([0.05 * sine(1.0), sine(1.0)])  # the first second is 26 dB below the second
+    assert active_span(samples, RATE).start == 0.0
+    assert active_span(samples, RATE, floor_db=-10).start == pytest.approx(1.0, abs=0.02)
+    for silent in (np.zeros(100), np.zeros(0)):
+        with pytest.raises(AudioError, match="silent"):
+            active_span(silent, RATE)
+
+
+@given(st.floats(0.1, 500), st.floats(0.5, 30), st.floats(0.1, 1.0))
+def test_sliding_starts_cover_without_gap_or_overshoot(duration: float, window: float, share: float) -> None:
+    hop = window * share
+    starts = sliding_starts(duration, window, hop)
+    assert starts[0] == 0.0
+    assert starts[-1] + window >= duration - 1e-6
+    assert len(starts) == 1 or starts[-1] + window == pytest.approx(duration, abs=1e-6)
+    assert all(0 < later - earlier <= hop + 1e-6 for earlier, later in itertools.pairwise(starts))
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0, 8, 4), (10, 0, 4), (10, 8, 0), (10, 8, 9), (float("nan"), 8, 4), (float("inf"), 8, 4)]
+)
+def test_sliding_starts_refuses_gaps(arguments: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="hop"):
+        sliding_starts(*arguments)
+
+
+def test_rms_curve_is_the_rms_of_each_token() -> None:
+    samples = np.random.default_rng(0).standard_normal(RATE)
+    curve = rms_curve(samples, RATE, 0.04, 25)
+    assert np.allclose(curve, np.sqrt((samples.reshape(25, 640) ** 2).mean(1)), rtol=1e-9)
+    longer = rms_curve(samples, RATE, 0.04, 30)
+    assert longer.shape == (30,)
+    assert np.allclose(longer[:25], curve)
+    assert (longer[25:] == 0).all()
+
+
+def test_rms_curve_is_highest_where_it_is_loud() -> None:
+    samples = 0.1 * np.ones(RATE)
+    samples[8000:9600] = 1.0
+    assert set(np.flatnonzero(rms_curve(samples, RATE, 0.04, 25) > 0.5)) == {12, 13, 14}
+
+
+@pytest.mark.parametrize("hz", [300.0, 1000.0, 3000.0])
+def test_mel_spectrogram_puts_a_tone_in_its_band(hz: float) -> None:
+    mel = mel_spectrogram(sine(1.0, hz).astype(np.float32), RATE)
+    assert mel.shape == (64, 100)
+    assert mel.max() == 0.0
+    assert mel.min() >= -80.0
+    assert (np.abs(mel[:, 10:90].argmax(0) - (mel_band(hz, RATE) - 0.5)) <= 1.0).all()
+
+
+def test_mel_spectrogram_puts_a_click_at_its_time() -> None:
+    samples = np.zeros(RATE, dtype=np.float32)
+    samples[8000] = 1.0
+    assert mel_spectrogram(samples, RATE).sum(0).argmax() in (49, 50, 51)

@@ -1,0 +1,329 @@
+"""The benchmark: which scenes it makes, that a killed run goes on to the identical table, and its summary."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from tinies import FIVE, knowing_five
+
+from steer_utils.lm.models import AudioLM
+from steer_utils.methods.base import Found
+from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.methods.table import METHODS, STANDARD, standard_methods
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.sound.spans import Interval
+from steer_utils.study import benchmark
+from steer_utils.study.attention_shift import CONDITIONS, shift_table
+from steer_utils.study.benchmark import SceneSet, run, scene_set, slot_name
+from steer_utils.study.causality import occlusion_table, swap_table
+from steer_utils.study.report import summary
+from steer_utils.study.transfer import own_vector, vector_table
+
+QUICK = ("steering", "loudest", "random")
+RATE = 16_000
+
+
+@pytest.fixture
+def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    return knowing_five(tiny_models["qwen2_audio"])
+
+
+def with_settings(chosen_on: Iterable[str] = ()) -> Settings:
+    return replace(PAPER, blocks=(0, 1), chosen_on={"events": list(chosen_on)})
+
+
+def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:
+    """Progress that is killed once `after` scenes are done."""
+
+    def steps(scenes: Iterable[int]) -> Iterator[int]:
+        for done, scene in enumerate(scenes):
+            if done == after:
+                raise KeyboardInterrupt
+            yield scene
+
+    return steps
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Recordings of four classes, three files each: tones of their own pitch, 1.5 s."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    rows = ["filename,category,fold"]
+    time = np.arange(int(1.5 * RATE)) / RATE
+    for place, name in enumerate(("dog_bark", "rain", "siren", "cow")):
+        for fold in (1, 2, 3):
+            soundfile.write(root / f"{name}-{fold}.wav", 0.5 * np.sin(2 * np.pi * 300 * (place + 1) * time), RATE)
+            rows.append(f"{name}-{fold}.wav,{name},{fold}")
+    (root / "clips.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+# Scenes ----------------------------------------------------------------------------------------------------------
+
+
+def test_development_classes_are_left_out(lm: AudioLM) -> None:
+    assert scene_set(lm, with_settings(), count=4, seed=0).maker.names == FIVE
+    left = scene_set(lm, with_settings(FIVE[:2]), count=4, seed=0)
+    assert left.maker.names == FIVE[2:]
+    assert left.facts()["classes"] == list(FIVE[2:])
+    with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(FIVE[:3])}"):
+        scene_set(lm, with_settings(FIVE[:3]), count=4, seed=0)
+
+
+def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: pytest.WarningsRecorder) -> None:
+    """Scenes made with other settings, or by hand, may hold what the settings were chosen on."""
+    scenes = scene_set(lm, with_settings(), count=1, seed=0)
+    with pytest.warns(UserWarning, match=f"chosen on {FIVE[3]}, {FIVE[4]}, and these scenes hold them") as caught:
+        run(lm, scenes, with_settings(FIVE[3:]), methods=("random",))
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="chosen on"):
+        shift_table(lm, scenes, with_settings(FIVE[3:]), conditions={"again": CONDITIONS["steering"]})
+    with pytest.warns(UserWarning, match="chosen on"):
+        occlusion_table(lm, scenes, with_settings(FIVE[3:]), max_new_tokens=1)
+    with pytest.warns(UserWarning, match="chosen on"):
+        swap_table(lm, scenes, with_settings(FIVE[3:]), max_new_tokens=1)
+    with pytest.warns(UserWarning, match="chosen on"):
+        vector_table(lm, scenes, with_settings(FIVE[3:]), {"own": own_vector(with_settings(FIVE[3:]))})
+    recwarn.clear()
+    run(lm, scenes, with_settings(("cow",)), methods=("random",))
+    assert not [each for each in recwarn if each.category is UserWarning]
+
+
+def test_every_class_is_equally_often_in_each_slot(lm: AudioLM) -> None:
+    scenes = scene_set(lm, with_settings(), count=20, seed=3)
+    design = scenes.maker.design(20, 3)
+    for slot in range(3):
+        assert Counter(names[slot] for names in design) == dict.fromkeys(FIVE, 4)
+    assert all(len(set(names)) == 3 for names in design)
+    scene = scenes.maker.scene(0, 3)
+    assert scene.names == design[0]
+    assert scene.duration == lm.window_seconds
+
+
+def test_a_model_that_takes_any_text_is_asked_for_all_classes(lm: AudioLM) -> None:
+    lm.events = None
+    scenes = scene_set(lm, with_settings(["siren"]), count=4, seed=0)
+    assert set(scenes.maker.names) == set(SOUNDS) - {"siren"}
+
+
+def test_a_model_that_hears_long_gets_the_papers_form(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AudioLM, "window_seconds", 30.0)
+    scene = scene_set(lm, with_settings(), count=4, seed=0).maker.scene(1, 0)
+    assert scene.duration == 17.0
+    assert [event.span.start for event in scene.events] == pytest.approx([0.0, 6.0, 12.0], abs=0.01)
+    assert [event.span.duration for event in scene.events] == pytest.approx([5.0] * 3)
+
+
+def test_trained_recordings_are_left_out(lm: AudioLM, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm.events = ("dog bark", "rain", "siren")  # no cow
+    trained = frozenset({"rain-1.wav", "rain-2.wav", "cow-3.wav", "not there.wav"})
+    monkeypatch.setattr(benchmark, "trained_recordings", lambda checkpoint: trained)
+    scenes = scene_set(lm, with_settings(), count=3, seed=0, clips=ClipBank.read(folder))
+    assert scenes.maker.names == ("dog bark", "rain", "siren")
+    assert (scenes.left_out, scenes.facts()["left_out"]) == (3, 3)
+    sources = {event.source for scene in scenes.maker.balanced(12, 0) for event in scene.events}
+    assert sources >= {"rain-3.wav"} and not sources & trained
+    assert all(source.endswith(".wav") for source in sources)  # a class that is procedural too is a recording here
+    with pytest.raises(ValueError, match="2 are left"):
+        scene_set(lm, with_settings(["siren"]), count=3, seed=0, clips=ClipBank.read(folder))
+
+
+def test_recordings_that_were_all_trained_on_are_refused(
+    lm: AudioLM, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = ClipBank.read(folder)
+    monkeypatch.setattr(benchmark, "trained_recordings", lambda _: frozenset(clip.path.name for clip in bank.clips))
+    with pytest.raises(ValueError, match="all 12 recordings were used to train tiny"):
+        scene_set(lm, with_settings(), count=3, seed=0, clips=bank)
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (1, -1)])
+def test_scenes_and_seed_are_checked(lm: AudioLM, count: int, seed: int) -> None:
+    with pytest.raises(ValueError, match="at least 1 scene and a seed of 0"):
+        scene_set(lm, with_settings(), count=count, seed=seed)
+
+
+# Runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_holds_each_method_on_each_query(lm: AudioLM) -> None:
+    scenes = scene_set(lm, with_settings(), count=2, seed=1)
+    methods = [name for name in METHODS if name != "logit-lens"]  # the tiny tokenizer does not know these names
+    table = run(lm, scenes, replace(with_settings(), read_heads=((2, 0),)), methods=methods)
+    assert len(table) == 2 * 3 * len(methods)
+    assert not table.duplicated(["scene", "event", "method"]).any()
+    for index, rows in table.groupby("scene"):
+        scene = scenes.maker.scene(int(index), 1)
+        for slot, event in zip(("first", "middle", "last"), scene.events, strict=True):
+            own = rows[rows["slot"] == slot]
+            assert set(own["event"]) == {event.name} and set(own["source"]) == {"procedural"}
+            assert set(own["truth_start"]) == {event.span.start} and set(own["truth_end"]) == {event.span.end}
+    found = table[~table["failed"]]
+    windows = [Interval(row.start, row.end) for row in found.itertuples()]
+    truths = [Interval(row.truth_start, row.truth_end) for row in found.itertuples()]
+    assert list(found["overlap"]) == [w.covers(e) for w, e in zip(windows, truths, strict=True)]
+    assert list(found["iou"]) == [w.iou(e) for w, e in zip(windows, truths, strict=True)]
+    assert (table.loc[table["failed"], "overlap"] == 0).all()
+    assert (table["chance"] > 0).all() and table.groupby(["scene", "event"])["chance"].nunique().eq(1).all()
+    unsteered = table[table["method"] == "unsteered"]
+    assert not unsteered["failed"].any()
+    assert (table.loc[table["method"] != "asking", "answer"] == "").all()
+
+
+def test_a_method_that_never_answers_scores_zero(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    mute = replace(METHODS["asking"], find=lambda *_: Found(None, 0.0, answer="a dog"))
+    monkeypatch.setitem(METHODS, "asking", mute)
+    table = run(lm, scene_set(lm, with_settings(), count=1, seed=0), with_settings(), methods=["asking"])
+    assert table["start"].dtype == table["end"].dtype == float
+    assert table["start"].isna().all() and table["failed"].all()
+    row = summary(table).iloc[0]
+    assert (row["overlap"], row["failed"]) == (0.0, 1.0)
+
+
+def test_recordings_in_a_run(lm: AudioLM, folder: Path) -> None:
+    lm.events = None
+    scenes = scene_set(lm, with_settings(), count=1, seed=2, clips=ClipBank.read(folder))
+    table = run(lm, scenes, with_settings(), methods=["loudest", "random"])
+    assert set(table["event"]) <= {"dog bark", "rain", "siren", "cow"}
+    assert all(row.source.startswith(row.event.replace(" ", "_")) for row in table.itertuples())
+    assert table.attrs["scenes"]["sounds"] == "12 recordings"
+
+
+@pytest.mark.recordings
+def test_real_recordings(lm: AudioLM) -> None:
+    clips = os.environ.get("STEER_CLIPS")
+    if not clips:
+        pytest.skip("STEER_CLIPS names no folder of recordings")
+    lm.events = None
+    bank = ClipBank.read(clips)
+    scenes = scene_set(lm, with_settings(), count=2, seed=0, clips=bank)
+    table = run(lm, scenes, with_settings(), methods=["loudest", "random"])
+    assert len(table) == 12
+    assert set(table["source"]) <= {clip.path.name for clip in bank.clips}
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
+def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, tmp_path: Path, killed_after: int) -> None:
+    scenes, settings, partial = scene_set(lm, with_settings(), count=3, seed=5), with_settings(), tmp_path / "a" / "run"
+    whole = run(lm, scenes, settings, methods=QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        run(lm, scenes, settings, methods=QUICK, partial=partial, progress=stopping(killed_after))
+    heard: list[int] = []
+    resumed = run(lm, scenes, settings, methods=QUICK, partial=partial, progress=counted(heard, scenes))
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    assert resumed.attrs == whole.attrs
+    assert heard == list(range(killed_after, 3))
+    assert [path.name for path in partial.parent.iterdir()] == ["run"]
+
+
+def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Iterable[int]]:
+    """Progress that notes which scenes are made (those resumed are not)."""
+    make = scenes.maker.scene
+
+    def noted(index: int, seed: int) -> object:
+        heard.append(index)
+        return make(index, seed)
+
+    scenes.maker.scene = noted  # type: ignore[method-assign, assignment]
+    return iter
+
+
+@pytest.mark.parametrize("keep", [-1, -30, 0.5])
+def test_a_half_written_line_is_dropped(lm: AudioLM, tmp_path: Path, keep: float) -> None:
+    scenes, settings, partial = scene_set(lm, with_settings(), count=2, seed=5), with_settings(), tmp_path / "run"
+    whole = run(lm, scenes, settings, methods=QUICK, partial=partial)
+    facts, first, second = partial.read_bytes().splitlines(keepends=True)
+    cut = second[:keep] if isinstance(keep, int) else second[: int(len(second) * keep)]
+    partial.write_bytes(facts + first + cut)
+    again = run(lm, scenes, settings, methods=QUICK, partial=partial)
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
+    assert partial.read_bytes() == facts + first + second
+    partial.write_bytes(facts + first[:40])  # also where it is the only scene
+    pd.testing.assert_frame_equal(run(lm, scenes, settings, methods=QUICK, partial=partial), whole, check_exact=True)
+
+
+def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
+    scenes, partial = scene_set(lm, with_settings(), count=1, seed=5), tmp_path / "run"
+    run(lm, scenes, with_settings(), methods=["random"], partial=partial)
+    fake = partial.read_text().replace('"slot": "first"', '"slot": "elsewhere"')
+    partial.write_text(fake)
+    assert "elsewhere" in set(run(lm, scenes, with_settings(), methods=["random"], partial=partial)["slot"])  # resumed
+    for options in (
+        {"settings": replace(with_settings(), strength=2.0)},
+        {"scenes": replace(scenes, seed=6)},
+        {"scenes": scene_set(lm, with_settings(), count=2, seed=5)},
+        {"methods": ["random", "loudest"]},
+    ):
+        partial.write_text(fake)
+        table = run(
+            lm, **{"scenes": scenes, "settings": with_settings(), "methods": ["random"], **options}, partial=partial
+        )
+        assert "elsewhere" not in set(table["slot"]), options
+    for rubbish in (b"", b"\xff\x00\n[1]\n", b"{}\n"):
+        partial.write_bytes(rubbish)
+        assert len(run(lm, scenes, with_settings(), methods=["random"], partial=partial)) == 3
+
+
+def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:
+    heads = replace(with_settings(), read_heads=((2, 0),))
+    assert standard_methods(heads, 2) == STANDARD
+    assert set(STANDARD) - set(standard_methods(with_settings(), 1)) == {"steering-heads", "position"}
+    one = scene_set(lm, with_settings(), count=1, seed=0)
+    for methods in (["steering-heads"], ["steering", "position"]):
+        with pytest.raises(ValueError, match=rf"{methods[-1]} cannot run here.*got 1"):
+            run(lm, one, with_settings(), methods=methods, progress=stopping(0))
+    with pytest.raises(ValueError, match="mean curve of 'steering' in other scenes; pass 'steering' too"):
+        run(lm, one, heads, methods=["position"], progress=stopping(0))
+
+
+def test_recordings_of_another_release_are_left_out_too(
+    lm: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm.events = None
+    rows = ["filename,category"]
+    for place, name in enumerate(("dog", "rain", "siren")):
+        for take in "AB":
+            file = f"1-10{place}-{take}-{place}.wav"  # ESC-50's form
+            soundfile.write(tmp_path / file, 0.5 * np.sin(np.arange(RATE) * (0.1 + 0.1 * place)), RATE)
+            rows.append(f"{file},{name}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.setattr(benchmark, "trained_recordings", lambda _: frozenset({"1-100-A.ogg"}))  # ESC-10's form
+    scenes = scene_set(lm, with_settings(), count=3, seed=0, clips=ClipBank.read(tmp_path))
+    assert scenes.left_out == 1 and scenes.maker.clips is not None
+    assert "1-100-A-0.wav" not in {clip.path.name for clip in scenes.maker.clips.clips}
+
+
+@pytest.mark.parametrize("methods", [["stearing"], [], ["random", "random"]])
+def test_methods_are_checked_before_any_work(lm: AudioLM, tmp_path: Path, methods: list[str]) -> None:
+    scenes = scene_set(lm, with_settings(), count=1, seed=0)
+    with pytest.raises(ValueError, match="steering, steering-heads, steering-paper, prompting"):
+        run(lm, scenes, with_settings(), methods=methods, partial=tmp_path / "run", progress=stopping(0))
+    assert not (tmp_path / "run").exists()
+
+
+def test_random_windows_reach_their_chance(lm: AudioLM) -> None:
+    table = run(lm, scene_set(lm, with_settings(), count=60, seed=9), with_settings(), methods=["random"])
+    rows = summary(table).set_index("slot")
+    for slot in ("all", "first", "middle", "last"):
+        low, high = rows.loc[slot, ["low", "high"]]
+        spread = high - low
+        assert low - spread / 2 < rows.loc[slot, "chance"] < high + spread / 2
+    assert rows.loc["middle", "chance"] > rows.loc["first", "chance"]
+    assert not math.isnan(rows.loc["all", "low"])
+
+
+def test_slot_names() -> None:
+    assert [slot_name(slot, 3) for slot in range(3)] == ["first", "middle", "last"]
+    assert [slot_name(slot, 4) for slot in range(4)] == ["first", "middle", "middle", "last"]
+    assert [slot_name(slot, 2) for slot in range(2)] == ["first", "last"]

@@ -1,0 +1,200 @@
+"""Causality: what is silenced, what is asked of it, and summaries of tables with known answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from tinies import knowing_five
+
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import AudioLM
+from steer_utils.methods.asking import presence
+from steer_utils.methods.base import Found
+from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.methods.table import METHODS
+from steer_utils.sound.audio import occluded
+from steer_utils.sound.spans import Interval
+from steer_utils.study import causality
+from steer_utils.study.benchmark import SceneSet, query_in, scene_set
+from steer_utils.study.causality import difference, mention, occlusion_summary, occlusion_table, rate
+from steer_utils.study.statistics import cluster_mean, paired_difference, sign_flip
+
+OWN = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
+
+
+@pytest.fixture
+def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    return knowing_five(tiny_models["audioflamingo3"])
+
+
+@pytest.fixture
+def scenes(lm: AudioLM) -> SceneSet:
+    return scene_set(lm, OWN, count=2, seed=4)
+
+
+def test_rows_hold_what_is_said_of_the_audio_and_of_the_rest(lm: AudioLM) -> None:
+    scenes = scene_set(lm, OWN, count=1, seed=4)
+    table = occlusion_table(lm, scenes, OWN, method="loudest", max_new_tokens=3)
+    assert len(table) == 9 and list(table["window"]) == ["found", "random", "true"] * 3
+    scene = scenes.maker.scene(0, 4)
+    hearing, event, query = Hearing(lm, scene.samples), scene.events[1], query_in(scene, 1, 4)
+    found = METHODS["loudest"].find(hearing, query, OWN).interval
+    assert found is not None
+    own = table[table["event"] == event.name].set_index("window")
+    assert set(own["slot"]) == {"middle"}
+    assert own.loc["found", ["start", "end"]].to_list() == pytest.approx([found.start, min(found.end, scene.duration)])
+    assert own.loc["true", ["start", "end"]].to_list() == [event.span.start, event.span.end]
+    assert own.loc["true", "hit"] == 1.0 and own.loc["found", "hit"] == pytest.approx(found.covers(event.span))
+    random = Interval(*own.loc["random", ["start", "end"]])
+    room = max(found.start, scene.duration - found.end) >= found.duration
+    assert random.duration == pytest.approx(own.loc["found", "end"] - own.loc["found", "start"])
+    assert random.intersection(found) < 1e-9 or not room
+    assert set(own["presence_before"]) == {presence(hearing, event.name, OWN)}
+    rest = Hearing(lm, occluded(scene.samples, scene.rate, event.span, seed=query.seed))
+    assert own.loc["true", "presence_after"] == pytest.approx(presence(rest, event.name, OWN), abs=1e-6)
+    focused = f"Focus on the {event.name}. {OWN.question}"
+    assert own.loc["true", "description_after"] == rest.answer(focused, max_new_tokens=3)
+    assert own.loc["true", "listing_after"] == rest.answer(OWN.question, max_new_tokens=3)
+    assert set(own["listing_before"]) == {hearing.answer(OWN.question, max_new_tokens=3)}
+    for row in table.itertuples():
+        assert row.changed == (row.description_before != row.description_after)
+        assert row.listed_after == (mention(row.listing_after, row.event) is not None)
+
+
+class Rigged:
+    """A listener that hears the sound exactly where it is: presence is what is left of the event's energy."""
+
+    def __init__(self, scenes: SceneSet) -> None:
+        self.made = [scenes.maker.scene(index, scenes.seed) for index in range(scenes.count)]
+
+    def __call__(self, hearing: Hearing, event: str, settings: Settings) -> float:
+        scene = max(self.made, key=lambda each: np.mean(each.samples == hearing.samples))
+        span = scene.event(event).span
+        inside = slice(round(span.start * scene.rate), round(span.end * scene.rate))
+        return float((hearing.samples[inside] ** 2).sum() / (scene.samples[inside] ** 2).sum())
+
+
+def test_a_listener_that_hears_the_event_is_seen_to(
+    lm: AudioLM, scenes: SceneSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causality, "presence", Rigged(scenes))
+    monkeypatch.setattr(Hearing, "answers", lambda self, rows, **_: ["a sound"] * len(rows))
+    table = occlusion_table(lm, scenes, OWN, method="random")
+    true = table[table["window"] == "true"]
+    assert (true["presence_before"] == 1.0).all() and (true["presence_after"] < 0.2).all()  # noise and fades are left
+    missed = table[table["hit"] == 0.0]
+    assert len(missed) and (missed["presence_after"] == 1.0).all()
+
+
+def test_nothing_drops_where_nothing_is_silenced(
+    lm: AudioLM, scenes: SceneSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causality, "occluded", lambda samples, *_, **__: samples)
+    table = occlusion_table(lm, scenes, OWN, method="random", max_new_tokens=2)
+    rows = occlusion_summary(table).set_index(["measure", "window"])
+    assert not rows["drop"].any() and not rows[["low", "high"]].any().any()
+    assert rows.loc["presence", "p"].eq(1.0).all()
+
+
+def test_a_query_in_which_nothing_is_found_has_no_rows(
+    lm: AudioLM, scenes: SceneSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "asking", replace(METHODS["asking"], find=lambda *_: Found(None, 0.0)))
+    table = occlusion_table(lm, scenes, OWN, method="asking")
+    assert table.empty
+    with pytest.raises(ValueError, match="no rows to sum up"):
+        occlusion_summary(table)
+
+
+def test_a_killed_run_goes_on(lm: AudioLM, scenes: SceneSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hearing, "answers", lambda self, rows, **_: [row.instruction for row in rows])
+    whole = occlusion_table(lm, scenes, OWN, method="random", partial=tmp_path / "run")
+    lines = (tmp_path / "run").read_bytes().splitlines(keepends=True)
+    (tmp_path / "run").write_bytes(b"".join(lines[:2]))
+    resumed = occlusion_table(lm, scenes, OWN, method="random", partial=tmp_path / "run")
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    fills: list[str] = []
+
+    def noted(samples: np.ndarray, rate: int, window: Interval, *, fill: str, seed: int) -> np.ndarray:
+        fills.append(fill)
+        return samples
+
+    monkeypatch.setattr(causality, "occluded", noted)
+    occlusion_table(lm, scenes, OWN, method="random", partial=tmp_path / "run")
+    assert not fills  # all of it was read
+    occlusion_table(lm, scenes, OWN, method="random", fill="silence", partial=tmp_path / "run")
+    assert fills == ["silence"] * 18
+
+
+def test_methods_and_fills_are_checked_before_any_work(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
+    partial = tmp_path / "run"
+    with pytest.raises(ValueError, match="unknown method 'stearing'"):
+        occlusion_table(lm, scenes, OWN, method="stearing", partial=partial)
+    with pytest.raises(ValueError, match="'position' needs other scenes"):
+        occlusion_table(lm, scenes, OWN, method="position", partial=partial)
+    with pytest.raises(ValueError, match="pass one of noise, silence"):
+        occlusion_table(lm, scenes, OWN, fill="music", partial=partial)  # type: ignore[arg-type]
+    assert not partial.exists()
+
+
+def test_summary_of_known_drops() -> None:
+    """Found windows take 0.6 of presence on average, random ones 0.1; half of the found listings lose the event."""
+    rng, rows = np.random.default_rng(0), []
+    for scene in range(12):
+        for place, event in enumerate(("bell", "rain")):
+            noise = 0.02 * rng.normal()
+            for window, drop in (("found", 0.6), ("random", 0.1), ("true", 0.8)):
+                rows.append(
+                    {"scene": scene, "event": event, "window": window, "presence_before": 0.9,
+                     "presence_after": 0.9 - drop - noise, "listed_before": True,
+                     "listed_after": window == "random" or (window == "found" and place == 0),
+                     "changed": window == "true"}
+                )  # fmt: skip
+    table = pd.DataFrame(rows)
+    found = occlusion_summary(table.sample(frac=1, random_state=0)).set_index(["measure", "window"])
+    assert len(found) == 15 and set(found["n"]) == {24} and set(found["scenes"]) == {12}
+    own = table[table["window"] == "found"]
+    drops, scenes = (own["presence_before"] - own["presence_after"]).to_numpy(), own["scene"].to_numpy()
+    expected = cluster_mean(drops, scenes)
+    row = found.loc[("presence", "found")]
+    assert [row["drop"], row["low"], row["high"]] == pytest.approx([expected.mean, expected.low, expected.high])
+    assert row["p"] == pytest.approx(sign_flip(drops, 0 * drops, scenes))
+    assert (row["before"], row["after"]) == pytest.approx((0.9, 0.9 - drops.mean()))
+    gap = found.loc[("presence", "found - random")]
+    assert [gap["drop"], gap["low"], gap["high"]] == pytest.approx([0.5] * 3) and gap["p"] < 0.001
+    assert found.loc[("listed", "found"), "drop"] == 0.5 and found.loc[("listed", "random"), "drop"] == 0.0
+    assert found.loc[("changed", "true"), "drop"] == 1.0 and np.isnan(found.loc[("changed", "true"), "p"])
+    assert found.loc[("changed", "true - random"), "p"] < 0.001
+
+
+def test_shared_estimates_are_those_of_statistics() -> None:
+    index = pd.MultiIndex.from_product([range(6), ["bell", "rain"]], names=["scene", "event"])
+    first, second = (pd.Series(np.random.default_rng(seed).normal(size=12), index) for seed in (0, 1))
+    scenes = np.repeat(np.arange(6), 2)
+    one, two = cluster_mean(first.to_numpy(), scenes), paired_difference(first.to_numpy(), second.to_numpy(), scenes)
+    assert [rate(first)[name] for name in ("mean", "low", "high")] == [one.mean, one.low, one.high]
+    assert np.isnan(rate(first)["p"])
+    gap = difference(first, second)
+    assert [gap[name] for name in ("mean", "low", "high", "n", "scenes")] == [two.mean, two.low, two.high, 12, 6]
+    assert gap["p"] == sign_flip(first.to_numpy(), second.to_numpy(), scenes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "event", "place"),
+    [
+        ("A dog is barking loudly.", "dog bark", 2),
+        ("bird, bell, rain", "bell", 6),
+        ("Rain and a bell", "rain", 0),
+        ("a hot dog", "dog bark", None),
+        ("a train", "rain", None),
+        ("", "rain", None),
+        ("c++ (loud)", "c++", 0),
+        ("bark of a dog", "dog bark", 0),
+    ],
+)
+def test_an_answer_names_an_event(answer: str, event: str, place: int | None) -> None:
+    assert mention(answer, event) == place

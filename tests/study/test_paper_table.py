@@ -1,0 +1,137 @@
+"""The result table: figures from evaluation files only, the paper's beside them, and nothing else of a page touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from steer_utils.lm.models import MAIN_MODELS
+from steer_utils.methods.table import FURTHER, METHODS, STANDARD
+from steer_utils.study import paper_table as results
+from steer_utils.study.paper_table import NOT_RUN, PAPER_FIGURES, measured, results_table, write_table
+
+MARKS = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty weights folder in the place of the real one."""
+    monkeypatch.setattr(results, "WEIGHTS", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def evaluated(weights: Path, name: str, overlap: float, kinds: tuple[str, ...] = ("procedural",)) -> None:
+    rows = [
+        {"method": method, "slot": slot, "n": 600, "overlap": overlap if slot == "all" else 0.99, "low": overlap - 0.02,
+         "high": overlap + 0.03}
+        for method in METHODS for slot in ("all", "first")
+    ]  # fmt: skip
+    (weights / name).mkdir(parents=True)
+    found = {kind: {"where": {"rows": rows}} for kind in kinds}
+    (weights / name / "evaluation.json").write_text(json.dumps(found))
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_what_was_not_run_says_so(weights: Path) -> None:
+    head, rule, *rows = results_table().splitlines()[: 2 + len(STANDARD)]
+    assert len(cells(head)) == 1 + 2 * len(MAIN_MODELS) + 2 == len(cells(rule))
+    for line, method in zip(rows, (METHODS[name] for name in STANDARD), strict=True):
+        label, *own, paper_qwen2, paper_af3 = cells(line)
+        assert label == method.label
+        assert own == [NOT_RUN] * 4
+        assert (paper_qwen2, paper_af3) == PAPER_FIGURES.get(method.name, ("", ""))
+    assert measured(MAIN_MODELS[0]) is None
+
+
+def test_figures_stand_in_their_own_column(weights: Path) -> None:
+    evaluated(weights, MAIN_MODELS[1], 0.5123)
+    head, _, *rows = results_table().splitlines()[: 2 + len(METHODS)]
+    column = cells(head).index(f"{MAIN_MODELS[1]}, synthetic (n = 600)")
+    for line in rows:
+        assert cells(line)[column] == "51.2 (49.2-54.2)"
+        assert cells(line).count(NOT_RUN) == 3
+    evaluated(weights, MAIN_MODELS[0], 0.25, ("procedural", "recordings"))
+    assert results_table().count("25.0 (23.0-28.0)") == 2 * len(METHODS)
+
+
+def test_a_method_without_a_row_was_not_run(weights: Path) -> None:
+    evaluated(weights, MAIN_MODELS[0], 0.25)
+    path = weights / MAIN_MODELS[0] / "evaluation.json"
+    found = json.loads(path.read_text())
+    rows = found["procedural"]["where"]["rows"]
+    found["procedural"]["where"]["rows"] = [row for row in rows if row["method"] != "asking"]
+    path.write_text(json.dumps(found))
+    (line,) = [line for line in results_table().splitlines() if METHODS["asking"].label in line]
+    assert cells(line)[1] == NOT_RUN
+
+
+def test_the_papers_figures_are_kept_apart() -> None:
+    assert PAPER_FIGURES["steering-paper"] == ("60.87", "68.72")
+    assert PAPER_FIGURES["asking"] == ("31.84", "46.75")
+    assert PAPER_FIGURES["random"] == ("27.74", "27.74")
+    assert set(PAPER_FIGURES) <= set(METHODS)
+    assert "not a reproduction" in results_table()
+
+
+def test_the_table_goes_between_the_marks_and_again(weights: Path, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"# Title – ü\n\n{MARKS[0]}\nold\n{MARKS[1]}\n\nafter\n", encoding="utf-8")
+    write_table(page)
+    expected = f"# Title – ü\n\n{MARKS[0]}\n{results_table()}\n{MARKS[1]}\n\nafter\n"
+    assert page.read_text(encoding="utf-8") == expected
+    write_table(page)
+    assert page.read_text(encoding="utf-8") == expected
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
+
+
+@pytest.mark.parametrize("text", ["", MARKS[0], MARKS[1], f"{MARKS[1]}\n{MARKS[0]}"])
+def test_a_page_without_marks_is_refused_and_kept(text: str, weights: Path, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(text)
+    with pytest.raises(ValueError, match="results: begin"):
+        write_table(page)
+    assert page.read_text() == text
+
+
+def test_a_failed_write_keeps_the_page(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("\n".join(MARKS))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("steer_utils.sound.files.os.replace", killed)
+        write_table(page)
+    assert page.read_text() == "\n".join(MARKS)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
+
+
+def test_the_readme_has_its_marks() -> None:
+    page = Path(__file__).parents[2] / "README.md"
+    text = page.read_text(encoding="utf-8")
+    assert text.count(MARKS[0]) == text.count(MARKS[1]) == 1
+    assert text.index(MARKS[0]) < text.index(MARKS[1])
+
+
+def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Path) -> None:
+    labels = [METHODS[name].label for name in FURTHER]
+    assert not any(label in results_table() for label in labels)
+    evaluated(weights, MAIN_MODELS[0], 0.25)  # with every method
+    assert all(label in results_table() for label in labels)
+
+
+def test_slower_methods_come_from_their_own_file_and_say_how_many(weights: Path) -> None:
+    name = MAIN_MODELS[0]
+    evaluated(weights, name, 0.25)
+    rows = [{"method": method, "slot": "all", "n": 300, "overlap": 0.4, "low": 0.3, "high": 0.5} for method in METHODS]
+    (weights / name / "analyses.json").write_text(json.dumps({"further, procedural": {"rows": rows}}))
+    table = results_table().splitlines()
+    for method in METHODS.values():
+        (line,) = [line for line in table if cells(line)[0] == method.label]
+        assert cells(line)[1] == ("40.0 (30.0-50.0, n = 300)" if method.name in FURTHER else "25.0 (23.0-28.0)")

@@ -1,0 +1,320 @@
+"""The grid against single readings made by hand and against the method itself; tables, intervals, resuming."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tinies import EVENTS
+
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.models import AudioLM
+from steer_utils.lm.steering import Injection
+from steer_utils.methods.base import Query
+from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.methods.table import steering
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.spans import AudioSpan, Interval, best_window
+from steer_utils.study import sensitivity
+from steer_utils.study.benchmark import SceneSet
+from steer_utils.study.sensitivity import (
+    AFTER,
+    FACTORS,
+    WIDTHS,
+    combinations,
+    grid,
+    grid_summary,
+    one_at_a_time,
+    passes,
+    points,
+    window_scores,
+)
+from steer_utils.study.statistics import cluster_mean, random_overlap
+
+#: Names an event, so that positions "event" applies to it, in a part of the queries.
+OWN = replace(PAPER, question="How loud is the bell?", strength=6.0, blocks=(1,), keep_norm=False, read="share",
+              read_blocks=(2, 3))  # fmt: skip
+KEYS = ["scene", "event", "combination", "width"]
+
+
+def scenes(count: int = 2) -> SceneSet:
+    return SceneSet(SceneMaker(EVENTS, seconds=4.0), count, 3)
+
+
+@pytest.fixture(scope="module")
+def qwen2(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    return tiny_models["qwen2_audio"]
+
+
+@pytest.fixture(scope="module")
+def thorough(qwen2: AudioLM) -> pd.DataFrame:
+    return grid(qwen2, scenes(1), OWN, thorough=True)
+
+
+@pytest.fixture(scope="module")
+def table(qwen2: AudioLM) -> pd.DataFrame:
+    return grid(qwen2, scenes(), OWN)
+
+
+@pytest.fixture(scope="module")
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    return grid_summary(table)
+
+
+# Measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_token_is_read_as_the_method_reads_it(thorough: pd.DataFrame, qwen2: AudioLM) -> None:
+    scene = scenes(1).maker.scene(0, 3)
+    hearing, event = Hearing(qwen2, scene.samples), scene.events[1]
+    made = combinations(4, OWN, thorough=True, event_named=["own"])
+    own = thorough[thorough["event"] == event.name].set_index(["combination", "width"])
+    checked = 0
+    for number, each in list(enumerate(made))[::7]:
+        if each.run.positions != "last":
+            continue
+        chosen = replace(points(OWN)[each.around], strength=each.run.strength, blocks=each.run.blocks, read=each.read,
+                         keep_norm=each.run.keep_norm, read_blocks=each.read_blocks)  # fmt: skip
+        found = steering(hearing, Query(event.name, event.span.duration), chosen).interval
+        assert found is not None
+        scores = own.loc[(number, 1.0), ["overlap", "iou"]].tolist()
+        assert scores == pytest.approx([found.covers(event.span), found.iou(event.span)], abs=1e-5)
+        checked += 1
+    assert checked > 20 and own["overlap"].nunique() > 20
+
+
+@pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
+def test_other_positions_and_rows_are_those_read_by_hand(family: str, tiny_models: dict[str, AudioLM]) -> None:
+    lm = tiny_models[family]
+    scene = scenes(1).maker.scene(0, 3)
+    hearing = lm.hear(scene.samples, sampling_rate=16_000)
+    event = next(each for each in scene.events if each.name == "bell")
+    vector = hearing.contrast("Focus on the bell.", OWN.negative, prompt=OWN.question).select(1)
+    table = grid(lm, scenes(1), OWN, thorough=True)
+    own = table[(table["event"] == "bell") & (table["around"] == "own") & (table["width"] == 1.0)]
+    tokens = lm.tokens(OWN.question)
+    first, end = tokens.instruction_start, tokens.instruction_start + len(OWN.question)
+    inside = [place for place, (start, stop) in enumerate(tokens.tail_characters) if first <= start and stop <= end]
+    assert 3 < len(inside) < len(tokens.tail)  # the template's own tokens follow
+    base = hearing.read(OWN.question, rows="text").attention.share[2:].mean(dim=(0, 1))
+    moved = 0
+    for positions in ("text", "event", "all", "audio"):
+        steer = Injection(vector, 6.0, positions)  # type: ignore[arg-type]
+        reading = hearing.read(OWN.question, steer=steer, keep_norm=False, event="bell", rows="text")
+        assert reading.recomputed_prefix == (positions in ("all", "audio"))
+        share = reading.attention.share[2:].mean(dim=(0, 1))  # (tail, tokens)
+        for rows, curve in (("last", share[-1]), ("instruction", share[inside].mean(dim=0))):
+            row = own[(own["positions"] == positions) & (own["rows"] == rows)]
+            if rows == "instruction" and positions != "text":
+                assert row.empty
+                continue
+            (found,) = row["overlap"]
+            interval = best_window(curve.double().numpy(), hearing.span, event.span.duration)[0]
+            assert found == pytest.approx(interval.covers(event.span), abs=1e-5)
+            moved += not np.allclose(curve, base[-1] if rows == "last" else base[inside].mean(dim=0), rtol=0, atol=1e-6)
+    assert moved == 5  # no level is one that does nothing
+
+
+def test_the_instruction_does_not_see_a_steered_last_token(qwen2: AudioLM) -> None:
+    hearing = Hearing(qwen2, scenes(1).maker.scene(0, 3).samples)
+    vector = hearing.contrast("Focus on the bell.", OWN.negative)
+    base, steered = (hearing.read(OWN.question, steer=steer, strength=8.0, rows="text").attention.share
+                     for steer in (None, vector))  # fmt: skip
+    assert not (base - steered)[:, :, :-1].abs().max() > 1e-6  # why that combination is left out
+    assert (base - steered)[:, :, -1].abs().max() > 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.floats(0.05, 3.0), st.floats(0, 2), st.integers(0, 999), st.booleans())
+def test_windows_are_those_of_best_window(count: int, seconds: float, start: float, seed: int, flat: bool) -> None:
+    span, truth = AudioSpan(5, count), Interval(start, start + seconds)
+    curves = np.full((3, count), 0.1) if flat else np.random.default_rng(seed).integers(-9, 50, (3, count)) / 7
+    curves[2] = np.nan
+    found = window_scores(curves, span, truth)
+    assert found.shape == (2, 3, 4) and np.isnan(found[:, 2]).all()
+    for place, curve in enumerate(curves[:2]):
+        windows = [best_window(curve, span, width * truth.duration)[0] for width in WIDTHS]
+        assert found[0, place] == pytest.approx([each.covers(truth) for each in windows], abs=2e-6)
+        assert found[1, place] == pytest.approx([each.iou(truth) for each in windows], abs=2e-6)
+
+
+def test_a_perfect_curve_by_width() -> None:
+    span, truth = AudioSpan(0, 100), Interval(1.0, 2.0)
+    centers = span.centers()
+    curve = np.exp(-((centers - 1.5) ** 2))[None]
+    overlap, iou = window_scores(curve, span, truth)
+    assert overlap[0] == pytest.approx([0.48, 1.0, 1.0, 1.0]) and iou[0, :2] == pytest.approx([0.48, 1.0])
+    assert iou[0, 2:] == pytest.approx([1 / 1.48, 0.5])  # 1.5 s are 37.5 tokens: 37, 1.48 s
+
+
+def test_passes_are_as_stated(qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    read = Hearing.read_rows
+
+    def counted(self: Hearing, rows: list[Any], **options: Any) -> Any:
+        sizes.append(len(rows))
+        return read(self, rows, **options)
+
+    monkeypatch.setattr(Hearing, "read_rows", counted)
+    plain = replace(OWN, question="How loud is it?")
+    made = grid(qwen2, scenes(1), plain)
+    expected = passes(combinations(4, plain))
+    assert made.attrs["passes"] == expected and sum(sizes) == 2 + 3 * expected
+    assert len(sizes) <= 2 + 3 * 2 * 4  # in batches: a contrast, the plane in at most two, the text
+
+
+def test_nothing_is_left_changed(lm: AudioLM, hook_count: Any) -> None:
+    state = (lm.decoder.config._attn_implementation, lm.model.training, hook_count(lm))
+    grid(lm, scenes(1), PAPER)
+    assert (lm.decoder.config._attn_implementation, lm.model.training, hook_count(lm)) == state
+
+
+def test_attention_that_is_no_number_is_refused(qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sensitivity._shares
+    monkeypatch.setattr(
+        sensitivity, "_shares", lambda *given: {name: values * np.nan for name, values in whole(*given).items()}
+    )
+    with pytest.raises(ValueError, match="NaN or infinite values; use a wider"):
+        grid(qwen2, scenes(1), PAPER)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (replace(OWN, chosen_on={"events": ["bell", "knock"]}), "chosen on bell; pass scenes without"),
+        (replace(OWN, blocks=(9,)), r"blocks is \[9\]; the model has blocks 0 to 3"),
+        (replace(OWN, strength=0.0), "at strength 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(
+    own: Settings, message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "Hearing", lambda *_: pytest.fail("refused before any work"))
+    with pytest.raises(ValueError, match=message):
+        grid(qwen2, scenes(1), own)
+
+
+# The table -------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_tidy(table: pd.DataFrame) -> None:
+    made = combinations(4, OWN, event_named=["own"])
+    assert not table.duplicated(KEYS).any() and not table[["overlap", "iou", "chance"]].isna().any().any()
+    assert table["overlap"].between(0, 1).all() and (table["iou"] <= table["overlap"] + 1e-9).all()
+    for number, rows in table.groupby("combination"):
+        each = made[int(number)]
+        for name, level in each.levels().items():
+            assert set(rows[name]) == {level}
+        queries = 2 if each.run.positions == "event" else 6  # a bell in each scene
+        assert len(rows) == queries * len(WIDTHS)
+    assert set(table["combination"]) == set(range(len(made)))
+    assert set(table.loc[table["positions"] == "event", "event"]) == {"bell"}
+    assert set(table.loc[table["positions"] == "event", "around"]) == {"own"}
+
+
+def test_chance_is_of_each_width(table: pd.DataFrame) -> None:
+    event = scenes().maker.scene(1, 3).events[2]
+    rows = table[(table["scene"] == 1) & (table["event"] == event.name)]
+    span = AudioSpan(0, 100)
+    for width in WIDTHS:
+        expected = random_overlap(event.span, span, width * event.span.duration)
+        assert rows.loc[rows["width"] == width, "chance"].to_numpy() == pytest.approx(expected)
+
+
+def test_facts_and_norm_ratios(table: pd.DataFrame, qwen2: AudioLM, caplog: pytest.LogCaptureFixture) -> None:
+    attrs = table.attrs
+    assert (attrs["analysis"], attrs["model"], attrs["thorough"]) == ("sensitivity", "tiny-qwen2_audio", False)
+    assert attrs["combinations"] == table["combination"].nunique() and attrs["settings"]["strength"] == 6.0
+    json.dumps(attrs, allow_nan=False)
+    found: dict[str, list[np.ndarray]] = {"own": [], "paper": []}
+    for index in range(2):
+        scene = scenes().maker.scene(index, 3)
+        hearing = Hearing(qwen2, scene.samples)
+        for around, own in points(OWN).items():
+            for name in scene.names:
+                vector = hearing.contrast(own.positive.format(event=name), own.negative, prompt=own.question)
+                found[around].append(vector.norm_ratio().numpy())
+    for around, ratios in found.items():
+        assert attrs["norm_ratio"][around] == pytest.approx(np.mean(ratios, axis=0), abs=1e-5)
+    with caplog.at_level(logging.INFO, logger="steer_utils.study.sensitivity"):
+        grid(qwen2, scenes(1), PAPER)
+    assert "paper settings: mean ‖v‖/‖h‖ by block [" in caplog.text
+
+
+def test_a_killed_run_goes_on_and_other_settings_start_anew(
+    table: pd.DataFrame, qwen2: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = tmp_path / "grid.jsonl"
+
+    def killed(units: Any) -> Any:
+        yield next(iter(units))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grid(qwen2, scenes(), OWN, partial=partial, progress=killed)
+    heard: list[int] = []
+    made = Hearing.__init__
+    monkeypatch.setattr(Hearing, "__init__", lambda self, *given: heard.append(1) or made(self, *given))
+    again = grid(qwen2, scenes(), OWN, partial=partial)
+    assert len(heard) == 1
+    pd.testing.assert_frame_equal(again, table)
+    assert again.attrs == table.attrs
+    grid(qwen2, scenes(1), PAPER, partial=partial)
+    assert len(heard) == 2
+
+
+def test_parquet_keeps_all_of_it(table: pd.DataFrame, summary: pd.DataFrame, tmp_path: Path) -> None:
+    table.to_parquet(tmp_path / "grid.parquet")
+    back = pd.read_parquet(tmp_path / "grid.parquet")
+    assert back.attrs == table.attrs
+    pd.testing.assert_frame_equal(grid_summary(back), summary, check_dtype=False, check_categorical=False)
+
+
+# Summaries -------------------------------------------------------------------------------------------------------
+
+
+def test_intervals_are_those_of_cluster_mean(table: pd.DataFrame) -> None:
+    summary = grid_summary(table.sample(frac=1, random_state=0))
+    assert len(summary) == table.groupby(["combination", "width"]).ngroups
+    assert summary["combination"].is_monotonic_increasing
+    for row in summary.iloc[::37].itertuples():
+        own = table[(table["combination"] == row.combination) & (table["width"] == row.width)]
+        for measure, names in (("overlap", ("overlap", "low", "high")), ("iou", ("iou", "iou_low", "iou_high"))):
+            expected = cluster_mean(own[measure].to_numpy(), own["scene"].to_numpy())
+            assert [getattr(row, name) for name in names] == pytest.approx(
+                [expected.mean, expected.low, expected.high], abs=1e-9
+            )
+            assert (row.n, row.scenes) == (expected.n, expected.clusters)
+        assert row.chance == pytest.approx(own["chance"].mean()) and row.blocks == own["blocks"].iloc[0]
+    event = summary[summary["positions"] == "event"]
+    assert set(event["n"]) == {2} and set(event["scenes"]) == {2} and set(summary["n"]) == {2, 6}
+    with pytest.raises(ValueError, match="empty"):
+        grid_summary(table.iloc[:0])
+
+
+def test_one_scene_has_no_interval(thorough: pd.DataFrame) -> None:
+    summary = grid_summary(thorough)
+    assert summary["low"].isna().all() and summary["overlap"].notna().all() and set(summary["scenes"]) == {1}
+
+
+def test_one_factor_at_a_time(summary: pd.DataFrame) -> None:
+    star = one_at_a_time(summary, "own")
+    assert list(star["factor"].unique()) == [*FACTORS, "width"]
+    (chosen,) = star[star["chosen"]].groupby(["combination", "width"]).size().items()
+    assert chosen[1] == len(FACTORS) + 1  # once in every factor
+    levels = {factor: list(rows["level"]) for factor, rows in star.groupby("factor")}
+    assert levels["strength"] == ["0.5", "1", "2", "4", "6", "8", "16"] and levels["width"] == ["0.5", "1", "1.5", "2"]
+    assert levels["blocks"] == ["0", "1", "2", "0-1", "2-3", "0-3"]
+    assert levels["positions"] == ["last", "text", "event"] and levels["rows"] == ["last", "instruction"]
+    assert levels["read_blocks"] == [AFTER, "2", "3", "2-3"] and levels["norm"] == ["free", "kept"]
+    assert (star.loc[star["factor"] != "width", "width"] == 1.0).all()
+    with pytest.raises(ValueError, match="around is 'other'; the summary has own, paper"):
+        one_at_a_time(summary, "other")
