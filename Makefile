@@ -18,10 +18,10 @@ SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course exercises test lab lint bench pocket lock clean
+.PHONY: help setup course exercises test test-slow lab lint bench pocket lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: ## Make .venv with the locked versions; the second time there is nothing to do
 	@set -e; \
@@ -49,10 +49,13 @@ course: setup ## Run every notebook, draw every figure, print the result table
 exercises: setup ## Make the exercise versions of the lessons (solutions blanked) again
 	$(BIN)/steer-utils exercises
 
-test: setup ## Check style and types and run every test, notebooks included
+test: setup ## Check style and types and run every test but the slow ones, notebooks included
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: setup ## Run the slow tests
+	$(BIN)/python -m pytest -q -m slow
 
 lab: setup ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

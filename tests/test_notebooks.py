@@ -47,8 +47,9 @@ def test_the_course_is_whole() -> None:
         "08_beyond_the_paper", "09_playground",
     ]  # fmt: skip
     for lesson in LESSONS:
-        assert (ROOT / "steer_utils" / "checks" / f"{lesson}.py").is_file()
-        assert (ROOT / "tests" / f"test_checks_{lesson}.py").is_file(), "right and wrong answers prove a check"
+        assert (ROOT / "steer_utils" / "course" / "checks" / f"{lesson}.py").is_file()
+        test = ROOT / "tests" / "course" / "checks" / f"test_{lesson}.py"
+        assert test.is_file(), "right and wrong answers prove a check"
 
 
 # -- the form of a lesson ------------------------------------------------------------------------------------------

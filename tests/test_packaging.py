@@ -1,4 +1,4 @@
-"""The ways of installing agree with each other, and `make setup` does what it says.
+"""The ways of installing agree, the wheel is whole, rooms import downwards only, and `make setup` does what it says.
 
 The files are the oracle: pyproject.toml says what is allowed, requirements.lock what is installed, environment.yml and
 the Makefile only point at them. The set-up logic is run for real, in an empty folder, with a stand-in for Python.
@@ -6,36 +6,38 @@ the Makefile only point at them. The set-up logic is run for real, in an empty f
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from setuptools import Distribution
 from setuptools.command.build_py import build_py
 
+import steer_utils
+
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = Path("steer_utils/pocket/weights")
 MAX_MODEL_BYTES = 16_000_000
-CORE = {
-    "torch", "transformers", "numpy", "scipy", "soundfile", "soxr", "safetensors", "pandas", "matplotlib", "seaborn",
-    "tqdm", "typer", "pyyaml", "filelock", "rich",
-}  # fmt: skip
+CORE = set(
+    "torch transformers numpy scipy soundfile soxr safetensors pandas matplotlib seaborn tqdm typer pyyaml filelock "
+    "rich lazy-loader".split()
+)
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-LOCK_LINES = [
-    line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-]  # fmt: skip
+LOCK_LINES = re.findall(r"^[^#\n].*", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -145,7 +147,30 @@ def test_wheel_holds_the_whole_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # the backend finds packages from the current folder
     files = wheel_files()
     assert on_disk("steer_utils/**/*.py") <= files
+    assert {Path("steer_utils/__init__.pyi"), Path("steer_utils/py.typed")} <= files
     assert not {f for f in files if f.parts[0] != "steer_utils"}
+
+
+def test_every_public_name_is_what_the_stub_says() -> None:
+    """`__init__.pyi` is the one list of public names: each comes from the module that stands there."""
+    stub = ast.parse((ROOT / "steer_utils" / "__init__.pyi").read_text(encoding="utf-8"))
+    names = []
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom):
+            module = import_module(f"steer_utils.{node.module}")
+            for alias in node.names:
+                assert alias.asname == alias.name and node.level == 1
+                assert getattr(steer_utils, alias.name) is getattr(module, alias.name)
+                names.append(alias.name)
+    assert sorted(names) == sorted(steer_utils.__all__) and len(set(names)) == len(names) > 30
+
+
+def test_rooms_import_only_from_floors_below(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The contract is [tool.importlinter] in pyproject.toml; a new room must be given its floor there."""
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(no_cache=True) == 0, capfd.readouterr().out
 
 
 def test_wheel_holds_the_pocket_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +208,7 @@ def test_help_lists_every_target() -> None:
     targets = set(re.findall(r"^([A-Za-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     listing = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert set(re.findall(r"^make (\S+) +\S", listing, re.MULTILINE)) == targets
-    assert {"help", "setup", "course", "test", "lab", "lint", "pocket", "clean"} <= targets
+    assert set("help setup course test test-slow lab lint pocket clean".split()) <= targets
     # `make` alone shows the list too, instead of starting something.
     assert subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout == listing
 
@@ -196,10 +221,19 @@ def test_ci_calls_make_test() -> None:
         assert script.stat().st_mode & 0o111, ".ci/run is not executable"
 
 
+def test_github_runs_the_tests_on_pushes_and_the_slow_ones_at_night() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+    assert {"push", "pull_request", "schedule"} <= set(workflow[True])  # yaml 1.1 reads the key `on` as true
+    (job,) = workflow["jobs"].values()
+    assert job["env"]["PIP_EXTRA_INDEX_URL"].endswith("/whl/cpu")
+    *_, last = job["steps"]
+    assert last["run"] == "make ${{ github.event_name == 'schedule' && 'test-slow' || 'test' }}"
+
+
 # A stand-in for Python: notes each command in calls.log, "creates" an environment by copying itself into it, and
 # fails at the step named by the file fail-at, as a killed install would.
 FAKE_PYTHON = """#!/bin/sh
-[ -f fail-at ] && case "$*" in *"$(cat fail-at)"*) exit 1 ;; esac
+case "$*" in *"$(cat fail-at)"*) exit 1 ;; esac
 case "$*" in
 -V) echo "Python {version}" ;;
 *version_info*) exit {too_old} ;;
@@ -210,18 +244,25 @@ esac
 """
 
 Make = Callable[..., "tuple[int, list[str], str]"]
+EVERYTHING = ["venv", "lock", "package"]
 
 
 @pytest.fixture
-def make_setup(tmp_path: Path) -> Make:
-    """`make setup` in a fresh clone with a space in its path -> (exit code, steps taken, what was printed)."""
-    clone = tmp_path / "fresh clone"
-    clone.mkdir()
-    for name in ["Makefile", "requirements.lock", "pyproject.toml"]:
-        shutil.copy(ROOT / name, clone / name)
+def clone(tmp_path: Path) -> Path:
+    """A fresh clone with a space in its path."""
+    folder = tmp_path / "fresh clone"
+    folder.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def make_setup(clone: Path) -> Make:
+    """`make setup` in the clone -> (exit code, steps taken, what was printed)."""
 
     def run(
-        folder: Path = clone, *, fail_at: str | None = None, version: str = "3.11.7", named: str = ""
+        folder: Path = clone, *, fail_at: str = "nothing", version: str = "3.11.7", named: str = ""
     ) -> tuple[int, list[str], str]:
         fakes = folder.parent / f"bin-{version}"
         fakes.mkdir(exist_ok=True)
@@ -229,36 +270,23 @@ def make_setup(tmp_path: Path) -> Make:
         too_old = int(Version(version) < Version("3.11"))
         python.write_text(FAKE_PYTHON.format(version=version, too_old=too_old), encoding="utf-8")
         python.chmod(0o755)
-        (folder / "fail-at").unlink(missing_ok=True)
-        if fail_at is not None:
-            (folder / "fail-at").write_text(fail_at, encoding="utf-8")
-        (folder / "calls.log").unlink(missing_ok=True)
-        command = ["make", "setup", *([f"PYTHON={named}"] if named else [])]
-        done = subprocess.run(
-            command, cwd=folder, env={"PATH": f"{fakes}:/usr/local/bin:/usr/bin:/bin"}, capture_output=True, text=True
-        )
+        (folder / "fail-at").write_text(fail_at, encoding="utf-8")
         log = folder / "calls.log"
-        steps = log.read_text(encoding="utf-8").split() if log.exists() else []
-        return done.returncode, steps, done.stdout + done.stderr
+        log.write_text("", encoding="utf-8")
+        command = ["make", "setup", *([f"PYTHON={named}"] if named else [])]
+        path = f"{fakes}:/usr/local/bin:/usr/bin:/bin"
+        done = subprocess.run(command, cwd=folder, env={"PATH": path}, capture_output=True, text=True)
+        return done.returncode, log.read_text(encoding="utf-8").split(), done.stdout + done.stderr
 
     return run
 
 
-EVERYTHING = ["venv", "lock", "package"]
-
-
-@needs_make
-def test_setup_happens_once(make_setup: Make) -> None:
-    assert make_setup()[:2] == (0, EVERYTHING)
-    assert make_setup()[:2] == (0, [])
-
-
 @needs_make
 @pytest.mark.parametrize("fail_at", ["-m venv", "-r requirements.lock", "-e ."])
-def test_setup_recovers_from_a_killed_install(make_setup: Make, tmp_path: Path, fail_at: str) -> None:
+def test_setup_recovers_from_a_killed_install_and_happens_once(make_setup: Make, clone: Path, fail_at: str) -> None:
     assert make_setup(fail_at=fail_at)[0] != 0
-    (tmp_path / "fresh clone" / ".venv").mkdir(exist_ok=True)
-    half_made = tmp_path / "fresh clone" / ".venv" / "half-written"
+    half_made = clone / ".venv" / "half-written"
+    half_made.parent.mkdir(exist_ok=True)
     half_made.touch()
     assert make_setup()[:2] == (0, EVERYTHING)
     assert not half_made.exists()
@@ -267,34 +295,29 @@ def test_setup_recovers_from_a_killed_install(make_setup: Make, tmp_path: Path, 
 
 @needs_make
 @pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
-def test_setup_follows_the_lock_and_the_metadata(make_setup: Make, tmp_path: Path, name: str) -> None:
-    make_setup()
-    with (tmp_path / "fresh clone" / name).open("a", encoding="utf-8") as file:
+def test_setup_follows_the_lock_and_the_metadata(make_setup: Make, clone: Path, name: str) -> None:
+    assert make_setup()[:2] == (0, EVERYTHING)
+    with (clone / name).open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert make_setup()[:2] == (0, ["lock", "package"])  # the environment is kept and updated
     assert make_setup()[:2] == (0, [])
-
-
-@needs_make
-def test_setup_starts_again_after_a_failed_update(make_setup: Make, tmp_path: Path) -> None:
-    make_setup()
-    with (tmp_path / "fresh clone" / "requirements.lock").open("a", encoding="utf-8") as file:
-        file.write("# changed\n")
+    with (clone / name).open("a", encoding="utf-8") as file:
+        file.write("# changed again\n")
     assert make_setup(fail_at="-r requirements.lock")[0] != 0
-    assert make_setup()[:2] == (0, EVERYTHING)
+    assert make_setup()[:2] == (0, EVERYTHING)  # after an update that failed, nothing in it can be trusted
 
 
 @needs_make
-def test_setup_makes_a_copied_folder_its_own_environment(make_setup: Make, tmp_path: Path) -> None:
+def test_setup_makes_a_copied_folder_its_own_environment(make_setup: Make, clone: Path) -> None:
     make_setup()
-    shutil.copytree(tmp_path / "fresh clone", tmp_path / "copy")
-    assert make_setup(tmp_path / "copy")[:2] == (0, EVERYTHING)
+    shutil.copytree(clone, clone.parent / "copy")
+    assert make_setup(clone.parent / "copy")[:2] == (0, EVERYTHING)
 
 
 @needs_make
-def test_setup_replaces_an_environment_whose_python_is_gone(make_setup: Make, tmp_path: Path) -> None:
+def test_setup_replaces_an_environment_whose_python_is_gone(make_setup: Make, clone: Path) -> None:
     make_setup()
-    (tmp_path / "fresh clone" / ".venv" / "bin" / "python").unlink()
+    (clone / ".venv" / "bin" / "python").unlink()
     assert make_setup()[:2] == (0, EVERYTHING)
 
 
@@ -309,7 +332,7 @@ def test_setup_takes_the_python_it_is_given(make_setup: Make) -> None:
 
 @needs_make
 def test_setup_refuses_an_old_python_in_plain_words(make_setup: Make) -> None:
-    code, steps, said = make_setup(version="3.9.6")
+    code, steps, printed = make_setup(version="3.9.6")
     assert (code != 0, steps) == (True, [])
-    assert "Python 3.11 or newer is needed, but 'python3' is Python 3.9.6" in said
-    assert "make setup PYTHON=" in said
+    assert "Python 3.11 or newer is needed, but 'python3' is Python 3.9.6" in printed
+    assert "make setup PYTHON=" in printed
