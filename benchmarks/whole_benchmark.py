@@ -14,7 +14,7 @@ from benchmarks.common import Options, Result, main, rounded, say, seconds_of, v
 from benchmarks.shapes import pocket, shape_of
 from steer_utils.methods.settings import model_settings
 from steer_utils.methods.table import standard_methods
-from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.benchmark import run_benchmark, scene_set
 
 CLAIM = "benchmark of 300 scenes x 3 queries on a pocket model, must-have methods, two cores"
 TARGET = "<= 10 minutes, and linear in scenes"
@@ -31,11 +31,11 @@ def case(name: str, options: Options) -> dict[str, Any]:
     counts = SMOKE_COUNTS if options.smoke else COUNTS
     most = scene_set(lm, settings, count=counts[-1], seed=7)
     methods = METHODS_OF_A_SMOKE_RUN if options.smoke else standard_methods(settings, counts[-1])
-    run(lm, replace(most, count=2), settings, methods=methods)  # whatever the first call sets up
+    run_benchmark(lm, replace(most, count=2), settings, methods=methods)  # whatever the first call sets up
     taken, rows = {}, {}
     for count in counts:
         def once(count: int = count) -> None:
-            rows[count] = len(run(lm, replace(most, count=count), settings, methods=methods))
+            rows[count] = len(run_benchmark(lm, replace(most, count=count), settings, methods=methods))
 
         taken[count] = seconds_of(once, options.device)
         say(f"  {count} scenes: {taken[count]:.1f} s")

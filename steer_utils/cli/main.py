@@ -193,7 +193,7 @@ def benchmark(
     from steer_utils.methods.table import FURTHER, method_named, standard_methods
     from steer_utils.sound.datasets import open_clips
     from steer_utils.sound.recordings import ClipBank
-    from steer_utils.study.benchmark import run, scene_set
+    from steer_utils.study.benchmark import run_benchmark, scene_set
 
     everything = methods == "all"
     chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
@@ -209,7 +209,7 @@ def benchmark(
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
     table = finished_table(
-        lambda partial: run(
+        lambda partial: run_benchmark(
             lm, made, own, methods=list(dict.fromkeys(wanted)), external=external, partial=partial,
             progress=lambda indices: progress(indices, "scene"),
         ),

@@ -5,7 +5,7 @@
     scene  = lessons.scene_of(events, lm, seed)
     lesson.keep(figure, "05_shift", alt, caption)          # figures/05_shift.png and .svg, shown under the cell
 
-    table = benchmark.run(lm, scenes, settings, partial=lesson.partial("table"))     # a killed run goes on from there
+    table = benchmark.run_benchmark(lm, scenes, settings, partial=lesson.partial("table"))     # a killed run goes on from there
     lesson.record("overlap", overlap)                      # into the run's result.json
 
 The last two do something in a run that has a folder of its own (`steer-utils run`). Elsewhere, as in JupyterLab, they

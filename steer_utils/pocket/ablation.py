@@ -34,7 +34,7 @@ from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report
 
 #: Long enough for descriptions by name to come right: a quarter of this (500 steps of 12 scenes with 6 questions) lists
@@ -145,7 +145,7 @@ def _measured(lm: AudioLM, scenes: int, tuning_scenes: int, quiet: bool) -> dict
         progress=bar("settings"),
     )  # fmt: skip
     answers = evaluate(lm, scenes=scenes, progress=bar("answers"))
-    table = run(lm, scene_set(lm, tuned.settings, count=scenes, seed=7), tuned.settings, methods=METHODS,
+    table = run_benchmark(lm, scene_set(lm, tuned.settings, count=scenes, seed=7), tuned.settings, methods=METHODS,
                 progress=bar("where"))  # fmt: skip
     where = report(table)
     return {

@@ -25,7 +25,7 @@ from steer_utils.sound.datasets import open_clips, same_recordings
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report, summary
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
@@ -162,7 +162,7 @@ def measure(
             unseen = bank.subset(exclude_files=same_recordings(bank.clips, trained_recordings(checkpoint)))
         answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=bar(f"answers, {kind}"))
         chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
-        table = run(checkpoint, chosen, settings, progress=bar(f"where, {kind}"))
+        table = run_benchmark(checkpoint, chosen, settings, progress=bar(f"where, {kind}"))
         measured[kind] = {"answers": answers.to_dict("records"), "where": report(table)}
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")

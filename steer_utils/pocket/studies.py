@@ -20,7 +20,7 @@ from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
-from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import finite, report
 
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
@@ -63,7 +63,7 @@ def study(
     for kind, bank in banks.items():
         chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
         partial = work / f"{folder.name}-further-{kind}.partial"
-        table = run(checkpoint, chosen, settings, methods=FURTHER_METHODS, partial=partial,
+        table = run_benchmark(checkpoint, chosen, settings, methods=FURTHER_METHODS, partial=partial,
                     progress=bar(f"further methods, {kind}"))  # fmt: skip
         found[f"further, {kind}"] = report(table)
     with whole_file(folder / "analyses.json") as part:

@@ -103,7 +103,7 @@ def scene_set(
     return SceneSet(maker, count, seed, left_out)
 
 
-def run(
+def run_benchmark(
     checkpoint: Checkpoint,
     scenes: SceneSet,
     settings: Settings,
@@ -129,8 +129,10 @@ def run(
         raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each of {', '.join(METHODS)} at most once")
     if POSITION in methods and PRIOR_OF not in methods:
         raise ValueError(f"{POSITION!r} is the mean curve of {PRIOR_OF!r} in other scenes; pass {PRIOR_OF!r} too")
-    if lacking := {"steering-heads", POSITION}.intersection(methods).difference(
-        standard_methods(settings, scenes.count)
+    if (
+        lacking := {"steering-heads", POSITION}.intersection(methods).difference(
+            standard_methods(settings, scenes.count)
+        )
     ):
         raise ValueError(
             f"{', '.join(sorted(lacking))} cannot run here: per-head selection needs settings with read_heads "

@@ -28,7 +28,7 @@ from steer_utils.methods.clap import WINDOWS, ClapLocator
 from steer_utils.methods.settings import PAPER
 from steer_utils.pocket.architecture import save
 from steer_utils.sound.spans import AudioSpan, best_window
-from steer_utils.study.benchmark import query_in, run, scene_set
+from steer_utils.study.benchmark import query_in, run_benchmark, scene_set
 from steer_utils.study.report import differences, report_text, summary
 
 RATE = 8_000
@@ -202,7 +202,7 @@ def test_remote_code_is_never_run(tmp_path: Path, folder: Path) -> None:
 def test_it_is_one_more_row_of_the_benchmark(clap: ClapLocator, tiny_models: dict[str, AudioLM]) -> None:
     lm = knowing_five(tiny_models["qwen2_audio"])
     scenes = scene_set(lm, PAPER, count=2, seed=1)
-    table = run(lm, scenes, PAPER, methods=["random", "steering"], external=[clap.method()])
+    table = run_benchmark(lm, scenes, PAPER, methods=["random", "steering"], external=[clap.method()])
     assert table.attrs["methods"] == ["random", "steering", "clap"] and "CLAP" in table.attrs["external"]["clap"]
     assert list(dict.fromkeys(summary(table)["method"])) == ["steering", "random", "clap"]
     assert "clap" in report_text(table) and "clap" in differences(table)
@@ -211,7 +211,7 @@ def test_it_is_one_more_row_of_the_benchmark(clap: ClapLocator, tiny_models: dic
     row = table[(table["method"] == "clap") & (table["scene"] == 0) & (table["slot"] == "first")].iloc[0]
     assert found is not None and (row["start"], row["end"]) == pytest.approx((found.start, found.end))
     with pytest.raises(ValueError, match="at most once"):
-        run(lm, scenes, PAPER, methods=["random"], external=[clap.method(), clap.method()])
+        run_benchmark(lm, scenes, PAPER, methods=["random"], external=[clap.method(), clap.method()])
 
 
 def test_the_command_takes_its_folder(folder: Path, tiny_models: dict[str, AudioLM], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES
 from steer_utils.pocket.text import KINDS, turn
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.benchmark import run, scene_set
+from steer_utils.study.benchmark import run_benchmark, scene_set
 
 MEBIBYTE = 2**20
 
@@ -107,7 +107,9 @@ def test_it_hears_what_is_there_and_what_is_not(shipped: AudioLM) -> None:
 
 def test_steering_finds_events_clearly_better_than_chance(shipped: AudioLM) -> None:
     settings = model_settings(shipped)
-    table = run(shipped, scene_set(shipped, settings, count=6, seed=2024), settings, methods=("steering", "random"))
+    table = run_benchmark(
+        shipped, scene_set(shipped, settings, count=6, seed=2024), settings, methods=("steering", "random")
+    )
     found = table[table["method"] == "steering"]
     assert len(found) == 18
     assert found["overlap"].mean() > found["chance"].mean() + 0.15
@@ -117,8 +119,8 @@ def test_bfloat16_finds_the_same_windows(shipped: AudioLM) -> None:
     """The number type of the 7B checkpoints, two to three digits: the difference of two attentions outlives it."""
     settings = model_settings(shipped)
     scenes = scene_set(shipped, settings, count=6, seed=2024)
-    exact = run(shipped, scenes, settings, methods=("steering",))
-    rounded = run(load(shipped.name, dtype="bfloat16"), scenes, settings, methods=("steering",))
+    exact = run_benchmark(shipped, scenes, settings, methods=("steering",))
+    rounded = run_benchmark(load(shipped.name, dtype="bfloat16"), scenes, settings, methods=("steering",))
     assert not np.array_equal(np.stack(list(exact["curve"])), np.stack(list(rounded["curve"])))  # it did round
     moved = (rounded["start"] - exact["start"]).abs()
     assert (moved <= exact["token_seconds"] + 1e-6).mean() >= 0.9

@@ -24,7 +24,7 @@ from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.spans import Interval
 from steer_utils.study import benchmark
 from steer_utils.study.attention_shift import CONDITIONS, shift_table
-from steer_utils.study.benchmark import SceneSet, run, scene_set, slot_name
+from steer_utils.study.benchmark import SceneSet, run_benchmark, scene_set, slot_name
 from steer_utils.study.causality import occlusion_table, swap_table
 from steer_utils.study.report import summary
 from steer_utils.study.transfer import own_vector, vector_table
@@ -85,7 +85,7 @@ def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: p
     """Scenes made with other settings, or by hand, may hold what the settings were chosen on."""
     scenes = scene_set(lm, with_settings(), count=1, seed=0)
     with pytest.warns(UserWarning, match=f"chosen on {FIVE[3]}, {FIVE[4]}, and these scenes hold them") as caught:
-        run(lm, scenes, with_settings(FIVE[3:]), methods=("random",))
+        run_benchmark(lm, scenes, with_settings(FIVE[3:]), methods=("random",))
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="chosen on"):
         shift_table(lm, scenes, with_settings(FIVE[3:]), conditions={"again": CONDITIONS["steering"]})
@@ -96,7 +96,7 @@ def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: p
     with pytest.warns(UserWarning, match="chosen on"):
         vector_table(lm, scenes, with_settings(FIVE[3:]), {"own": own_vector(with_settings(FIVE[3:]))})
     recwarn.clear()
-    run(lm, scenes, with_settings(("cow",)), methods=("random",))
+    run_benchmark(lm, scenes, with_settings(("cow",)), methods=("random",))
     assert not [each for each in recwarn if each.category is UserWarning]
 
 
@@ -160,7 +160,7 @@ def test_scenes_and_seed_are_checked(lm: AudioLM, count: int, seed: int) -> None
 def test_the_table_holds_each_method_on_each_query(lm: AudioLM) -> None:
     scenes = scene_set(lm, with_settings(), count=2, seed=1)
     methods = [name for name in METHODS if name != "logit-lens"]  # the tiny tokenizer does not know these names
-    table = run(lm, scenes, replace(with_settings(), read_heads=((2, 0),)), methods=methods)
+    table = run_benchmark(lm, scenes, replace(with_settings(), read_heads=((2, 0),)), methods=methods)
     assert len(table) == 2 * 3 * len(methods)
     assert not table.duplicated(["scene", "event", "method"]).any()
     for index, rows in table.groupby("scene"):
@@ -184,7 +184,7 @@ def test_the_table_holds_each_method_on_each_query(lm: AudioLM) -> None:
 def test_a_method_that_never_answers_scores_zero(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
     mute = replace(METHODS["asking"], find=lambda *_: Found(None, 0.0, answer="a dog"))
     monkeypatch.setitem(METHODS, "asking", mute)
-    table = run(lm, scene_set(lm, with_settings(), count=1, seed=0), with_settings(), methods=["asking"])
+    table = run_benchmark(lm, scene_set(lm, with_settings(), count=1, seed=0), with_settings(), methods=["asking"])
     assert table["start"].dtype == table["end"].dtype == float
     assert table["start"].isna().all() and table["failed"].all()
     row = summary(table).iloc[0]
@@ -194,7 +194,7 @@ def test_a_method_that_never_answers_scores_zero(lm: AudioLM, monkeypatch: pytes
 def test_recordings_in_a_run(lm: AudioLM, folder: Path) -> None:
     lm.events = None
     scenes = scene_set(lm, with_settings(), count=1, seed=2, clips=ClipBank.read(folder))
-    table = run(lm, scenes, with_settings(), methods=["loudest", "random"])
+    table = run_benchmark(lm, scenes, with_settings(), methods=["loudest", "random"])
     assert set(table["event"]) <= {"dog bark", "rain", "siren", "cow"}
     assert all(row.source.startswith(row.event.replace(" ", "_")) for row in table.itertuples())
     assert table.attrs["scenes"]["sounds"] == "12 recordings"
@@ -208,7 +208,7 @@ def test_real_recordings(lm: AudioLM) -> None:
     lm.events = None
     bank = ClipBank.read(clips)
     scenes = scene_set(lm, with_settings(), count=2, seed=0, clips=bank)
-    table = run(lm, scenes, with_settings(), methods=["loudest", "random"])
+    table = run_benchmark(lm, scenes, with_settings(), methods=["loudest", "random"])
     assert len(table) == 12
     assert set(table["source"]) <= {clip.path.name for clip in bank.clips}
 
@@ -216,11 +216,11 @@ def test_real_recordings(lm: AudioLM) -> None:
 @pytest.mark.parametrize("killed_after", [0, 1, 2])
 def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, tmp_path: Path, killed_after: int) -> None:
     scenes, settings, partial = scene_set(lm, with_settings(), count=3, seed=5), with_settings(), tmp_path / "a" / "run"
-    whole = run(lm, scenes, settings, methods=QUICK)
+    whole = run_benchmark(lm, scenes, settings, methods=QUICK)
     with pytest.raises(KeyboardInterrupt):
-        run(lm, scenes, settings, methods=QUICK, partial=partial, progress=stopping(killed_after))
+        run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial, progress=stopping(killed_after))
     heard: list[int] = []
-    resumed = run(lm, scenes, settings, methods=QUICK, partial=partial, progress=counted(heard, scenes))
+    resumed = run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial, progress=counted(heard, scenes))
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     assert resumed.attrs == whole.attrs
     assert heard == list(range(killed_after, 3))
@@ -242,23 +242,27 @@ def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Ite
 @pytest.mark.parametrize("keep", [-1, -30, 0.5])
 def test_a_half_written_line_is_dropped(lm: AudioLM, tmp_path: Path, keep: float) -> None:
     scenes, settings, partial = scene_set(lm, with_settings(), count=2, seed=5), with_settings(), tmp_path / "run"
-    whole = run(lm, scenes, settings, methods=QUICK, partial=partial)
+    whole = run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial)
     facts, first, second = partial.read_bytes().splitlines(keepends=True)
     cut = second[:keep] if isinstance(keep, int) else second[: int(len(second) * keep)]
     partial.write_bytes(facts + first + cut)
-    again = run(lm, scenes, settings, methods=QUICK, partial=partial)
+    again = run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial)
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
     assert partial.read_bytes() == facts + first + second
     partial.write_bytes(facts + first[:40])  # also where it is the only scene
-    pd.testing.assert_frame_equal(run(lm, scenes, settings, methods=QUICK, partial=partial), whole, check_exact=True)
+    pd.testing.assert_frame_equal(
+        run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial), whole, check_exact=True
+    )
 
 
 def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
     scenes, partial = scene_set(lm, with_settings(), count=1, seed=5), tmp_path / "run"
-    run(lm, scenes, with_settings(), methods=["random"], partial=partial)
+    run_benchmark(lm, scenes, with_settings(), methods=["random"], partial=partial)
     fake = partial.read_text().replace('"slot": "first"', '"slot": "elsewhere"')
     partial.write_text(fake)
-    assert "elsewhere" in set(run(lm, scenes, with_settings(), methods=["random"], partial=partial)["slot"])  # resumed
+    assert "elsewhere" in set(
+        run_benchmark(lm, scenes, with_settings(), methods=["random"], partial=partial)["slot"]
+    )  # resumed
     for options in (
         {"settings": replace(with_settings(), strength=2.0)},
         {"scenes": replace(scenes, seed=6)},
@@ -266,13 +270,13 @@ def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
         {"methods": ["random", "loudest"]},
     ):
         partial.write_text(fake)
-        table = run(
+        table = run_benchmark(
             lm, **{"scenes": scenes, "settings": with_settings(), "methods": ["random"], **options}, partial=partial
         )
         assert "elsewhere" not in set(table["slot"]), options
     for rubbish in (b"", b"\xff\x00\n[1]\n", b"{}\n"):
         partial.write_bytes(rubbish)
-        assert len(run(lm, scenes, with_settings(), methods=["random"], partial=partial)) == 3
+        assert len(run_benchmark(lm, scenes, with_settings(), methods=["random"], partial=partial)) == 3
 
 
 def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:
@@ -282,9 +286,9 @@ def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:
     one = scene_set(lm, with_settings(), count=1, seed=0)
     for methods in (["steering-heads"], ["steering", "position"]):
         with pytest.raises(ValueError, match=rf"{methods[-1]} cannot run here.*got 1"):
-            run(lm, one, with_settings(), methods=methods, progress=stopping(0))
+            run_benchmark(lm, one, with_settings(), methods=methods, progress=stopping(0))
     with pytest.raises(ValueError, match="mean curve of 'steering' in other scenes; pass 'steering' too"):
-        run(lm, one, heads, methods=["position"], progress=stopping(0))
+        run_benchmark(lm, one, heads, methods=["position"], progress=stopping(0))
 
 
 def test_recordings_of_another_release_are_left_out_too(
@@ -308,12 +312,12 @@ def test_recordings_of_another_release_are_left_out_too(
 def test_methods_are_checked_before_any_work(lm: AudioLM, tmp_path: Path, methods: list[str]) -> None:
     scenes = scene_set(lm, with_settings(), count=1, seed=0)
     with pytest.raises(ValueError, match="steering, steering-heads, steering-paper, prompting"):
-        run(lm, scenes, with_settings(), methods=methods, partial=tmp_path / "run", progress=stopping(0))
+        run_benchmark(lm, scenes, with_settings(), methods=methods, partial=tmp_path / "run", progress=stopping(0))
     assert not (tmp_path / "run").exists()
 
 
 def test_random_windows_reach_their_chance(lm: AudioLM) -> None:
-    table = run(lm, scene_set(lm, with_settings(), count=60, seed=9), with_settings(), methods=["random"])
+    table = run_benchmark(lm, scene_set(lm, with_settings(), count=60, seed=9), with_settings(), methods=["random"])
     rows = summary(table).set_index("slot")
     for slot in ("all", "first", "middle", "last"):
         low, high = rows.loc[slot, ["low", "high"]]

@@ -14,7 +14,7 @@ from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER
 from steer_utils.show.widgets.misses import misses
 from steer_utils.sound.scenemaker import SceneMaker
-from steer_utils.study.benchmark import SceneSet, run, scene_set
+from steer_utils.study.benchmark import SceneSet, run_benchmark, scene_set
 
 pytest.importorskip("ipywidgets", reason="pip install 'steer-utils[course]'")
 pytest.importorskip("anywidget", reason="pip install 'steer-utils[course]'")
@@ -31,7 +31,7 @@ def five(tiny_models: dict[str, AudioLM]) -> AudioLM:
 
 @pytest.fixture(scope="module")
 def table(five: AudioLM) -> pd.DataFrame:
-    return run(five, scene_set(five, OURS, count=4, seed=1), OURS, methods=["steering", "asking", "random"])
+    return run_benchmark(five, scene_set(five, OURS, count=4, seed=1), OURS, methods=["steering", "asking", "random"])
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from steer_utils.show.widgets.misses import alt_text_misses, misses, misses_figu
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import Interval
-from steer_utils.study.benchmark import SceneSet, run, scene_set
+from steer_utils.study.benchmark import SceneSet, run_benchmark, scene_set
 from steer_utils.study.report import read_table, write_table
 
 METHODS = ("steering", "asking", "random", "loudest")
@@ -34,7 +34,7 @@ def five(tiny_models: dict[str, AudioLM]) -> AudioLM:
 @pytest.fixture(scope="module")
 def table(five: AudioLM) -> pd.DataFrame:
     """Six scenes of a run, as the benchmark makes it."""
-    return run(five, scene_set(five, OURS, count=6, seed=2), OURS, methods=METHODS)
+    return run_benchmark(five, scene_set(five, OURS, count=6, seed=2), OURS, methods=METHODS)
 
 
 def test_the_worst_come_first(table: pd.DataFrame) -> None:
@@ -137,7 +137,7 @@ def clip_bank(folder: Path) -> ClipBank:
 
 def test_a_run_on_recordings_is_made_again_with_them(five: AudioLM, tmp_path: Path) -> None:
     bank = clip_bank(tmp_path)
-    table = run(five, scene_set(five, OURS, count=2, seed=0, clips=bank), OURS, methods=["random"])
+    table = run_benchmark(five, scene_set(five, OURS, count=2, seed=0, clips=bank), OURS, methods=["random"])
     worst = misses(table, "random", below=1.0)
     scenes = scenes_of(table, five, clips=ClipBank.read(tmp_path))
     assert all(miss.remade(scenes).event(miss.event).source.endswith(".wav") for miss in worst)
