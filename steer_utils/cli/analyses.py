@@ -71,8 +71,8 @@ def analyse(
     own = given or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     table = finished_table(
-        lambda partial: analysis.run(
-            lm, made, own, partial=partial, progress=lambda units: progress(units, "scene")
+        lambda resume_file: analysis.run(
+            lm, made, own, resume_file=resume_file, progress=lambda units: progress(units, "scene")
         ),
         out,
     )
@@ -188,8 +188,8 @@ def questions(
     pairs = [(each.path, each.prompt) for each in asked[: limit or None]]
     own = given or model_settings(lm)
     table = finished_table(
-        lambda partial: question_shift_table(
-            lm, pairs, own, partial=partial, progress=lambda units: progress(units, "audio")
+        lambda resume_file: question_shift_table(
+            lm, pairs, own, resume_file=resume_file, progress=lambda units: progress(units, "audio")
         ),
         out,
     )

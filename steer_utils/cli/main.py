@@ -209,8 +209,8 @@ def benchmark(
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
     table = finished_table(
-        lambda partial: run_benchmark(
-            lm, made, own, methods=list(dict.fromkeys(wanted)), external=external, partial=partial,
+        lambda resume_file: run_benchmark(
+            lm, made, own, methods=list(dict.fromkeys(wanted)), external=external, resume_file=resume_file,
             progress=lambda indices: progress(indices, "scene"),
         ),
         out,

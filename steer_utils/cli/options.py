@@ -70,16 +70,16 @@ def finished_table(make: Callable[[Path | None], DataFrame], out: Path | None) -
 
     Stopped by Ctrl-C it says how to go on, and exits with code 130.
     """
-    partial = None if out is None else out.with_name(f".{out.name}.partial")
+    resume_file = None if out is None else out.with_name(f".{out.name}.partial")
     try:
-        table = make(partial)
+        table = make(resume_file)
     except KeyboardInterrupt:
-        note("stopped" + (": the same command goes on from here" if partial is not None else ""))
+        note("stopped" + (": the same command goes on from here" if resume_file is not None else ""))
         raise typer.Exit(130) from None
-    if out is not None and partial is not None:
+    if out is not None and resume_file is not None:
         from steer_utils.study.report import write_table
 
         write_table(table, out)
-        partial.unlink(missing_ok=True)
+        resume_file.unlink(missing_ok=True)
         note(f"every row is in {out}")
     return table

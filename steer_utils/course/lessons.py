@@ -5,7 +5,8 @@
     scene  = lessons.scene_of(events, lm, seed)
     lesson.keep(figure, "05_shift", alt, caption)          # figures/05_shift.png and .svg, shown under the cell
 
-    table = benchmark.run_benchmark(lm, scenes, settings, partial=lesson.partial("table"))     # a killed run goes on from there
+    # a killed run goes on from where it stopped:
+    table = run_benchmark(lm, scenes, settings, resume_file=lesson.resume_file("table"))
     lesson.record("overlap", overlap)                      # into the run's result.json
 
 The last two do something in a run that has a folder of its own (`steer-utils run`). Elsewhere, as in JupyterLab, they
@@ -69,14 +70,14 @@ class Lesson:
         with whole_file(path) as part:
             part.write_text(json.dumps({**before, name: plain}, allow_nan=False), encoding="utf-8")
 
-    def partial(self, name: str) -> Path | None:
+    def resume_file(self, name: str) -> Path | None:
         """Where long work of that name keeps what is finished (see `partials`), in the run's folder; None without one.
 
         A run that was cut off or failed finds it again; each piece of work needs a name of its own. Raises ValueError
         for a name that is no file name.
         """
         if not isinstance(name, str) or not name.strip() or Path(name).name != name:
-            raise ValueError(f"the name of a partial is {name!r}; pass a file name such as 'table'")
+            raise ValueError(f"the name of a resume file is {name!r}; pass a file name such as 'table'")
         return None if self.folder is None else self.folder / PARTIALS / f"{name}.partial"
 
 

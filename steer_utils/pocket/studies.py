@@ -53,8 +53,8 @@ def study(
     found: dict[str, Any] = {"model": checkpoint.name, "revision": checkpoint.revision}
     made = scene_set(checkpoint, settings, count=scenes, seed=seed)
     for analysis in ANALYSES.values():
-        partial = work / f"{folder.name}-{analysis.name}.partial"
-        table = analysis.run(checkpoint, made, settings, partial=partial, progress=bar(analysis.name))
+        resume_file = work / f"{folder.name}-{analysis.name}.partial"
+        table = analysis.run(checkpoint, made, settings, resume_file=resume_file, progress=bar(analysis.name))
         found[analysis.name] = analysis_report(analysis, table)
         for label, drawn in analysis.figures(table).items():
             stem = figures / f"{analysis.name}_{label}_{folder.name}"
@@ -62,8 +62,8 @@ def study(
     banks = {"procedural": None} | ({"recordings": ClipBank(open_clips(clips))} if clips is not None else {})
     for kind, bank in banks.items():
         chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
-        partial = work / f"{folder.name}-further-{kind}.partial"
-        table = run_benchmark(checkpoint, chosen, settings, methods=FURTHER_METHODS, partial=partial,
+        resume_file = work / f"{folder.name}-further-{kind}.partial"
+        table = run_benchmark(checkpoint, chosen, settings, methods=FURTHER_METHODS, resume_file=resume_file,
                     progress=bar(f"further methods, {kind}"))  # fmt: skip
         found[f"further, {kind}"] = report(table)
     with whole_file(folder / "analyses.json") as part:

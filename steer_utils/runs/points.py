@@ -93,10 +93,10 @@ def clip_bank(folder: str) -> ClipBank:
     return ClipBank(open_clips(folder))
 
 
-def steering_table(checkpoint: Checkpoint, unit: Unit, partial: Path | None = None) -> pd.DataFrame:
+def steering_table(checkpoint: Checkpoint, unit: Unit, resume_file: Path | None = None) -> pd.DataFrame:
     """One row a (split, scene, event, point): `overlap` |W ∩ E| / |E| and `iou` of the window found, `chance`, truth.
 
-    `attrs`: the unit, facts of the scenes of both splits, and versions. `partial`: a file that keeps each finished
+    `attrs`: the unit, facts of the scenes of both splits, and versions. `resume_file`: a file that keeps each finished
     scene, so that a killed unit goes on there. Raises ValueError as `scenes_of` does, before any work.
     """
     made, points = scenes_of(checkpoint, unit), points_of(unit)
@@ -107,7 +107,7 @@ def steering_table(checkpoint: Checkpoint, unit: Unit, partial: Path | None = No
         split, number = (DEVELOPMENT, index) if index < first else (TEST, index - first)
         return [{"split": split, **row} for row in _scene_rows(checkpoint, made[split], unit, points, number)]
 
-    return _tidy(resumable_table(first + made[TEST].count, rows_of, facts, partial=partial), unit, points)
+    return _tidy(resumable_table(first + made[TEST].count, rows_of, facts, resume_file=resume_file), unit, points)
 
 
 def _scene_rows(

@@ -92,7 +92,7 @@ def run_in_folder(
         figures/         what it drew
         result.json      written when it is complete: what `lesson.record` was told, parameters, seconds, versions
         run.json         what the run is, its status (running, complete, failed), when, and the error if it failed
-        partials/        what `lesson.partial` gave out: long work goes on from there; removed when the run is complete
+        partials/        what `lesson.resume_file` gave out: removed once the run is complete
 
     A complete run is not repeated; `again=True` repeats it from nothing (as it does after the library's own code was
     edited, which is no part of the hash). A failed or killed run is taken up in its folder: the notebook starts at its

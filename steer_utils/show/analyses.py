@@ -51,7 +51,7 @@ class Drawn:
 
 
 class Runner(Protocol):
-    """How a table is made: resumable from the file `partial`."""
+    """How a table is made: resumable from the file `resume_file`."""
 
     def __call__(
         self,
@@ -59,7 +59,7 @@ class Runner(Protocol):
         scenes: SceneSet,
         settings: Settings,
         *,
-        partial: Path | None = None,
+        resume_file: Path | None = None,
         progress: Progress = iter,
     ) -> pd.DataFrame: ...
 

@@ -338,7 +338,7 @@ def of_scene(table: DataFrame, scene: int) -> DataFrame:
 def found_intervals(table: DataFrame, method: str) -> list[Labelled]:
     """What `method` found, by scene and in the order of the true events; answers that named no time are left out.
 
-    `table`: as `benchmark.run_benchmark` made it. Raises ValueError for another table, or a method that it does not hold.
+    `table`: as `run_benchmark` made it. Raises ValueError for another table, or a method that it does not hold.
     """
     _check_table(table)
     methods = list(dict.fromkeys(table["method"]))

@@ -203,12 +203,12 @@ def shift_table(
     settings: Settings,
     *,
     conditions: Mapping[str, Condition] = CONDITIONS,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, condition, block): the columns of `Shift`, and how many tokens the event and audio have.
 
-    Cost: a scene is encoded once, its base is one suffix pass, the CONDITIONS are 13 for each query. `partial`: see
+    Cost: a scene is encoded once, its base is one suffix pass, the CONDITIONS are 13 for each query. `resume_file`: see
     `partials` (conditions are told apart by name). Warns where scenes hold classes that the settings were chosen on.
     Raises ValueError for no conditions, before any work.
     """
@@ -232,7 +232,7 @@ def shift_table(
                 rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
 
 
 def question_shift_table(
@@ -243,7 +243,7 @@ def question_shift_table(
     focus: str = "meaningful parts",
     seed: int = 0,
     conditions: Mapping[str, Condition] = CONDITIONS,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """The same for (audio file, question) pairs, such as of MMAU or SAKURA: no event is known, so no inside.
@@ -282,7 +282,7 @@ def question_shift_table(
                 rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
         return rows
 
-    return resumable_table(len(files), rows_of, facts, partial=partial, progress=progress)
+    return resumable_table(len(files), rows_of, facts, resume_file=resume_file, progress=progress)
 
 
 def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:

@@ -110,13 +110,13 @@ def run_benchmark(
     *,
     methods: Sequence[str] | None = None,
     external: Sequence[Method] = (),
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, method): truth, found window, scores (`scores.scored`), chance, curve.
 
-    Cost: a scene is encoded once, then the short suffix passes that each method states. `partial`: a file to which each
-    finished scene is appended; a killed run with the same settings goes on from there, one with others starts anew.
+    Cost: a scene is encoded once, then the short suffix passes that each method states. `resume_file`: each finished
+    scene is appended to it; a killed run with the same settings goes on from there, one with others starts anew.
     `methods`: their names; None: the standard ones. `external`: methods that are not in the table, such as
     `external.ClapLocator.method()`. Warns where scenes hold classes that the settings were chosen on. Raises ValueError
     for no methods, an unknown one, one named twice or one that these settings cannot serve, before any work.
@@ -152,7 +152,7 @@ def run_benchmark(
     def rows_of(index: int) -> list[Record]:
         return _scene_rows(checkpoint, scenes, settings, per_query, index)
 
-    table = resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+    table = resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
     if POSITION in methods:
         attrs = table.attrs
         table = pd.concat([table, positional_prior(table)], ignore_index=True)

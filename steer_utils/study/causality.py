@@ -63,7 +63,7 @@ def occlusion_table(
     question: str = PAPER.question,
     fill: Fill = "noise",
     max_new_tokens: int = 32,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, window), where the window that is silenced is the one `method` found, a random one of
@@ -124,7 +124,7 @@ def occlusion_table(
                 )
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
 
 
 def _windows(found: Interval, truth: Interval, duration: float, seed: int) -> dict[str, Interval]:
@@ -208,7 +208,7 @@ def swap_table(
     question: str = PAPER.question,
     steer_answer: bool = False,
     max_new_tokens: int = 32,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, condition): the answer to `question`, and whether it speaks of the event.
@@ -263,7 +263,7 @@ def swap_table(
             ]
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress)
+    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
 
 
 def swap_summary(table: pd.DataFrame) -> pd.DataFrame:

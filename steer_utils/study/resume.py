@@ -27,22 +27,22 @@ def resumable_rows(
     rows_of: Callable[[int], list[Record]],
     facts: Mapping[str, object],
     *,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> list[Record]:
-    """The rows of units 0 ... count - 1 in order; `rows_of(unit)` is called for those not yet in the file `partial`.
+    """The rows of units 0 ... count - 1 in order; `rows_of(unit)` is called for those not yet in `resume_file`.
 
-    Each finished unit is appended to `partial`. A run with the same `facts` goes on from there, one with others starts
+    Each finished unit is appended to that file. A run with the same `facts` goes on from there, one with others starts
     anew. Rows and facts must be what json holds (no numpy numbers); rows come back as json reads them, resumed or not,
     so that a resumed run gives the identical table.
     """
-    finished = _resumed(partial, as_read(facts), count)
+    finished = _resumed(resume_file, as_read(facts), count)
     for unit in progress(range(count)):
         if unit in finished:
             continue
         finished[unit] = as_read(rows_of(unit))
-        if partial is not None:
-            with partial.open("a", encoding="utf-8") as file:
+        if resume_file is not None:
+            with resume_file.open("a", encoding="utf-8") as file:
                 file.write(_line([unit, finished[unit]]))
     return [row for unit in range(count) for row in finished[unit]]
 
@@ -52,11 +52,11 @@ def resumable_table(
     rows_of: Callable[[int], list[Record]],
     facts: Mapping[str, object],
     *,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """The rows of `resumable_rows` as a table; its attrs hold the facts and the versions of the libraries."""
-    table = pd.DataFrame(resumable_rows(count, rows_of, facts, partial=partial, progress=progress))
+    table = pd.DataFrame(resumable_rows(count, rows_of, facts, resume_file=resume_file, progress=progress))
     table.attrs = {**as_read(facts), "versions": library_versions()}
     return table
 
@@ -76,20 +76,20 @@ def as_read(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _resumed(partial: Path | None, facts: object, count: int) -> dict[int, list[Record]]:
+def _resumed(resume_file: Path | None, facts: object, count: int) -> dict[int, list[Record]]:
     """Rows of the finished units of an interrupted run with the same facts, by unit; (re)starts its file.
 
     A line that a kill cut short does not parse, and is dropped.
     """
-    if partial is None:
+    if resume_file is None:
         return {}
     finished: dict[int, list[Record]] = {}
-    if partial.exists():
-        first, *lines = (_parsed(line) for line in partial.read_bytes().split(b"\n"))
+    if resume_file.exists():
+        first, *lines = (_parsed(line) for line in resume_file.read_bytes().split(b"\n"))
         if first == facts:
             finished = {line[0]: line[1] for line in lines if _is_unit(line, count)}
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(partial) as part:
+    resume_file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(resume_file) as part:
         part.write_text(_line(facts) + "".join(_line([*item]) for item in finished.items()), encoding="utf-8")
     return finished
 

@@ -194,7 +194,7 @@ def grid(
     settings: Settings,
     *,
     thorough: bool = False,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, combination, width): its levels, `overlap` |W ∩ E| / |E| and `iou` of the window found.
@@ -204,7 +204,7 @@ def grid(
 
     `attrs`: facts and versions, the number of `combinations`, `passes` a query, and `norm_ratio`: for each point, mean
     ‖v_l‖ / ‖h_l‖ over the queries by block. Cost: a scene is encoded once, one unsteered pass a point, and `passes` for
-    each query, in batches. `partial`: see `partials`. Raises ValueError as `combinations` does, or for scenes of
+    each query, in batches. `resume_file`: see `partials`. Raises ValueError as `combinations` does, or for scenes of
     classes that the settings were chosen on, before any work.
     """
     if seen := sorted(set(scenes.maker.names) & set(settings.development_events)):
@@ -242,7 +242,7 @@ def grid(
             rows.append({**row, "overlap": overlap.tolist(), "iou": iou.tolist(), "norm_ratio": ratios})
         return rows
 
-    return _tidy(resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress), made)
+    return _tidy(resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress), made)
 
 
 def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:

@@ -403,14 +403,14 @@ def vector_table(
     settings: Settings,
     makers: Mapping[str, Maker],
     *,
-    partial: Path | None = None,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, vector): overlap of the window found with the event, its chance, and the cosine of the
     vector with that of the first maker (mean over the blocks that both steer; NaN if there are none).
 
     `settings` say which question is steered, how strongly, and what is read; which blocks are steered is the vector's
-    own matter. Cost a query: the makers, and one batch of a row a maker. `partial` goes by the makers' names only.
+    own matter. Cost a query: the makers, and one batch of a row a maker. `resume_file` goes by the makers' names only.
     Warns where scenes hold classes that the settings were chosen on. Raises ValueError for no makers.
     """
     if not makers:
@@ -437,14 +437,15 @@ def vector_table(
                 rows.append({**place, "vector": name, "overlap": overlap, "chance": chance, "cosine": cosine})
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, partial=partial, progress=progress).astype({"cosine": float})
+    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress).astype(
+        {"cosine": float}
+    )
 
 
 def _curves(hearing: Hearing, vectors: Iterable[SteeringVector], settings: Settings) -> list[np.ndarray]:
     """What `readout.steered_curve` gives for each vector, as one batch."""
     steered = [
-        Row(settings.question, (Injection(vector, settings.strength),), settings.keep_norm)
-        for vector in vectors
+        Row(settings.question, (Injection(vector, settings.strength),), settings.keep_norm) for vector in vectors
     ]
     base, *readings = hearing.read_rows([Row(settings.question), *steered])
     shown = [one.attention if settings.read == "share" else one.attention - base.attention for one in readings]

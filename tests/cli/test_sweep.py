@@ -90,10 +90,10 @@ def test_several_questions_are_drawn_each(grid: Path, model: Path) -> None:
 
 
 def test_a_failed_unit_is_counted_and_tried_again(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(lm: Any, unit: dict[str, Any], partial: Path) -> Any:
+    def failing(lm: Any, unit: dict[str, Any], resume_file: Path) -> Any:
         if unit["seed"] == 1:
             raise OSError("disk full")
-        return steering_table(lm, unit, partial)
+        return steering_table(lm, unit, resume_file)
 
     monkeypatch.setattr(steer_utils.runs.units, "steering_table", failing)
     result = invoke("sweep", grid, "--workers", 0, "--out", "out")
@@ -158,10 +158,10 @@ def begun(out: Path) -> list[Path]:
     return [path for path in visible(out / "partial") if path.stem not in ended]
 
 
-def scenes_in(partial: Path) -> int:
+def scenes_in(resume_file: Path) -> int:
     """Whole lines after that of facts."""
     try:
-        return max(0, partial.read_bytes().count(b"\n") - 1)
+        return max(0, resume_file.read_bytes().count(b"\n") - 1)
     except FileNotFoundError:  # the unit has just ended
         return 0
 

@@ -68,7 +68,7 @@ def test_what_is_recorded_is_kept_in_the_run(tmp_path: Path, monkeypatch: pytest
 
 def test_long_work_has_a_place_of_its_own_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lesson = in_a_run(tmp_path / "run", monkeypatch)
-    one, two = lesson.partial("table"), lesson.partial("table.2")
+    one, two = lesson.resume_file("table"), lesson.resume_file("table.2")
     assert one is not None and one != two and one.is_relative_to(tmp_path / "run")
     called: list[int] = []
 
@@ -79,8 +79,13 @@ def test_long_work_has_a_place_of_its_own_in_the_run(tmp_path: Path, monkeypatch
         return [{"unit": unit}]
 
     with pytest.raises(InterruptedError):
-        resumable_rows(4, rows_of, {}, partial=one)
-    assert [row["unit"] for row in resumable_rows(4, rows_of, {}, partial=lesson.partial("table"))] == [0, 1, 2, 3]
+        resumable_rows(4, rows_of, {}, resume_file=one)
+    assert [row["unit"] for row in resumable_rows(4, rows_of, {}, resume_file=lesson.resume_file("table"))] == [
+        0,
+        1,
+        2,
+        3,
+    ]
     assert called == [0, 1, 2, 2, 3]
 
 
@@ -89,7 +94,7 @@ def test_outside_a_run_neither_changes_anything(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     lesson = lessons.begin("smoke", tmp_path / "figures")
     lesson.record("overlap", 0.5)
-    assert lesson.partial("table") is None and lesson.folder is None
+    assert lesson.resume_file("table") is None and lesson.folder is None
     monkeypatch.setenv(RUN_FOLDER, "")  # what the kernel of a run without a folder finds
     assert lessons.begin("smoke", tmp_path / "figures").folder is None
     assert [path.name for path in tmp_path.iterdir()] == ["figures"] and not list((tmp_path / "figures").iterdir())
@@ -106,8 +111,8 @@ def test_what_cannot_be_kept_is_refused_in_a_run_or_not(
         with pytest.raises(ValueError, match="the name of a result is"):
             lesson.record(name, 1)  # type: ignore[arg-type]
     for name in ("", " ", "a/b", "../b", ".", "/etc/passwd", 3):
-        with pytest.raises(ValueError, match=r"the name of a partial is .*pass a file name"):
-            lesson.partial(name)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"the name of a resume file is .*pass a file name"):
+            lesson.resume_file(name)  # type: ignore[arg-type]
 
 
 def test_a_scene_has_the_sounds_in_their_order_and_fits_the_model(lm: AudioLM) -> None:

@@ -109,7 +109,7 @@ def test_scenes_are_encoded_once(lm: AudioLM, unit: Unit, monkeypatch: pytest.Mo
 def test_a_killed_unit_goes_on_where_it_was(
     lm: AudioLM, unit: Unit, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    partial, done = tmp_path / "unit.jsonl", []
+    resume_file, done = tmp_path / "unit.jsonl", []
     whole = sweep_points._scene_rows
 
     def stopping(*given: Any) -> Any:
@@ -120,10 +120,10 @@ def test_a_killed_unit_goes_on_where_it_was(
 
     monkeypatch.setattr(sweep_points, "_scene_rows", stopping)
     with pytest.raises(KeyboardInterrupt):
-        steering_table(lm, unit, partial)
-    assert len(partial.read_text().splitlines()) == 1 + 3
+        steering_table(lm, unit, resume_file)
+    assert len(resume_file.read_text().splitlines()) == 1 + 3
     done.clear()
-    found = steering_table(lm, unit, partial)
+    found = steering_table(lm, unit, resume_file)
     assert done == [1]  # of the four scenes only the last was left: the second one of the test
     pd.testing.assert_frame_equal(found, table)
 

@@ -226,7 +226,7 @@ def rows_of(unit):
         time.sleep(0.05)
     return [{"unit": unit}]
 
-rows = partials.resumable_rows(4, rows_of, {"seed": seed}, partial=lesson.partial("rows"))
+rows = partials.resumable_rows(4, rows_of, {"seed": seed}, resume_file=lesson.resume_file("rows"))
 lesson.record("units", len(rows))"""
 
 

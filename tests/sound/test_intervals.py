@@ -89,7 +89,7 @@ def test_bad_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- from the table of a benchmark -------------------------------------------------------------------------------------
 @pytest.fixture
 def table() -> pd.DataFrame:
-    """Two scenes of two events, two methods; one answer named no time. Sorted as by `benchmark.run_benchmark`."""
+    """Two scenes of two events, two methods; one answer named no time. Sorted as by `run_benchmark`."""
     rows = [
         (scene, event, method, truth, truth + 2.0, start, end)
         for scene in (0, 12)

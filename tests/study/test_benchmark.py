@@ -215,16 +215,22 @@ def test_real_recordings(lm: AudioLM) -> None:
 
 @pytest.mark.parametrize("killed_after", [0, 1, 2])
 def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, tmp_path: Path, killed_after: int) -> None:
-    scenes, settings, partial = scene_set(lm, with_settings(), count=3, seed=5), with_settings(), tmp_path / "a" / "run"
+    scenes, settings, resume_file = (
+        scene_set(lm, with_settings(), count=3, seed=5),
+        with_settings(),
+        tmp_path / "a" / "run",
+    )
     whole = run_benchmark(lm, scenes, settings, methods=QUICK)
     with pytest.raises(KeyboardInterrupt):
-        run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial, progress=stopping(killed_after))
+        run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file, progress=stopping(killed_after))
     heard: list[int] = []
-    resumed = run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial, progress=counted(heard, scenes))
+    resumed = run_benchmark(
+        lm, scenes, settings, methods=QUICK, resume_file=resume_file, progress=counted(heard, scenes)
+    )
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     assert resumed.attrs == whole.attrs
     assert heard == list(range(killed_after, 3))
-    assert [path.name for path in partial.parent.iterdir()] == ["run"]
+    assert [path.name for path in resume_file.parent.iterdir()] == ["run"]
 
 
 def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Iterable[int]]:
@@ -241,27 +247,27 @@ def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Ite
 
 @pytest.mark.parametrize("keep", [-1, -30, 0.5])
 def test_a_half_written_line_is_dropped(lm: AudioLM, tmp_path: Path, keep: float) -> None:
-    scenes, settings, partial = scene_set(lm, with_settings(), count=2, seed=5), with_settings(), tmp_path / "run"
-    whole = run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial)
-    facts, first, second = partial.read_bytes().splitlines(keepends=True)
+    scenes, settings, resume_file = scene_set(lm, with_settings(), count=2, seed=5), with_settings(), tmp_path / "run"
+    whole = run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file)
+    facts, first, second = resume_file.read_bytes().splitlines(keepends=True)
     cut = second[:keep] if isinstance(keep, int) else second[: int(len(second) * keep)]
-    partial.write_bytes(facts + first + cut)
-    again = run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial)
+    resume_file.write_bytes(facts + first + cut)
+    again = run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file)
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
-    assert partial.read_bytes() == facts + first + second
-    partial.write_bytes(facts + first[:40])  # also where it is the only scene
+    assert resume_file.read_bytes() == facts + first + second
+    resume_file.write_bytes(facts + first[:40])  # also where it is the only scene
     pd.testing.assert_frame_equal(
-        run_benchmark(lm, scenes, settings, methods=QUICK, partial=partial), whole, check_exact=True
+        run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file), whole, check_exact=True
     )
 
 
 def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
-    scenes, partial = scene_set(lm, with_settings(), count=1, seed=5), tmp_path / "run"
-    run_benchmark(lm, scenes, with_settings(), methods=["random"], partial=partial)
-    fake = partial.read_text().replace('"slot": "first"', '"slot": "elsewhere"')
-    partial.write_text(fake)
+    scenes, resume_file = scene_set(lm, with_settings(), count=1, seed=5), tmp_path / "run"
+    run_benchmark(lm, scenes, with_settings(), methods=["random"], resume_file=resume_file)
+    fake = resume_file.read_text().replace('"slot": "first"', '"slot": "elsewhere"')
+    resume_file.write_text(fake)
     assert "elsewhere" in set(
-        run_benchmark(lm, scenes, with_settings(), methods=["random"], partial=partial)["slot"]
+        run_benchmark(lm, scenes, with_settings(), methods=["random"], resume_file=resume_file)["slot"]
     )  # resumed
     for options in (
         {"settings": replace(with_settings(), strength=2.0)},
@@ -269,14 +275,16 @@ def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
         {"scenes": scene_set(lm, with_settings(), count=2, seed=5)},
         {"methods": ["random", "loudest"]},
     ):
-        partial.write_text(fake)
+        resume_file.write_text(fake)
         table = run_benchmark(
-            lm, **{"scenes": scenes, "settings": with_settings(), "methods": ["random"], **options}, partial=partial
+            lm,
+            **{"scenes": scenes, "settings": with_settings(), "methods": ["random"], **options},
+            resume_file=resume_file,
         )
         assert "elsewhere" not in set(table["slot"]), options
     for rubbish in (b"", b"\xff\x00\n[1]\n", b"{}\n"):
-        partial.write_bytes(rubbish)
-        assert len(run_benchmark(lm, scenes, with_settings(), methods=["random"], partial=partial)) == 3
+        resume_file.write_bytes(rubbish)
+        assert len(run_benchmark(lm, scenes, with_settings(), methods=["random"], resume_file=resume_file)) == 3
 
 
 def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:
@@ -312,7 +320,7 @@ def test_recordings_of_another_release_are_left_out_too(
 def test_methods_are_checked_before_any_work(lm: AudioLM, tmp_path: Path, methods: list[str]) -> None:
     scenes = scene_set(lm, with_settings(), count=1, seed=0)
     with pytest.raises(ValueError, match="steering, steering-heads, steering-paper, prompting"):
-        run_benchmark(lm, scenes, with_settings(), methods=methods, partial=tmp_path / "run", progress=stopping(0))
+        run_benchmark(lm, scenes, with_settings(), methods=methods, resume_file=tmp_path / "run", progress=stopping(0))
     assert not (tmp_path / "run").exists()
 
 

@@ -112,10 +112,10 @@ def test_a_query_in_which_nothing_is_found_has_no_rows(
 
 def test_a_killed_run_goes_on(lm: AudioLM, scenes: SceneSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hearing, "answers", lambda self, rows, **_: [row.instruction for row in rows])
-    whole = occlusion_table(lm, scenes, OWN, method="random", partial=tmp_path / "run")
+    whole = occlusion_table(lm, scenes, OWN, method="random", resume_file=tmp_path / "run")
     lines = (tmp_path / "run").read_bytes().splitlines(keepends=True)
     (tmp_path / "run").write_bytes(b"".join(lines[:2]))
-    resumed = occlusion_table(lm, scenes, OWN, method="random", partial=tmp_path / "run")
+    resumed = occlusion_table(lm, scenes, OWN, method="random", resume_file=tmp_path / "run")
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     fills: list[str] = []
 
@@ -124,21 +124,21 @@ def test_a_killed_run_goes_on(lm: AudioLM, scenes: SceneSet, tmp_path: Path, mon
         return samples
 
     monkeypatch.setattr(causality, "occluded", noted)
-    occlusion_table(lm, scenes, OWN, method="random", partial=tmp_path / "run")
+    occlusion_table(lm, scenes, OWN, method="random", resume_file=tmp_path / "run")
     assert not fills  # all of it was read
-    occlusion_table(lm, scenes, OWN, method="random", fill="silence", partial=tmp_path / "run")
+    occlusion_table(lm, scenes, OWN, method="random", fill="silence", resume_file=tmp_path / "run")
     assert fills == ["silence"] * 18
 
 
 def test_methods_and_fills_are_checked_before_any_work(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
-    partial = tmp_path / "run"
+    resume_file = tmp_path / "run"
     with pytest.raises(ValueError, match="unknown method 'stearing'"):
-        occlusion_table(lm, scenes, OWN, method="stearing", partial=partial)
+        occlusion_table(lm, scenes, OWN, method="stearing", resume_file=resume_file)
     with pytest.raises(ValueError, match="'position' needs other scenes"):
-        occlusion_table(lm, scenes, OWN, method="position", partial=partial)
+        occlusion_table(lm, scenes, OWN, method="position", resume_file=resume_file)
     with pytest.raises(ValueError, match="pass one of noise, silence"):
-        occlusion_table(lm, scenes, OWN, fill="music", partial=partial)  # type: ignore[arg-type]
-    assert not partial.exists()
+        occlusion_table(lm, scenes, OWN, fill="music", resume_file=resume_file)  # type: ignore[arg-type]
+    assert not resume_file.exists()
 
 
 def test_summary_of_known_drops() -> None:

@@ -43,54 +43,54 @@ def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:
 
 @pytest.mark.parametrize("killed_after", [0, 1, 3])
 def test_a_killed_run_goes_on_to_identical_rows(tmp_path: Path, killed_after: int) -> None:
-    whole, partial = resumable_rows(4, squares, FACTS), tmp_path / "new" / "run"
+    whole, resume_file = resumable_rows(4, squares, FACTS), tmp_path / "new" / "run"
     assert [row["unit"] for row in whole] == [0, 0, 1, 1, 2, 2, 3, 3]
     with pytest.raises(KeyboardInterrupt):
-        resumable_rows(4, squares, FACTS, partial=partial, progress=stopping(killed_after))
+        resumable_rows(4, squares, FACTS, resume_file=resume_file, progress=stopping(killed_after))
     made: list[int] = []
-    assert resumable_rows(4, counted(made), FACTS, partial=partial) == whole
+    assert resumable_rows(4, counted(made), FACTS, resume_file=resume_file) == whole
     assert made == list(range(killed_after, 4))
-    assert resumable_rows(4, counted(made), FACTS, partial=partial) == whole and len(made) == 4 - killed_after
-    assert [path.name for path in partial.parent.iterdir()] == ["run"]
+    assert resumable_rows(4, counted(made), FACTS, resume_file=resume_file) == whole and len(made) == 4 - killed_after
+    assert [path.name for path in resume_file.parent.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
 def test_a_line_cut_short_is_made_again(tmp_path: Path, cut: int) -> None:
-    partial = tmp_path / "run"
-    whole = resumable_rows(3, squares, FACTS, partial=partial)
-    complete = partial.read_bytes()
-    partial.write_bytes(complete[:-cut])
+    resume_file = tmp_path / "run"
+    whole = resumable_rows(3, squares, FACTS, resume_file=resume_file)
+    complete = resume_file.read_bytes()
+    resume_file.write_bytes(complete[:-cut])
     made: list[int] = []
-    assert resumable_rows(3, counted(made), FACTS, partial=partial) == whole
-    assert partial.read_bytes() == complete
+    assert resumable_rows(3, counted(made), FACTS, resume_file=resume_file) == whole
+    assert resume_file.read_bytes() == complete
     assert made == ([] if cut == 1 else [2])  # without its newline alone, the line still holds everything
 
 
 def test_other_facts_start_anew(tmp_path: Path) -> None:
-    partial, made = tmp_path / "run", list[int]()
-    resumable_rows(2, squares, FACTS, partial=partial)
-    resumable_rows(2, counted(made), {**FACTS, "of": [1, 3]}, partial=partial)
+    resume_file, made = tmp_path / "run", list[int]()
+    resumable_rows(2, squares, FACTS, resume_file=resume_file)
+    resumable_rows(2, counted(made), {**FACTS, "of": [1, 3]}, resume_file=resume_file)
     assert made == [0, 1]
 
 
 def test_a_unit_without_rows_is_done(tmp_path: Path) -> None:
-    partial = tmp_path / "run"
-    assert resumable_rows(2, lambda _: [], FACTS, partial=partial) == []
-    assert resumable_rows(2, squares, FACTS, partial=partial) == []
+    resume_file = tmp_path / "run"
+    assert resumable_rows(2, lambda _: [], FACTS, resume_file=resume_file) == []
+    assert resumable_rows(2, squares, FACTS, resume_file=resume_file) == []
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(RUBBISH), max_size=4))
 def test_rubbish_in_the_file_is_passed_over(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
-    partial = tmp_path_factory.mktemp("rubbish") / "run"
+    resume_file = tmp_path_factory.mktemp("rubbish") / "run"
     for head in (b"", json.dumps(as_read(FACTS)).encode() + b"\n"):
-        partial.write_bytes(head + b"\n".join(lines))
-        assert resumable_rows(2, squares, FACTS, partial=partial) == resumable_rows(2, squares, FACTS)
+        resume_file.write_bytes(head + b"\n".join(lines))
+        assert resumable_rows(2, squares, FACTS, resume_file=resume_file) == resumable_rows(2, squares, FACTS)
 
 
 def test_the_table_holds_the_facts(tiny_models: dict[str, AudioLM], tmp_path: Path) -> None:
     facts = {**run_facts("squares", tiny_models["qwen2_audio"], PAPER), "of": (1, 2)}
-    table = resumable_table(2, squares, facts, partial=tmp_path / "run")
+    table = resumable_table(2, squares, facts, resume_file=tmp_path / "run")
     pd.testing.assert_frame_equal(table, pd.DataFrame(resumable_rows(2, squares, facts)), check_exact=True)
     assert table.attrs["model"] == "tiny-qwen2_audio" and table.attrs["of"] == [1, 2]
     assert table.attrs["settings"]["positive"] == PAPER.positive and "torch" in table.attrs["versions"]

@@ -252,22 +252,22 @@ def test_facts_and_norm_ratios(table: pd.DataFrame, qwen2: AudioLM, caplog: pyte
 def test_a_killed_run_goes_on_and_other_settings_start_anew(
     table: pd.DataFrame, qwen2: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    partial = tmp_path / "grid.jsonl"
+    resume_file = tmp_path / "grid.jsonl"
 
     def killed(units: Any) -> Any:
         yield next(iter(units))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        grid(qwen2, scenes(), OWN, partial=partial, progress=killed)
+        grid(qwen2, scenes(), OWN, resume_file=resume_file, progress=killed)
     heard: list[int] = []
     made = Hearing.__init__
     monkeypatch.setattr(Hearing, "__init__", lambda self, *given: heard.append(1) or made(self, *given))
-    again = grid(qwen2, scenes(), OWN, partial=partial)
+    again = grid(qwen2, scenes(), OWN, resume_file=resume_file)
     assert len(heard) == 1
     pd.testing.assert_frame_equal(again, table)
     assert again.attrs == table.attrs
-    grid(qwen2, scenes(1), PAPER, partial=partial)
+    grid(qwen2, scenes(1), PAPER, resume_file=resume_file)
     assert len(heard) == 2
 
 

@@ -74,15 +74,15 @@ def test_each_row_is_the_shift_of_its_query(lm: AudioLM, scenes: SceneSet) -> No
 
 def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
     whole = shift_table(lm, scenes, OWN, conditions=FEW)
-    shift_table(lm, scenes, OWN, conditions=FEW, partial=tmp_path / "run")
+    shift_table(lm, scenes, OWN, conditions=FEW, resume_file=tmp_path / "run")
     lines = (tmp_path / "run").read_bytes().splitlines(keepends=True)
     (tmp_path / "run").write_bytes(b"".join(lines[:2]) + lines[2][:50])
     made: list[int] = []
-    resumed = shift_table(lm, scenes, OWN, conditions=noted(FEW, made), partial=tmp_path / "run")
+    resumed = shift_table(lm, scenes, OWN, conditions=noted(FEW, made), resume_file=tmp_path / "run")
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     assert resumed.attrs == whole.attrs and len(made) == 3  # the queries of the second scene
     assert whole.attrs["conditions"] == list(FEW) and whole.attrs["scenes"]["seed"] == 4
-    shift_table(lm, scenes, replace(OWN, strength=2.0), conditions=noted(FEW, made), partial=tmp_path / "run")
+    shift_table(lm, scenes, replace(OWN, strength=2.0), conditions=noted(FEW, made), resume_file=tmp_path / "run")
     assert len(made) == 9  # other settings: anew
 
 
@@ -147,12 +147,12 @@ def test_questions_take_the_place_of_the_neutral_one(
 
 
 def test_question_sets_resume_and_are_told_apart(lm: AudioLM, items: list[tuple[Path, str]], tmp_path: Path) -> None:
-    partial, made = tmp_path / "run", list[int]()
-    whole = question_shift_table(lm, items, OWN, conditions=FEW, partial=partial)
-    again = question_shift_table(lm, items, OWN, conditions=noted(FEW, made), partial=partial)
+    resume_file, made = tmp_path / "run", list[int]()
+    whole = question_shift_table(lm, items, OWN, conditions=FEW, resume_file=resume_file)
+    again = question_shift_table(lm, items, OWN, conditions=noted(FEW, made), resume_file=resume_file)
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
     assert not made
-    question_shift_table(lm, items[:1], OWN, conditions=noted(FEW, made), partial=partial)
+    question_shift_table(lm, items[:1], OWN, conditions=noted(FEW, made), resume_file=resume_file)
     assert len(made) == 1
 
 

@@ -68,14 +68,14 @@ def test_a_scene_of_one_event_has_nothing_to_swap_with(lm: AudioLM) -> None:
 
 
 def test_runs_resume_and_are_told_apart(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
-    partial = tmp_path / "run"
-    whole = swap_table(lm, scenes, OWN, max_new_tokens=2, partial=partial)
-    facts, first, _ = partial.read_text().splitlines(keepends=True)
-    partial.write_text(facts + first.replace('"slot": "first"', '"slot": "elsewhere"'))
-    resumed = swap_table(lm, scenes, OWN, max_new_tokens=2, partial=partial)
+    resume_file = tmp_path / "run"
+    whole = swap_table(lm, scenes, OWN, max_new_tokens=2, resume_file=resume_file)
+    facts, first, _ = resume_file.read_text().splitlines(keepends=True)
+    resume_file.write_text(facts + first.replace('"slot": "first"', '"slot": "elsewhere"'))
+    resumed = swap_table(lm, scenes, OWN, max_new_tokens=2, resume_file=resume_file)
     assert set(resumed.loc[resumed["scene"] == 0, "slot"]) == {"elsewhere", "middle", "last"}
     pd.testing.assert_frame_equal(resumed[resumed["scene"] == 1], whole[whole["scene"] == 1], check_exact=True)
-    assert "elsewhere" not in set(swap_table(lm, scenes, OWN, max_new_tokens=3, partial=partial)["slot"])
+    assert "elsewhere" not in set(swap_table(lm, scenes, OWN, max_new_tokens=3, resume_file=resume_file)["slot"])
 
 
 # What counts -----------------------------------------------------------------------------------------------------

@@ -116,9 +116,9 @@ def test_other_audio_other_rates_other_events(models: tuple[AudioLM, AudioLM], s
 
 
 def test_runs_resume(models: tuple[AudioLM, AudioLM], scenes: SceneSet, tmp_path: Path) -> None:
-    partial = tmp_path / "run"
-    whole = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, partial=partial)
-    again = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, partial=partial)
+    resume_file = tmp_path / "run"
+    whole = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, resume_file=resume_file)
+    again = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, resume_file=resume_file)
     pd.testing.assert_frame_equal(whole, again, check_exact=True)
     assert whole.attrs["makers"] == ["own"]
 

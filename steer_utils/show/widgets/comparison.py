@@ -160,7 +160,7 @@ def _finder(name: str, query: Query, settings: Settings) -> Finder:
             return find
         raise ValueError(f"'swapped' needs the other events of the scene; the query for {query.event!r} names none")
     if name == POSITION:
-        raise ValueError(f"{name!r} needs the curves of other scenes (benchmark.run_benchmark); choose another method")
+        raise ValueError(f"{name!r} needs the curves of other scenes (run_benchmark); choose another method")
     return finder(name, settings)
 
 

@@ -27,7 +27,7 @@ DRAWN = 4  # misses in the static figure
 class MissGallery(Panel):
     """Misses of a method, the worst first: what was found, what is true, on which event the window landed; playable.
 
-    `table`: of `benchmark.run_benchmark`, from `tables.read_table` too. `clips`: the recordings it was run on. `scenes`: the
+    `table`: of `run_benchmark`, from `tables.read_table` too. `clips`: the recordings it was run on. `scenes`: the
     SceneSet of a run whose scenes were not made by `benchmark.scene_set`. `below`: the overlap that a hit reaches.
     No model runs: windows and curves are those of the table. Raises ValueError for a table of another kind, a method
     that it does not hold, and scenes that cannot be made again (each is compared with the table before it is shown).

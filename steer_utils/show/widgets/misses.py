@@ -1,6 +1,6 @@
 """The worst misses of a benchmark run: which they are, where each window landed instead, and their scenes made again.
 
-    table  = tables.read_table(Path("run.parquet"))          # or what benchmark.run_benchmark returned
+    table  = tables.read_table(Path("run.parquet"))          # or what run_benchmark returned
     worst  = misses(table, "steering")                       # worst first
     scenes = scenes_of(table, lm)                            # refuses what cannot be made again
     scene  = worst[0].remade(scenes)
@@ -104,7 +104,7 @@ def misses(table: pd.DataFrame, method: str = "steering", *, below: float = BELO
     """The queries in which `method` covers less than `below` of the event: the worst first.
 
     Worst: the least overlap; of equals an answer without a time, then the window farthest from the event. Raises
-    ValueError for a table that is none of `benchmark.run_benchmark`, a method that it does not hold, or a `below` outside 0..1.
+    ValueError for a table that is none of `run_benchmark`, a method that it does not hold, or a `below` outside 0..1.
     """
     check_run(table)
     names = list(dict.fromkeys(table["method"]))
@@ -119,13 +119,13 @@ def misses(table: pd.DataFrame, method: str = "steering", *, below: float = BELO
 
 
 def check_run(table: pd.DataFrame) -> None:
-    """Raises ValueError for a table that is none of `benchmark.run_benchmark` with everything in it (a csv has lost some)."""
+    """Raises ValueError for a table that is none of `run_benchmark` with everything in it (a csv has lost some)."""
     lacking = [name for name in NEEDED if name not in table.columns]
     if "analysis" in table.attrs or lacking or not {"scenes", "settings", "model"} <= set(table.attrs):
         what = f"it lacks {', '.join(lacking)}" if lacking else "its attrs do not say which scenes they were"
         what = f"it is one of `analyse {table.attrs['analysis']}`" if "analysis" in table.attrs else what
         raise ValueError(
-            f"this is no whole table of benchmark.run_benchmark: {what}; pass what it returned, or what tables.read_table reads "
+            f"this is no whole table of run_benchmark: {what}; pass what it returned, or what tables.read_table reads "
             "from a .parquet (a csv has lost curves and settings)"
         )
 
