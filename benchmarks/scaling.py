@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.axes import plain_ticks
 from benchmarks.common import Options, Result, Times, interleaved, main, rounded, say, verdict
 from benchmarks.shapes import MIDDLING, NEGATIVE, POSITIVE, QUESTION, TINY, Shape, audio_of, random_model, shape_of
-from steer_utils.lm.batches import Row
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.show.plots.figures import house_style, new_figure, write_figure
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.shapes import EVENTS, NEGATIVE, POSITIVE, QUESTION, SAMPLING_RATE
-from steer_utils.lm.batches import Row
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 
 STRENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -1,6 +1,5 @@
 from .lm.attention import attention_rows as attention_rows
 from .lm.attention_maps import AttentionMap as AttentionMap
-from .lm.batches import Row as Row
 from .lm.checkpoints import Checkpoint as Checkpoint
 from .lm.checkpoints import CheckpointError as CheckpointError
 from .lm.checkpoints import open_checkpoint as open_checkpoint
@@ -14,6 +13,7 @@ from .lm.hidden_states import hidden_states as hidden_states
 from .lm.models import POCKET_MODELS as POCKET_MODELS
 from .lm.models import AudioLM as AudioLM
 from .lm.models import load as load
+from .lm.plan import Row as Row
 from .lm.steering import Injection as Injection
 from .lm.steering import steer as steer
 from .lm.vectors import SteeringVector as SteeringVector

@@ -28,8 +28,8 @@ import torch
 import transformers
 from torch import nn
 
-from steer_utils.lm.batches import MAX_BATCH, rows_at_once
 from steer_utils.lm.families import FAMILIES, Family, family_of, full_size_config
+from steer_utils.lm.plan import MAX_BATCH, rows_at_once
 
 MEL_FRAMES = 100  # a second: the hop of Whisper's feature extractor is 160 samples at 16 kHz
 HEAD_TOKENS = 20  # of the chat before the audio: system turn, "user", the marker of the audio
@@ -95,7 +95,7 @@ def estimate(
 
     `passes_per_query`: suffixes that are read a query (`methods.METHODS` says how many each method takes).
     `answer_tokens`: tokens of the one answer a query, 0 for none. `rows`: rows of the largest call, for the peak;
-    the library itself takes fewer where their caches are large (`batches.rows_at_once`). Both are upper bounds: rows
+    the library itself takes fewer where their caches are large (`plan.rows_at_once`). Both are upper bounds: rows
     are counted as if they shared nothing (see `branching`), and the peak is that of answers, each of which copies the
     prefix's cache; readings copy nothing.
     Raises UnsupportedModelError for another kind of model, ValueError for counts that are no counts, audio that the

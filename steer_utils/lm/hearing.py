@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.batches import Batch, Row, batches, check_rows, maps_at_once
 from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
-from steer_utils.lm.passes import run
+from steer_utils.lm.plan import Batch, Row, batches, check_rows, maps_at_once
 from steer_utils.lm.positions import Positions
 from steer_utils.lm.prefixes import encode
+from steer_utils.lm.run import run
 from steer_utils.lm.steering import Injection, as_injections, steered
 from steer_utils.lm.vectors import Provenance, SteeringVector, library_versions
 from steer_utils.sound.audio import AudioError
@@ -101,29 +101,29 @@ class Hearing:
         positions: Positions = "last",
         keep_norm: bool = True,
         event: str | None = None,
-        rows: Positions = "last",
+        query_positions: Positions = "last",
     ) -> Reading:
-        """Read one instruction, steered or not. `rows`: the query rows whose attention is kept.
+        """Read one instruction, steered or not. `query_positions`: the tokens whose attention is kept.
 
         `strength` and `positions` hold for vectors; an `Injection` brings its own. `event`: the words that "event"
         means. Raises ValueError for an empty instruction, unknown positions, or a vector that does not fit.
         """
         row = Row(instruction, as_injections(steer, strength, positions), keep_norm, event)
-        return self.read_rows([row], capture_rows=rows)[0]
+        return self.read_rows([row], query_positions=query_positions)[0]
 
-    def read_rows(self, rows: Sequence[Row], *, capture_rows: Positions = "last") -> list[Reading]:
+    def read_rows(self, rows: Sequence[Row], *, query_positions: Positions = "last") -> list[Reading]:
         """Read many rows, each with its own instruction, vectors, blocks, strength and positions, as one batch.
 
         What rows share is run once (see `branching`): a steered row costs its tokens from the first steered one on, in
         the blocks after the first steered one.
         """
         check_rows(rows)
-        known = self._known if self._known is not None and capture_rows == "last" else {}
+        known = self._known if self._known is not None and query_positions == "last" else {}
         plain = {index: row.instruction for index, row in enumerate(rows) if row.first_steered_block() is None}
         readings = {index: known[said] for index, said in plain.items() if said in known}
         asked = [index for index in range(len(rows)) if index not in readings]
-        for indices, batch in batches([rows[index] for index in asked], self._prefix, capture_rows, copied=False):
-            readings.update(zip((asked[index] for index in indices), self._read(batch, capture_rows), strict=True))
+        for indices, batch in batches([rows[index] for index in asked], self._prefix, query_positions, copied=False):
+            readings.update(zip((asked[index] for index in indices), self._read(batch, query_positions), strict=True))
         known.update((said, readings[index]) for index, said in plain.items())
         return [readings[index] for index in range(len(rows))]
 
@@ -192,9 +192,9 @@ class Hearing:
 
     # -- one batch ---------------------------------------------------------------------------------------------
     @torch.inference_mode()
-    def _read(self, batch: Batch, capture_rows: Positions) -> list[Reading]:
+    def _read(self, batch: Batch, query_positions: Positions) -> list[Reading]:
         with alone(self.checkpoint):
-            made = run(self._prefix, batch, batch.wanted(capture_rows))
+            made = run(self._prefix, batch, batch.wanted(query_positions))
         readings = []
         for row, hidden, weights, logits in zip(batch.rows, made.hidden, made.weights, made.logits, strict=True):
             attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block())

@@ -24,7 +24,7 @@ from typing import Literal, get_args
 
 import torch
 
-from steer_utils.lm.checkpoints import PromptTokens
+from steer_utils.lm.checkpoints import Checkpoint, PromptTokens
 
 Named = Literal["last", "text", "audio", "all", "event"]
 Positions = Named | Sequence[int]
@@ -112,6 +112,22 @@ def token_mask(positions: Positions, layouts: Sequence[Layout]) -> TokenMask:
     for row, layout in enumerate(layouts):
         mask[row, prompt_slots(positions, layout)] = True
     return TokenMask(mask, steers_generated(positions))
+
+
+def batch_layouts(checkpoint: Checkpoint, input_ids: torch.Tensor) -> list[Layout]:
+    """Where padding and audio are in each row of left-padded token ids (rows, slots)."""
+    if input_ids.ndim != 2 or not input_ids.shape[1]:
+        raise ValueError(f"input_ids must have shape (rows, slots), got {tuple(input_ids.shape)}")
+    layouts = []
+    for ids in input_ids.tolist():
+        padding = next(
+            (slot for slot, token in enumerate(ids) if token != checkpoint.processor.tokenizer.pad_token_id), 0
+        )
+        audio = [slot for slot, token in enumerate(ids) if token == checkpoint.audio_token_id]
+        if len(audio) == 1:
+            raise ValueError("input_ids hold one audio token: pass the ids that the processor made for text and audio")
+        layouts.append(Layout(len(ids), range(audio[0], audio[-1] + 1) if audio else range(0), padding=range(padding)))
+    return layouts
 
 
 def event_tokens(tokens: PromptTokens, event: str) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from torch import nn
 
 from steer_utils.lm.branching import Branches
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.positions import Layout, Positions, TokenMask, check_positions, token_mask
+from steer_utils.lm.positions import Layout, Positions, TokenMask, batch_layouts, check_positions, token_mask
 from steer_utils.lm.vectors import SteeringVector
 
 Rule = Literal["add", "vista"]
@@ -337,19 +337,3 @@ def as_injections(
     if wrong:
         raise TypeError(f"steer takes SteeringVector or Injection, or a list of them, got {', '.join(wrong)}")
     return tuple(one if isinstance(one, Injection) else Injection(one, strength, positions) for one in given)
-
-
-def batch_layouts(checkpoint: Checkpoint, input_ids: torch.Tensor) -> list[Layout]:
-    """Where padding and audio are in each row of left-padded token ids (rows, slots)."""
-    if input_ids.ndim != 2 or not input_ids.shape[1]:
-        raise ValueError(f"input_ids must have shape (rows, slots), got {tuple(input_ids.shape)}")
-    layouts = []
-    for ids in input_ids.tolist():
-        padding = next(
-            (slot for slot, token in enumerate(ids) if token != checkpoint.processor.tokenizer.pad_token_id), 0
-        )
-        audio = [slot for slot, token in enumerate(ids) if token == checkpoint.audio_token_id]
-        if len(audio) == 1:
-            raise ValueError("input_ids hold one audio token: pass the ids that the processor made for text and audio")
-        layouts.append(Layout(len(ids), range(audio[0], audio[-1] + 1) if audio else range(0), padding=range(padding)))
-    return layouts

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Found, Query, contrast_of, steered_curve, windowed
 from steer_utils.methods.settings import Settings
 

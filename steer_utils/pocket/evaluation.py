@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.pocket.text import FOCUS, KINDS, NEUTRAL, Turn, description, turn
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker

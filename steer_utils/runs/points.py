@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import Settings

@@ -33,9 +33,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Named, event_tokens
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
@@ -310,7 +310,7 @@ def _shares(hearing: Hearing, question: str, rows: Sequence[Row], whole: bool) -
     kept: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     most = hearing.maps_at_once(len(slots))
     for first in range(0, len(rows), most):  # the maps of all heads are large: reduced batch by batch
-        for reading in hearing.read_rows(rows[first : first + most], capture_rows=slots):
+        for reading in hearing.read_rows(rows[first : first + most], query_positions=slots):
             share = reading.attention.share.mean(dim=1).double()
             for name, places in wanted.items():
                 kept[name].append(share[:, places].mean(dim=1).numpy())

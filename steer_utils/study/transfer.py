@@ -37,9 +37,9 @@ import pandas as pd
 import torch
 from scipy.linalg import orthogonal_procrustes
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError, library_versions
 from steer_utils.methods.base import Query, contrast_of, windowed

@@ -11,8 +11,7 @@ import torch
 
 from steer_utils.lm.attention import NAME, _recorders, attention_rows, row_weights
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.positions import TokenMask, token_mask
-from steer_utils.lm.steering import batch_layouts
+from steer_utils.lm.positions import TokenMask, batch_layouts, token_mask
 from steer_utils.sound.spans import AudioSpan
 
 SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.branching import Branch, Branches, branched, last_states
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 
 SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"
@@ -176,7 +176,7 @@ def test_what_is_remembered_is_read_once(lm: AudioLM, samples: np.ndarray, monke
         first, second = hearing.read_rows(rows), hearing.read_rows(rows)
         assert made == [3, 1]  # the steered row is made again
         assert second[0] is first[0] and second[2] is first[2]
-        hearing.read(SHORT, rows="text")  # other query rows are not what was kept
+        hearing.read(SHORT, query_positions="text")  # other query rows are not what was kept
         assert made == [3, 1, 1]
     for one, two, three in zip(plain, first, second, strict=True):
         same(one, two)

@@ -21,11 +21,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 from transformers.models.audioflamingo3 import modeling_audioflamingo3
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.costs import STANDARD_PASSES, Cost, cost_table, estimate
 from steer_utils.lm.families import FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import PAPER
 from steer_utils.methods.table import METHODS, standard_methods

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from steer_utils.lm import batches
+from steer_utils.lm import plan
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.batches import MAX_BATCH, Row
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import MAX_BATCH, Row
 from steer_utils.lm.steering import Injection, steer
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
 
@@ -82,7 +82,9 @@ def test_event_positions_steer_the_words_of_the_event(
     inputs = full_inputs(lm, (LONG, samples))
     names = lm.processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
     words = [names.index("dog"), names.index("bark")]
-    reading = hearing.read(LONG, steer=focus, strength=3.0, positions="event", event="dog bark", rows="event")
+    reading = hearing.read(
+        LONG, steer=focus, strength=3.0, positions="event", event="dog bark", query_positions="event"
+    )
     with steer(lm, 3.0 * focus, positions=words, input_ids=inputs["input_ids"]):
         expected = full_reading(lm, inputs, hearing.span, eager)
         with eager(lm), torch.no_grad():
@@ -119,7 +121,7 @@ def test_rows_of_any_kind_in_one_call_equal_rows_alone(hearing: Hearing, focus: 
 def test_rows_of_the_audio_itself(
     hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, eager: Any
 ) -> None:
-    reading = hearing.read(SHORT, rows="audio")
+    reading = hearing.read(SHORT, query_positions="audio")
     assert reading.recomputed_prefix
     with eager(lm), torch.no_grad():
         attentions = lm.model(**full_inputs(lm, (SHORT, samples)), output_attentions=True).attentions
@@ -132,7 +134,7 @@ def test_rows_of_the_audio_itself(
 def test_many_rows_are_split_and_come_back_in_order(
     hearing: Hearing, focus: SteeringVector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "MAX_LINE", 1)
+    monkeypatch.setattr(plan, "MAX_LINE", 1)
     strengths = np.linspace(-3, 3, MAX_BATCH + 3)
     readings = hearing.read_rows([Row(SHORT, (Injection(focus, float(strength)),)) for strength in strengths])
     assert len(readings) == MAX_BATCH + 3
@@ -274,10 +276,10 @@ def test_bfloat16(lm: AudioLM, samples: np.ndarray, focus: SteeringVector) -> No
     [
         ({"instruction": "  "}, "empty"),
         ({"positions": "lats"}, "unknown positions"),
-        ({"rows": "lats"}, "unknown positions"),
-        ({"rows": []}, "positions must be"),
-        ({"rows": [10_000]}, "beyond the prompt"),
-        ({"rows": "event"}, "name of the event"),
+        ({"query_positions": "lats"}, "unknown positions"),
+        ({"query_positions": []}, "positions must be"),
+        ({"query_positions": [10_000]}, "beyond the prompt"),
+        ({"query_positions": "event"}, "name of the event"),
         ({"event": "siren"}, "does not name the event 'siren'"),
         ({"strength": float("inf")}, "finite"),
     ],

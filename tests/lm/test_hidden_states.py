@@ -11,8 +11,7 @@ import torch
 
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.positions import token_mask
-from steer_utils.lm.steering import batch_layouts
+from steer_utils.lm.positions import batch_layouts, token_mask
 
 
 def test_equal_to_output_hidden_states(

@@ -12,9 +12,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from steer_utils.lm import attention as module
 from steer_utils.lm.attention import _lines, attention_rows, expanded, line_rows, own_cache, shared_attention
-from steer_utils.lm.batches import Row
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import TokenMask
 
 

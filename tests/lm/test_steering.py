@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.steering import Edit, Injection, as_injections, batch_layouts, steer, steered
+from steer_utils.lm.positions import batch_layouts
+from steer_utils.lm.steering import Edit, Injection, as_injections, steer, steered
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
 
 SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"

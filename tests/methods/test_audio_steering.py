@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.audio_steering import (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Found, Query, contrast_of
 from steer_utils.methods.controls import contrast_prompting, negative, random_vector, swapped
 from steer_utils.methods.settings import Settings

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.methods import tuning
 from steer_utils.methods.base import Query, steering_heads
 from steer_utils.methods.settings import PAPER, Settings

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.pocket import evaluation
 from steer_utils.pocket.evaluation import LABELS, Answered, accuracies, evaluate
 from steer_utils.pocket.recipe import Recipe

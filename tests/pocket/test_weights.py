@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import transformers
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import fingerprint
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.models import MAIN_MODELS, POCKET_MODELS, WEIGHTS, AudioLM, load
+from steer_utils.lm.plan import Row
 from steer_utils.methods.settings import model_settings
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES

@@ -104,11 +104,11 @@ def test_other_positions_and_rows_are_those_read_by_hand(family: str, tiny_model
     first, end = tokens.instruction_start, tokens.instruction_start + len(OWN.question)
     inside = [place for place, (start, stop) in enumerate(tokens.tail_characters) if first <= start and stop <= end]
     assert 3 < len(inside) < len(tokens.tail)  # the template's own tokens follow
-    base = hearing.read(OWN.question, rows="text").attention.share[2:].mean(dim=(0, 1))
+    base = hearing.read(OWN.question, query_positions="text").attention.share[2:].mean(dim=(0, 1))
     moved = 0
     for positions in ("text", "event", "all", "audio"):
         steer = Injection(vector, 6.0, positions)  # type: ignore[arg-type]
-        reading = hearing.read(OWN.question, steer=steer, keep_norm=False, event="bell", rows="text")
+        reading = hearing.read(OWN.question, steer=steer, keep_norm=False, event="bell", query_positions="text")
         assert reading.recomputed_prefix == (positions in ("all", "audio"))
         share = reading.attention.share[2:].mean(dim=(0, 1))  # (tail, tokens)
         for rows, curve in (("last", share[-1]), ("instruction", share[inside].mean(dim=0))):
@@ -126,7 +126,7 @@ def test_other_positions_and_rows_are_those_read_by_hand(family: str, tiny_model
 def test_the_instruction_does_not_see_a_steered_last_token(qwen2: AudioLM) -> None:
     hearing = Hearing(qwen2, scenes(1).maker.scene(0, 3).samples)
     vector = hearing.contrast("Focus on the bell.", OWN.negative)
-    base, steered = (hearing.read(OWN.question, steer=steer, strength=8.0, rows="text").attention.share
+    base, steered = (hearing.read(OWN.question, steer=steer, strength=8.0, query_positions="text").attention.share
                      for steer in (None, vector))  # fmt: skip
     assert not (base - steered)[:, :, :-1].abs().max() > 1e-6  # why that combination is left out
     assert (base - steered)[:, :, -1].abs().max() > 1e-3

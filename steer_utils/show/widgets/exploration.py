@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import alone
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.show.widgets.choices import Choice

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query, contrast_of
 from steer_utils.methods.settings import Blocks, Heads, Settings, model_settings

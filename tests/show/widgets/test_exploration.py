@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from steer_utils.lm.batches import Row
 from steer_utils.lm.checkpoints import alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query
 from steer_utils.methods.locate import UnknownEventError
 from steer_utils.methods.settings import PAPER, Settings

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from steer_utils.lm.attention import attention_rows, line_rows, own_cache
-from steer_utils.lm.batches import Batch
 from steer_utils.lm.branching import branched, last_states
 from steer_utils.lm.hidden_states import hidden_states
+from steer_utils.lm.plan import Batch
 from steer_utils.lm.positions import TokenMask, token_mask
 from steer_utils.lm.prefixes import Prefix
 from steer_utils.lm.steering import steered

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steer_utils.lm import batches
-from steer_utils.lm.batches import MAX_BATCH, MAX_COPIES, MAX_LINE, Row, rows_at_once
+from steer_utils.lm import plan
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import MAX_BATCH, MAX_COPIES, MAX_LINE, Row, rows_at_once
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 
@@ -26,8 +26,8 @@ def test_large_caches_are_copied_a_few_at_a_time(hearing: Hearing, monkeypatch: 
     assert prefix.cache_bytes == 2 * 4 * 2 * 12 * prefix.length * 4  # blocks, key/value heads, head width, float32
     rows = [Row(f"Describe the sound. {word}") for word in ("one", "two two", "three three three")]
     together = hearing.read_rows(rows)
-    monkeypatch.setattr(batches, "MAX_COPIES", 2 * prefix.cache_bytes)
-    assert [indices for indices, _ in batches.batches(rows, prefix, "last")] == [[0, 1], [2]]
+    monkeypatch.setattr(plan, "MAX_COPIES", 2 * prefix.cache_bytes)
+    assert [indices for indices, _ in plan.batches(rows, prefix, "last")] == [[0, 1], [2]]
     for few, all_at_once in zip(hearing.read_rows(rows), together, strict=True):
         assert few.instruction == all_at_once.instruction
         torch.testing.assert_close(few.logits, all_at_once.logits, atol=1e-4, rtol=1e-4)
@@ -52,7 +52,7 @@ def steered(vector: SteeringVector, count: int, instruction: str = ASKED) -> lis
 
 
 def lines(rows: list[Row], hearing: Hearing, capture: str = "last") -> list[list[int]]:
-    return [indices for indices, _ in batches.batches(rows, hearing._prefix, capture, copied=False)]
+    return [indices for indices, _ in plan.batches(rows, hearing._prefix, capture, copied=False)]
 
 
 def test_a_line_takes_rows_until_it_is_long(hearing: Hearing, focus: SteeringVector) -> None:
@@ -72,7 +72,7 @@ def test_a_line_takes_so_many_rows_however_long_they_are(
     hearing: Hearing, focus: SteeringVector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = steered(focus, 2 * MAX_BATCH + 3)
-    monkeypatch.setattr(batches, "MAX_LINE", 1)
+    monkeypatch.setattr(plan, "MAX_LINE", 1)
     assert [len(line) for line in lines(rows, hearing)] == [MAX_BATCH, MAX_BATCH, 3]
 
 
@@ -88,10 +88,10 @@ def test_long_audio_leaves_large_maps(hearing: Hearing, focus: SteeringVector, m
     prefix = hearing._prefix
     assert prefix.map_bytes == hearing.read(ASKED).attention.share.nbytes
     rows = steered(focus, 50)
-    monkeypatch.setattr(batches, "MAX_MAPS", 40 * prefix.map_bytes)
+    monkeypatch.setattr(plan, "MAX_MAPS", 40 * prefix.map_bytes)
     assert hearing.maps_at_once() == 40 and [len(line) for line in lines(rows, hearing)] == [40, 10]
     assert hearing.maps_at_once(2) == MAX_BATCH
-    monkeypatch.setattr(batches, "MAX_MAPS", 1)
+    monkeypatch.setattr(plan, "MAX_MAPS", 1)
     assert [len(line) for line in lines(rows, hearing)] == [MAX_BATCH, 18]
 
 
@@ -101,7 +101,7 @@ def test_long_and_short_lines_read_the_same(
     rows = [*steered(focus, 40), Row(OTHER), *steered(focus, 40, OTHER), Row(ASKED)]
     assert len(lines(rows, hearing)) == 1
     together = hearing.read_rows(rows)
-    monkeypatch.setattr(batches, "MAX_LINE", 1)
+    monkeypatch.setattr(plan, "MAX_LINE", 1)
     assert len(lines(rows, hearing)) == 3
     for long, short in zip(together, hearing.read_rows(rows), strict=True):
         torch.testing.assert_close(long.attention.share, short.attention.share, atol=1e-6, rtol=1e-5)
