@@ -12,7 +12,7 @@ from tinies import tiny
 
 from steer_utils.pocket.architecture import save
 from steer_utils.runs.grids import SteeringGrid, as_grid
-from steer_utils.runs.points import POINT
+from steer_utils.runs.measuring import POINT
 from steer_utils.runs.sweep import Sweep
 from steer_utils.sound.sounds import SOUNDS
 

@@ -15,7 +15,7 @@ import pytest
 
 from steer_utils.course.checks import LESSONS
 from steer_utils.course.exercises import exercise_version, tags
-from steer_utils.runs.notebook_runs import known_parameters
+from steer_utils.runs.parameters import known_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

@@ -25,7 +25,7 @@ def course(
 
     Example: steer-utils course --preset smoke
     """
-    from steer_utils.runs.notebook_runs import RUNS
+    from steer_utils.runs.notebooks import RUNS
 
     paths = sorted(notebooks.glob("[0-9]*.ipynb"))
     if not paths:
@@ -64,7 +64,7 @@ def run_notebooks(
     """
     given: dict[str, Any] = {}
     if params is not None:
-        from steer_utils.runs.notebook_runs import read_parameters
+        from steer_utils.runs.parameters import read_parameters
 
         given = read_parameters(params)
     for each in parameter or []:
@@ -123,7 +123,7 @@ def doctor() -> None:
 
 def _checked(paths: list[Path], given: dict[str, Any], preset: str | None) -> list[dict[str, Any]]:
     """The parameters of each notebook: all are checked before the first one runs."""
-    from steer_utils.runs.notebook_runs import checked_parameters, parsed_parameters
+    from steer_utils.runs.parameters import checked_parameters, parsed_parameters
 
     named = {**given, **({"preset": preset} if preset is not None else {})}
     return [checked_parameters(path, parsed_parameters(path, named)) for path in paths]
@@ -134,12 +134,12 @@ def _run_each(paths: list[Path], values: list[dict[str, Any]], out: Path, again:
 
     Whether all are complete now.
     """
-    from steer_utils.runs.kernels import short_path
-    from steer_utils.runs.run_facts import run_facts
-    from steer_utils.runs.run_folders import run_in_folder
+    from steer_utils.runs.folder import run_in_folder
+    from steer_utils.runs.identity import run_identity
+    from steer_utils.runs.parameters import short_path
 
     for path, own in zip(paths, values, strict=True):
-        run_facts(path, own)  # refuses a model that there is not, before the first one runs
+        run_identity(path, own)  # refuses a model that there is not, before the first one runs
     ended: dict[str, list[str]] = {"ran": [], "there already": [], "failed": [], "running elsewhere": []}
     for path, own in zip(paths, values, strict=True):
         try:
@@ -170,7 +170,7 @@ def _summary(ended: dict[str, list[str]]) -> str:
 
 
 def _run_all(paths: list[Path], preset: str | None, out: Path) -> None:
-    from steer_utils.runs.notebook_runs import NotebookError, run_notebook
+    from steer_utils.runs.notebooks import NotebookError, run_notebook
 
     for path, own in zip(paths, _checked(paths, {}, preset), strict=True):
         try:

@@ -58,10 +58,10 @@ def sweep(
     from steer_utils.runs.grids import read_grid
 
     read = read_grid(grid)
-    from steer_utils.runs.plans import plan
+    from steer_utils.runs.planning import plan_sweep
     from steer_utils.runs.sweep import Sweep
 
-    made = plan(read)
+    made = plan_sweep(read)
     for each in made.notes:
         note(each)
     started = Sweep.started(made.units, read, SWEEPS / grid.stem if out is None else out)

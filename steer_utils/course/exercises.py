@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from steer_utils.runs.notebook_runs import REMEDY
+from steer_utils.runs.parameters import REMEDY
 from steer_utils.sound.files import whole_file
 
 BEGIN, END = "# solution: begin", "# solution: end"

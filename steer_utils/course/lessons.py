@@ -25,9 +25,9 @@ from typing import Any, TypeVar
 from matplotlib.figure import Figure
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.runs.kernels import RUN_FOLDER
-from steer_utils.runs.notebook_runs import PRESETS, as_plain
-from steer_utils.runs.run_folders import PARTIALS, RECORDED
+from steer_utils.runs.folder import PARTIALS, RECORDED
+from steer_utils.runs.notebooks import RUN_FOLDER
+from steer_utils.runs.parameters import PRESETS, as_plain
 from steer_utils.show.plots.figures import save_figure, show
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.scenemaker import SceneMaker
@@ -83,7 +83,7 @@ class Lesson:
 
 def begin(preset: str, figures: str | Path = "figures") -> Lesson:
     """A lesson with this preset. `figures`: a folder, made if need be; a relative one lies in the project, beside
-    notebooks/. The folder that the run has to itself is named by the environment, which `course.run_folders` sets for
+    notebooks/. The folder that the run has to itself is named by the environment, which `runs.folder` sets for
     the kernel it starts. Raises ValueError for an unknown preset."""
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; pass one of {', '.join(PRESETS)}")

@@ -25,7 +25,7 @@ from typing import Any
 
 from steer_utils.runs.executors import Executor, Function, Outcome, Outcomes, Unit
 from steer_utils.runs.grids import Grid
-from steer_utils.runs.units import FAILED, PARTIAL, PLAN, UNITS, run_unit
+from steer_utils.runs.worker import FAILED, PARTIAL, PLAN, UNITS, run_unit
 from steer_utils.sound.files import whole_file
 
 FORMAT = 1

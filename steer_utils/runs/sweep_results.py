@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from steer_utils.runs.points import POINT
+from steer_utils.runs.measuring import POINT
 from steer_utils.runs.sweep import Sweep
 from steer_utils.study.benchmark import DEVELOPMENT, TEST
 from steer_utils.study.report import aligned, finite, p_text, write_table

@@ -24,14 +24,14 @@ import steer_utils.cli.console
 import steer_utils.course.doctor
 import steer_utils.lm.models
 import steer_utils.methods.locate
-import steer_utils.runs.notebook_runs
-import steer_utils.runs.run_folders
+import steer_utils.runs.folder
+import steer_utils.runs.notebooks
 import steer_utils.study.benchmark
 from steer_utils.cli.course import _summary
 from steer_utils.cli.main import app
 from steer_utils.methods.table import METHODS
 from steer_utils.pocket.architecture import save
-from steer_utils.runs.run_folders import RunFolder
+from steer_utils.runs.folder import RunFolder
 
 RATE = 16_000
 NOISE = (0.1 * np.random.default_rng(0).normal(size=3 * RATE)).astype(np.float32)
@@ -298,8 +298,8 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return RunFolder(out / f"{path.stem}-x", "failed" if failed else "running", ran=failed, error=error)
         return RunFolder(out / f"{path.stem}-x", "complete", ran=again or parameters.get("seed") != 1)
 
-    monkeypatch.setattr(steer_utils.runs.notebook_runs, "run_notebook", noted)
-    monkeypatch.setattr(steer_utils.runs.run_folders, "run_in_folder", in_folder)
+    monkeypatch.setattr(steer_utils.runs.notebooks, "run_notebook", noted)
+    monkeypatch.setattr(steer_utils.runs.folder, "run_in_folder", in_folder)
     return tmp_path
 
 
@@ -316,9 +316,9 @@ def test_course_runs_in_order_and_prints_the_results(course: Path) -> None:
 
 def test_course_stops_at_the_first_failure(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(path: Path, *, parameters: dict, out: Path) -> Path:
-        raise steer_utils.runs.notebook_runs.NotebookError(f"cell 2 of {path.name} failed; see it in {out.name}")
+        raise steer_utils.runs.notebooks.NotebookError(f"cell 2 of {path.name} failed; see it in {out.name}")
 
-    monkeypatch.setattr(steer_utils.runs.notebook_runs, "run_notebook", fails)
+    monkeypatch.setattr(steer_utils.runs.notebooks, "run_notebook", fails)
     result = invoke("course")
     assert result.exit_code == 1 and result.stdout == ""
     assert result.stderr == "steer-utils: cell 2 of 00_a.ipynb failed; see it in 00_a.ipynb\n"
@@ -381,7 +381,7 @@ def test_run_stopped_by_hand_says_how_to_go_on(course: Path, monkeypatch: pytest
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steer_utils.runs.run_folders, "run_in_folder", stopped)
+    monkeypatch.setattr(steer_utils.runs.folder, "run_in_folder", stopped)
     result = invoke("run", "0")
     assert result.exit_code == 130 and "the same command goes on from here" in result.stderr
 

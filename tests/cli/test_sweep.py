@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 import steer_utils.lm.models
 import steer_utils.runs.clusters
 import steer_utils.runs.executors
-import steer_utils.runs.units
+import steer_utils.runs.worker
 from steer_utils.cli import sweep as sweep_cli
 from steer_utils.cli.main import app
 from steer_utils.runs.grids import as_grid
-from steer_utils.runs.points import steering_table
+from steer_utils.runs.measuring import steering_table
 
 run_cli = CliRunner()
 
@@ -95,7 +95,7 @@ def test_a_failed_unit_is_counted_and_tried_again(grid: Path, monkeypatch: pytes
             raise OSError("disk full")
         return steering_table(lm, unit, resume_file)
 
-    monkeypatch.setattr(steer_utils.runs.units, "steering_table", failing)
+    monkeypatch.setattr(steer_utils.runs.worker, "steering_table", failing)
     result = invoke("sweep", grid, "--workers", 0, "--out", "out")
     assert result.exit_code == 1 and "1 ran, 0 were there already, 1 failed" in result.stdout
     (kept,) = Path("out/failed").iterdir()
@@ -112,7 +112,7 @@ def test_ctrl_c_says_how_to_go_on(grid: Path, monkeypatch: pytest.MonkeyPatch) -
     def stopped(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steer_utils.runs.units, "steering_table", stopped)
+    monkeypatch.setattr(steer_utils.runs.worker, "steering_table", stopped)
     result = invoke("sweep", grid, "--workers", 0)
     assert result.exit_code == 130 and "stopped: the same command goes on from here" in result.stderr
 
@@ -135,9 +135,10 @@ def test_a_client_that_is_killed_loses_nothing(model: Path, tmp_path: Path) -> N
     assert 3 <= finished < 20
 
     heard: list[int] = []
-    whole = steer_utils.runs.points._scene_rows
+    measuring = steer_utils.runs.measuring
+    whole = measuring._scene_rows
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(steer_utils.runs.points, "_scene_rows", lambda *given: heard.append(given[-1]) or whole(*given))
+        patch.setattr(measuring, "_scene_rows", lambda *given: heard.append(given[-1]) or whole(*given))
         result = invoke("sweep", grid, "--workers", 0, "--out", tmp_path / "out")
     assert "1 ran, 1 were there already, 0 failed" in result.stdout
     assert len(heard) == 20 - finished and first.stat().st_mtime_ns == stamp
@@ -205,7 +206,7 @@ def test_large_models_get_a_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_cannot_be_used_is_refused_before_any_work(
     grid: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steer_utils.runs.units, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(steer_utils.runs.worker, "load", lambda *_, **__: pytest.fail("the model was loaded"))
     monkeypatch.setattr(steer_utils.runs.clusters, "TIMEOUT", 0.5)
     refused(invoke("sweep", "nowhere.yaml"), "cannot read a grid from 'nowhere.yaml'")
     refused(invoke("sweep", grid, "--workers", -1), "workers is -1")

@@ -1,6 +1,6 @@
 """From a grid to the units of a sweep, checked against each model's configuration before any weights are read.
 
-    made = plan(read_grid(Path("grid.yaml")))
+    made = plan_sweep(read_grid(Path("grid.yaml")))
     made.units, made.notes
 
 A unit is a dict that json can hold and that says all its result depends on; its name ends in a hash of that.
@@ -26,7 +26,7 @@ from steer_utils.lm.vectors import library_versions
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid, blocks_text
-from steer_utils.runs.points import blocks_read, points_of, scenes_of
+from steer_utils.runs.measuring import blocks_read, points_of, scenes_of
 from steer_utils.sound.datasets import open_clips
 
 #: Of a unit: where something lies, or what it is called. All else decides what comes out.
@@ -41,7 +41,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def plan(grid: Grid) -> Plan:
+def plan_sweep(grid: Grid) -> Plan:
     """The units of `grid`, model by model, so that a worker seldom changes its model.
 
     Raises ValueError, naming the model where it is about one: a model that is not there or of another kind, blocks that
@@ -158,7 +158,7 @@ def _moves(unit: Unit, blocks: Sequence[int]) -> bool:
 
 # -- notebooks -------------------------------------------------------------------------------------------------------
 def _notebook_plan(grid: NotebookGrid) -> Plan:
-    from steer_utils.runs.run_facts import run_facts
+    from steer_utils.runs.identity import run_identity
 
     notebook = _notebook(grid.notebook)
     lists = {name: value if isinstance(value, list) else [value] for name, value in grid.parameters.items()}
@@ -167,7 +167,7 @@ def _notebook_plan(grid: NotebookGrid) -> Plan:
     for model, *values, seed in product(grid.models or (None,), *lists.values(), grid.seeds or (None,)):
         parameters = dict(zip(lists, values, strict=True))
         parameters |= {name: value for name, value in (("model", model), ("seed", seed)) if value is not None}
-        facts = run_facts(notebook, parameters)  # checks names and types
+        facts = run_identity(notebook, parameters)  # checks names and types
         units.append(
             {
                 "name": f"{_slug(model or notebook.stem)}-{0 if seed is None else seed}-{facts.hash}",

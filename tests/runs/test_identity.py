@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_notebooks import write_notebook
 
 from steer_utils.lm.checkpoints import CheckpointError
-from steer_utils.runs.run_facts import installed_versions, revision, run_facts
+from steer_utils.runs.identity import installed_versions, revision, run_identity
 
 PARAMETERS = """seed = 0
 strength = 0.5
@@ -35,7 +35,7 @@ def notebook(tmp_path: Path) -> Path:
 
 
 def test_a_run_is_told_by_what_it_depends_on(notebook: Path) -> None:
-    facts = run_facts(notebook, {"seed": 3})
+    facts = run_identity(notebook, {"seed": 3})
     assert facts.parameters == {
         "seed": 3, "strength": 0.5, "blocks": [3, 4], "name": "x", "threads": 'len("four")', "odd": "{1, 2}",
         "nothing": None,
@@ -48,17 +48,17 @@ def test_a_run_is_told_by_what_it_depends_on(notebook: Path) -> None:
 
 
 def test_defaults_that_are_given_are_the_same_run(notebook: Path) -> None:
-    same = run_facts(notebook, {}).hash
-    assert run_facts(notebook, {"seed": 0, "blocks": (3, 4), "strength": 0.5, "nothing": None}).hash == same
-    assert run_facts(notebook, {"strength": 1}).hash == run_facts(notebook, {"strength": 1.0}).hash != same
-    assert run_facts(notebook, {"threads": None}).hash != same, "its default is computed, and is not None"
+    same = run_identity(notebook, {}).hash
+    assert run_identity(notebook, {"seed": 0, "blocks": (3, 4), "strength": 0.5, "nothing": None}).hash == same
+    assert run_identity(notebook, {"strength": 1}).hash == run_identity(notebook, {"strength": 1.0}).hash != same
+    assert run_identity(notebook, {"threads": None}).hash != same, "its default is computed, and is not None"
 
 
 def test_where_figures_go_counts_only_if_it_is_given(notebook: Path) -> None:
-    own, there = run_facts(notebook, {}), run_facts(notebook, {"figures": "figures"})
+    own, there = run_identity(notebook, {}), run_identity(notebook, {"figures": "figures"})
     assert "figures" not in own.parameters and there.parameters["figures"] == "figures" and own.hash != there.hash
     assert not there.draws_into_the_run
-    assert not run_facts(write_notebook(notebook.with_name("b.ipynb"), parameters="seed = 0"), {}).draws_into_the_run
+    assert not run_identity(write_notebook(notebook.with_name("b.ipynb"), parameters="seed = 0"), {}).draws_into_the_run
 
 
 VALUES = st.fixed_dictionaries(
@@ -81,14 +81,14 @@ def test_equal_parameters_and_only_they_have_equal_hashes(
     path = tmp_path_factory.getbasetemp() / "hashes" / "a.ipynb"
     if not path.exists():
         write_notebook(path, parameters=PARAMETERS)
-    same = run_facts(path, one).hash == run_facts(path, other).hash
+    same = run_identity(path, one).hash == run_identity(path, other).hash
     assert same == ({**DEFAULTS, **one} == {**DEFAULTS, **other})
 
 
 @QUICK
 @given(data=st.data())
 def test_only_what_is_executed_of_a_notebook_counts(notebook: Path, data: st.DataObject) -> None:
-    before, there = run_facts(notebook, {}).hash, notebook.read_text()
+    before, there = run_identity(notebook, {}).hash, notebook.read_text()
     changed = nbformat.read(notebook, as_version=4)
     cell = changed.cells[data.draw(st.integers(1, 2))]
     executed = ["source", "tags", "type", "order"]
@@ -113,30 +113,30 @@ def test_only_what_is_executed_of_a_notebook_counts(notebook: Path, data: st.Dat
         changed.metadata["kernelspec"]["display_name"] = "another"
     try:
         nbformat.write(changed, notebook)
-        assert (run_facts(notebook, {}).hash != before) == (kind in executed)
+        assert (run_identity(notebook, {}).hash != before) == (kind in executed)
     finally:
         notebook.write_text(there)
 
 
 def test_the_lock_counts_and_its_remarks_do_not(notebook: Path, tmp_path: Path) -> None:
-    lock, before = tmp_path / "requirements.lock", run_facts(notebook, {})
+    lock, before = tmp_path / "requirements.lock", run_identity(notebook, {})
     lock.write_text("torch==2.13.0  # the same\n\n")
-    assert run_facts(notebook, {}).hash == before.hash
+    assert run_identity(notebook, {}).hash == before.hash
     lock.write_text("torch==2.14.0\n")
-    assert run_facts(notebook, {}).hash != before.hash
+    assert run_identity(notebook, {}).hash != before.hash
     lock.write_text("torch @ https://x.org/torch.whl#sha256=1\n")
-    other = run_facts(notebook, {}).hash
+    other = run_identity(notebook, {}).hash
     lock.write_text("torch @ https://x.org/torch.whl#sha256=2\n")
-    assert run_facts(notebook, {}).hash != other, "a # within a line is no remark"
+    assert run_identity(notebook, {}).hash != other, "a # within a line is no remark"
 
 
 def test_without_a_lock_the_installed_versions_count(notebook: Path, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "requirements.lock").unlink()
-    before = run_facts(notebook, {})
+    before = run_identity(notebook, {})
     assert {"torch", "transformers", "numpy", "steer-utils"} <= set(before.lock)
     assert before.lock.items() <= installed_versions().items()
-    monkeypatch.setattr("steer_utils.runs.run_facts.metadata.version", lambda name: "0.0" if name == "numpy" else "1")
-    assert run_facts(notebook, {}).hash != before.hash
+    monkeypatch.setattr("steer_utils.runs.identity.metadata.version", lambda name: "0.0" if name == "numpy" else "1")
+    assert run_identity(notebook, {}).hash != before.hash
 
 
 # -- models --------------------------------------------------------------------------------------------------------
@@ -152,17 +152,17 @@ def test_the_model_counts_as_it_is_in_its_folder(tmp_path: Path) -> None:
     """The path is the notebook's: it is read from the notebook's folder."""
     model = folder_of_a_model(tmp_path / "models" / "mine")
     path = write_notebook(tmp_path / "notebooks" / "a.ipynb", parameters='model = "x"\nother = ""')
-    before = run_facts(path, {"model": "../models/mine"})
+    before = run_identity(path, {"model": "../models/mine"})
     assert set(before.models) == {"model"} and before.models["model"]["name"] == "../models/mine"
     (model / "config.json").write_text('{"b": 2,\n "a": 1}')
     (model / "evaluation.json").write_text("{}")
-    assert run_facts(path, {"model": "../models/mine"}).hash == before.hash
+    assert run_identity(path, {"model": "../models/mine"}).hash == before.hash
     hashes = {before.hash}
     for name, text in (("model.safetensors", "other"), ("config.json", "{}"), ("settings.json", '{"strength": 2}')):
         (model / name).write_text(text)
-        hashes.add(run_facts(path, {"model": "../models/mine"}).hash)
+        hashes.add(run_identity(path, {"model": "../models/mine"}).hash)
     assert len(hashes) == 4
-    both = run_facts(path, {"model": "../models/mine", "other": "../models/mine"})
+    both = run_identity(path, {"model": "../models/mine", "other": "../models/mine"})
     assert set(both.models) == {"model", "other"}
 
 
@@ -171,7 +171,7 @@ def test_a_pocket_model_is_known_by_its_weights(tmp_path: Path) -> None:
     assert revision("pocket-qwen2-audio", tmp_path) != revision("pocket-audio-flamingo-3", tmp_path)
     path = write_notebook(tmp_path / "a.ipynb", parameters='model = "pocket-qwen2-audio"')
     with pytest.raises(CheckpointError, match="no pocket model 'pocket-nothing'; there are: pocket-qwen2-audio"):
-        run_facts(path, {"model": "pocket-nothing"})
+        run_identity(path, {"model": "pocket-nothing"})
 
 
 def test_a_hub_id_is_known_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from steer_utils.lm.models import AudioLM, load, pocket_folder
 from steer_utils.runs.executors import Unit
-from steer_utils.runs.points import POINT, steering_table
+from steer_utils.runs.measuring import POINT, steering_table
 from steer_utils.study.benchmark import DEVELOPMENT
 from steer_utils.study.report import write_table
 
@@ -71,7 +71,7 @@ def notebook_table(unit: Unit, out: Path) -> pd.DataFrame:
 
     Raises RuntimeError for a notebook that failed; its folder is kept, and taken up at the next try.
     """
-    from steer_utils.runs.run_folders import run_in_folder  # needs the extra `course`
+    from steer_utils.runs.folder import run_in_folder  # needs the extra `course`
 
     out.mkdir(exist_ok=True)
     run = run_in_folder(Path(unit["notebook"]), unit["parameters"], out, progress=False)

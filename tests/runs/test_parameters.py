@@ -1,30 +1,26 @@
-"""Notebooks as runs: refused before anything starts, executed in this Python, kept when they fail."""
+"""The parameters of notebooks: read from a command line or a file, checked against the defaults."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
-import papermill
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from small_notebooks import write_notebook
 
-from steer_utils.runs.notebook_runs import (
-    NotebookError,
+from steer_utils.runs.parameters import (
     as_plain,
     checked_parameters,
     full_parameters,
     known_parameters,
     parsed_parameters,
     read_parameters,
-    run_notebook,
+    short_path,
 )
 
 PARAMETERS = """preset = "smoke"  # smoke, course or paper
@@ -39,11 +35,6 @@ anything = None"""
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
     return write_notebook(tmp_path / "notebooks" / "00_first.ipynb", "print(seed)", parameters=PARAMETERS)
-
-
-@pytest.fixture
-def never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("it was started"))
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -61,23 +52,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("given_values", "message"), REFUSED)
-def test_bad_parameters_are_refused_before_anything_starts(
-    notebook: Path, never_runs: None, tmp_path: Path, given_values: dict[str, Any], message: str
-) -> None:
+def test_bad_parameters_are_refused(notebook: Path, given_values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        run_notebook(notebook, parameters=given_values, out=tmp_path / "runs" / "x.ipynb")
-    assert not (tmp_path / "runs").exists()
+        checked_parameters(notebook, given_values)
 
 
-def test_what_is_no_notebook_is_refused(notebook: Path, never_runs: None, tmp_path: Path) -> None:
+def test_what_is_no_notebook_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no notebook"):
-        run_notebook(tmp_path / "none.ipynb")
-    broken = tmp_path / "broken.ipynb"
-    broken.write_text("{")
+        known_parameters(tmp_path / "none.ipynb")
+    (tmp_path / "broken.ipynb").write_text("{")
     with pytest.raises(ValueError, match="is not a notebook that can be run"):
-        run_notebook(broken)
-    with pytest.raises(ValueError, match="overwritten by its own run"):
-        run_notebook(notebook, out=notebook)
+        known_parameters(tmp_path / "broken.ipynb")
 
 
 def test_values_become_what_papermill_can_write(notebook: Path) -> None:
@@ -173,39 +158,8 @@ def test_no_unknown_name_and_no_other_type_passes(
             checked_parameters(path, {"clips": value if value is not None else 0})
 
 
-@pytest.mark.notebooks
-def test_runs_in_its_own_folder_in_this_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Also where a user has registered another Python under the name of the kernel, or none is registered."""
-    spec = tmp_path / "jupyter" / "kernels" / "python3"
-    spec.mkdir(parents=True)
-    (spec / "kernel.json").write_text(json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    monkeypatch.chdir(tmp_path)
-    source = write_notebook(
-        tmp_path / "notebooks" / "01_where.ipynb",
-        "import os, sys\nprint(sys.executable, os.path.basename(os.getcwd()), preset, seed, clips, sep='|')",
-        parameters=PARAMETERS,
-    )
-    before = source.read_bytes()
-    written = run_notebook(
-        Path("notebooks/01_where.ipynb"), parameters={"seed": 5, "clips": "../x"}, preset="course", progress=False
-    )
-    assert written == (tmp_path / "runs" / "01_where.ipynb").resolve() and source.read_bytes() == before
-    cells = nbformat.read(written, as_version=4).cells
-    assert cells[-1].outputs[0].text.strip() == f"{sys.executable}|notebooks|course|5|../x"
-    assert Path.cwd() == tmp_path
-    assert capfd.readouterr().err == "", "kernels have much to say that is of no use to a reader"
-
-
-@pytest.mark.notebooks
-def test_a_failed_run_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = write_notebook(tmp_path / "02_fails.ipynb", "print('before')", "1 / 0", "print('after')")
-    with pytest.raises(NotebookError, match=r"cell 3 of 02_fails\.ipynb failed: ZeroDivisionError.*runs/02_fails"):
-        run_notebook(source, progress=False)
-    kept = nbformat.read(tmp_path / "runs" / "02_fails.ipynb", as_version=4)
-    texts = [output.get("text", "") for cell in kept.cells for output in cell.get("outputs", [])]
-    assert "before\n" in texts and "after\n" not in texts
+def test_paths_are_short_within_the_current_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert short_path(tmp_path / "here" / "runs" / "a") == "runs/a"
+    assert short_path(tmp_path / "there") == str(tmp_path / "there")

@@ -14,7 +14,7 @@ from sweep_work import SIX, six_classes, small_grid
 from steer_utils.lm import models
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS
 from steer_utils.runs.grids import as_grid
-from steer_utils.runs.plans import plan
+from steer_utils.runs.planning import plan_sweep
 
 POCKET = {"models": "pocket-qwen2-audio", "seeds": [0], "scenes": 2, "blocks": "all", "strengths": 4}
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_units_are_models_times_seeds(folder: Path) -> None:
-    made = plan(small_grid(folder, seeds=[5, 2]))
+    made = plan_sweep(small_grid(folder, seeds=[5, 2]))
     assert [unit["seed"] for unit in made.units] == [5, 2]
     assert all(json.loads(json.dumps(unit)) == unit for unit in made.units)
     assert made.units[0]["blocks"] == [["early", [0, 1]], ["1", [1]]]
@@ -38,17 +38,17 @@ def test_units_are_models_times_seeds(folder: Path) -> None:
 
 
 def test_a_pocket_model_brings_its_settings_and_classes() -> None:
-    (unit,) = plan(as_grid(POCKET)).units
+    (unit,) = plan_sweep(as_grid(POCKET)).units
     assert unit["development"] == list(DEVELOPMENT_EVENTS) and unit["num_blocks"] == 6
     assert unit["questions"] == [unit["settings"]["question"]]
     assert unit["read_blocks"] is None and unit["choosing"] == 2
-    (own,) = plan(as_grid({**POCKET, "read_blocks": "own", "blocks": ["each", "late"]})).units
+    (own,) = plan_sweep(as_grid({**POCKET, "read_blocks": "own", "blocks": ["each", "late"]})).units
     written = json.loads((models.WEIGHTS / "pocket-qwen2-audio" / "settings.json").read_text())
     assert own["read_blocks"] == written["read_blocks"]
 
 
 def test_names_of_blocks_are_resolved_for_each_model() -> None:
-    made = plan(as_grid({**POCKET, "models": ["pocket-qwen2-audio", "pocket-audio-flamingo-3"],
+    made = plan_sweep(as_grid({**POCKET, "models": ["pocket-qwen2-audio", "pocket-audio-flamingo-3"],
                          "blocks": ["each", "early", "late", "all", [-2], 1]}))  # fmt: skip
     first, second = (dict(unit["blocks"]) for unit in made.units)
     assert first["late"] == [3, 4, 5] and second["late"] == [4, 5, 6, 7]
@@ -57,7 +57,8 @@ def test_names_of_blocks_are_resolved_for_each_model() -> None:
 
 
 def test_blocks_that_leave_nothing_to_read_are_left_out_and_told() -> None:
-    made = plan(as_grid({**POCKET, "models": ["pocket-qwen2-audio", "pocket-audio-flamingo-3"], "blocks": [0, 5]}))
+    both = ["pocket-qwen2-audio", "pocket-audio-flamingo-3"]
+    made = plan_sweep(as_grid({**POCKET, "models": both, "blocks": [0, 5]}))
     assert [list(dict(unit["blocks"])) for unit in made.units] == [["0"], ["0", "5"]]
     assert "pocket-qwen2-audio: 5 left out, since no block that is read comes after" in made.notes
 
@@ -83,19 +84,19 @@ def test_what_a_model_cannot_do_is_refused_before_its_weights_are_read(
     folder: Path, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as raised:
-        plan(small_grid(change.pop("models", [str(folder)])[0], **change))
+        plan_sweep(small_grid(change.pop("models", [str(folder)])[0], **change))
     assert message in str(raised.value)
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="bert"):
-        plan(small_grid(tmp_path))
+        plan_sweep(small_grid(tmp_path))
 
 
 def test_the_hash_holds_what_counts_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     def hashed(where: Path = folder, **changes: Any) -> str:
-        return plan(small_grid(where, seeds=[0], **changes)).units[0]["name"].rsplit("-", 1)[1]
+        return plan_sweep(small_grid(where, seeds=[0], **changes)).units[0]["name"].rsplit("-", 1)[1]
 
     own = hashed()
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
@@ -124,7 +125,7 @@ def notebook(tmp_path: Path) -> Path:
 
 def test_lists_among_the_parameters_are_swept(notebook: Path) -> None:
     swept = {"preset": ["smoke", "course"], "widths": [[0.5]]}
-    units = plan(as_grid({"notebook": str(notebook), "seeds": [1, 2], "parameters": swept})).units
+    units = plan_sweep(as_grid({"notebook": str(notebook), "seeds": [1, 2], "parameters": swept})).units
     assert [(unit["seed"], unit["parameters"]["preset"]) for unit in units] == [
         (1, "smoke"), (2, "smoke"), (1, "course"), (2, "course"),
     ]  # fmt: skip
@@ -145,5 +146,5 @@ def test_lists_among_the_parameters_are_swept(notebook: Path) -> None:
 )
 def test_a_notebook_is_asked_only_what_it_takes(notebook: Path, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as raised:
-        plan(as_grid({"notebook": str(notebook), **given}))
+        plan_sweep(as_grid({"notebook": str(notebook), **given}))
     assert message in str(raised.value)

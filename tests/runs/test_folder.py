@@ -17,9 +17,9 @@ import nbformat
 import pytest
 from small_notebooks import write_notebook
 
-from steer_utils.runs import run_folders
-from steer_utils.runs.kernels import RUN_FOLDER, NotebookError
-from steer_utils.runs.run_folders import FIGURES, PARTIALS, RECORDED, RunFolder, RunFolderError, read_run, run_in_folder
+from steer_utils.runs import folder as run_folder
+from steer_utils.runs.folder import FIGURES, PARTIALS, RECORDED, RunFolder, RunFolderError, read_run, run_in_folder
+from steer_utils.runs.notebooks import RUN_FOLDER, NotebookError
 
 PARAMETERS = 'seed = 0\nfigures = "figures"'
 Work = Callable[[Path, dict[str, Any]], None]
@@ -46,7 +46,7 @@ def executions(monkeypatch: pytest.MonkeyPatch) -> Executions:
         target.write_bytes(source.read_bytes())
         made.work(Path(environment[RUN_FOLDER]), parameters)
 
-    monkeypatch.setattr(run_folders, "execute", execute)
+    monkeypatch.setattr(run_folder, "execute", execute)
     return made
 
 
@@ -209,13 +209,14 @@ def test_the_second_of_two_at_once_keeps_away(notebook: Path, tmp_path: Path, ex
 RUNNER = """
 import sys
 from pathlib import Path
-from steer_utils.course.run_folders import run_in_folder
+from steer_utils.runs.folder import run_in_folder
 run_in_folder(Path(sys.argv[1]), {}, Path(sys.argv[2]), progress=False)
 """
 
 LONG = """import os, time
 from pathlib import Path
-from steer_utils import lessons, partials
+from steer_utils.course import lessons
+from steer_utils.study.resume import resumable_rows
 lesson = lessons.begin("smoke", figures)
 here = Path(figures).parents[2]  # of the test
 
@@ -226,7 +227,7 @@ def rows_of(unit):
         time.sleep(0.05)
     return [{"unit": unit}]
 
-rows = partials.resumable_rows(4, rows_of, {"seed": seed}, resume_file=lesson.resume_file("rows"))
+rows = resumable_rows(4, rows_of, {"seed": seed}, resume_file=lesson.resume_file("rows"))
 lesson.record("units", len(rows))"""
 
 

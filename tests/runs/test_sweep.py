@@ -21,13 +21,13 @@ import pytest
 from short_work import short_units, slow_square, three_fails, write_square
 from sweep_work import short_sweep, six_classes, small_grid
 
-from steer_utils.runs import units as sweep_units
+from steer_utils.runs import worker
 from steer_utils.runs.clusters import DaskExecutor, connected
 from steer_utils.runs.executors import Executor, LocalExecutor, Outcome, SerialExecutor
-from steer_utils.runs.plans import plan
+from steer_utils.runs.planning import plan_sweep
 from steer_utils.runs.sweep import Sweep, run
 from steer_utils.runs.sweep_results import tidy
-from steer_utils.runs.units import kept_model, run_unit
+from steer_utils.runs.worker import kept_model, run_unit
 
 distributed = pytest.importorskip("distributed")
 
@@ -45,7 +45,7 @@ def serial(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 def started(model: Path, out: Path, **changes: Any) -> Sweep:
     grid = small_grid(model, **changes)
-    return Sweep.started(plan(grid).units, grid, out)
+    return Sweep.started(plan_sweep(grid).units, grid, out)
 
 
 def swept(model: Path, out: Path, executor: Executor) -> Sweep:
@@ -128,7 +128,7 @@ def test_a_failing_model_does_not_stop_the_other(folder: Path, serial: Sweep, tm
     broken = six_classes(tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"cut off")
     grid = small_grid(folder, models=[str(broken), str(folder)])
-    sweep = Sweep.started(plan(grid).units, grid, tmp_path / "out")
+    sweep = Sweep.started(plan_sweep(grid).units, grid, tmp_path / "out")
     failed = [one.unit["model"] for one in run(sweep, SerialExecutor()) if one.error]
     assert failed == [str(broken)] * 2 and [unit["model"] for unit in sweep.finished()] == [str(folder)] * 2
     found = tidy(sweep)
@@ -176,23 +176,23 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
 # -- one unit --------------------------------------------------------------------------------------------------------
 def test_a_worker_keeps_one_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    whole = sweep_units.load
+    whole = worker.load
 
     def counting(source: str, **options: Any) -> Any:
         loaded.append(source)
-        assert not sweep_units._kept  # the one before is gone first
+        assert not worker._kept  # the one before is gone first
         return whole(source, **options)
 
-    monkeypatch.setattr(sweep_units, "load", counting)
-    monkeypatch.setattr(sweep_units, "_kept", {})
+    monkeypatch.setattr(worker, "load", counting)
+    monkeypatch.setattr(worker, "_kept", {})
     first = kept_model(str(folder), None, None, None)
     assert kept_model(str(folder), None, None, None) is first and loaded == [str(folder)]
     kept_model(str(folder), None, "bfloat16", None)
-    assert loaded == [str(folder)] * 2 and len(sweep_units._kept) == 1
+    assert loaded == [str(folder)] * 2 and len(worker._kept) == 1
 
 
 def test_other_weights_than_planned_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_units, "_kept", {})
+    monkeypatch.setattr(worker, "_kept", {})
     with pytest.raises(ValueError, match=r"the sweep was planned with .* of sha256:0, on "):
         kept_model(str(folder), "sha256:0", None, None)
 
@@ -203,7 +203,7 @@ def test_a_folder_that_this_machine_does_not_see_is_told(tmp_path: Path) -> None
 
 
 def test_a_finished_unit_is_not_done_again(serial: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_units, "steering_table", lambda *_: pytest.fail("done again"))
+    monkeypatch.setattr(worker, "steering_table", lambda *_: pytest.fail("done again"))
     found = run_unit(str(serial.folder), serial.units[0])
     table = tidy(serial)
     own = table[(table["seed"] == 0) & (table["split"] == "development") & (table["vector"] == "steering")]

@@ -6,12 +6,12 @@ Kernels that start at the same moment can take each other's ports; that is the o
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steer_utils.runs.parameters import REMEDY, checked_parameters, short_path
 from steer_utils.sound.files import whole_file
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Tell = Callable[[str], object]  # takes one line of text for the person who wait
 STARTS = 3  # how many times a kernel is started before its run counts as failed
 RUN_FOLDER = "STEER_UTILS_RUN"  # in the environment of a kernel: the folder that its run has to itself
 WIDGETS = "application/vnd.jupyter.widget-"  # how the kinds of all widget outputs begin
-REMEDY = "notebooks need papermill and ipykernel: pip install 'steer-utils[course]'"
+RUNS = Path("runs")  # where executed copies go, from the current folder
 
 
 class NotebookError(RuntimeError):
@@ -32,6 +32,31 @@ class NotebookError(RuntimeError):
 def on_stderr(text: str) -> None:
     """One line on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def run_notebook(
+    path: Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    preset: str | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+) -> Path:
+    """Execute a notebook with these parameters; returns the path of the executed copy (default runs/<name>.ipynb).
+
+    `preset` is the notebook's parameter of that name. Paths among the parameters are passed as they are given, and
+    the notebook reads them from its own folder. `progress`: a bar over its cells on stderr. Raises, before anything
+    starts, ValueError for a missing notebook, an unknown parameter (naming the known ones), a value of another type
+    or an unknown preset; afterwards NotebookError if a cell fails.
+    """
+    source = Path(path).resolve()
+    target = (RUNS / source.name if out is None else Path(out)).resolve()
+    if target == source:
+        raise ValueError(f"{str(path)!r} would be overwritten by its own run; pass another out=")
+    values = checked_parameters(source, {**({"preset": preset} if preset is not None else {}), **(parameters or {})})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    execute(source, target, values, progress=progress)
+    return target
 
 
 def execute(
@@ -104,12 +129,6 @@ def _executed(
             f"see how far it came in {short_path(target)}"
         ) from error
     return None
-
-
-def short_path(path: Path) -> str:
-    """`path` from the current folder, or as it is if it lies elsewhere."""
-    shorter = os.path.relpath(path)
-    return str(path) if shorter.startswith("..") else shorter
 
 
 def _is_a_failed_start(error: Exception) -> bool:

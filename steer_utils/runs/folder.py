@@ -26,8 +26,9 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from steer_utils.runs.kernels import RUN_FOLDER, NotebookError, Tell, execute, on_stderr, short_path
-from steer_utils.runs.run_facts import RunFacts, installed_versions, run_facts
+from steer_utils.runs.identity import RunIdentity, installed_versions, run_identity
+from steer_utils.runs.notebooks import RUN_FOLDER, NotebookError, Tell, execute, on_stderr
+from steer_utils.runs.parameters import short_path
 from steer_utils.sound.files import whole_file
 
 Status = Literal["running", "complete", "failed"]
@@ -85,8 +86,8 @@ def run_in_folder(
 ) -> RunFolder:
     """Run a notebook in `<out>/<its name>-<hash>/`, unless a complete run is there already.
 
-    The hash is that of `run_facts.RunFacts`: parameters, sources, lock, models. `figures`, where the notebook has such
-    a parameter and it is not given, is the run's own folder of that name. In the folder:
+    The hash is that of `identity.RunIdentity`: parameters, sources, lock, models. `figures`, where the notebook has
+    such a parameter and it is not given, is the run's own folder of that name. In the folder:
 
         notebook.ipynb   the executed copy, saved after each cell
         figures/         what it drew
@@ -99,11 +100,11 @@ def run_in_folder(
     first cell, and work that keeps partials goes on where it was. A kernel that does not start is tried three times.
     `progress`: a bar over the cells on stderr. `tell` takes a line of text at each such restart and taking up.
 
-    Raises ValueError before anything starts, as `runs.checked_parameters` does, or if `out` is a file. A notebook that
-    fails is no error: see `status`. Nothing is kept between calls, and the current folder stays as it is, so that
-    workers may call it, also several at once.
+    Raises ValueError before anything starts, as `parameters.checked_parameters` does, or if `out` is a file. A
+    notebook that fails is no error: see `status`. Nothing is kept between calls, and the current folder stays as it is,
+    so that workers may call it, also several at once.
     """
-    facts = run_facts(notebook, parameters)
+    facts = run_identity(notebook, parameters)
     path = _made(Path(out).resolve() / f"{facts.notebook.stem}-{facts.hash}")
     with _held(path) as mine:
         before = _read(path / RUN)
@@ -129,7 +130,7 @@ def read_run(path: Path) -> RunFolder:
     return RunFolder(Path(path), found["status"], ran=False, error=found.get("error"))
 
 
-def _run(facts: RunFacts, path: Path, *, attempt: int, progress: bool, tell: Tell) -> RunFolder:
+def _run(facts: RunIdentity, path: Path, *, attempt: int, progress: bool, tell: Tell) -> RunFolder:
     (path / RECORDED).unlink(missing_ok=True)  # of an attempt that was cut off
     (path / RESULT).unlink(missing_ok=True)
     started, clock = _now(), time.monotonic()

@@ -12,8 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from steer_utils.runs.kernels import short_path
-from steer_utils.runs.notebook_runs import checked_parameters, full_parameters
+from steer_utils.runs.parameters import checked_parameters, full_parameters, short_path
 
 MODELS = ("model", "other")  # parameters of the course's notebooks that name a model
 FIGURES = "figures"  # the parameter that says where figures go
@@ -23,7 +22,7 @@ HASH_LENGTH = 12
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunIdentity:
     """What a run is told by. Two runs with equal hashes give the same result, as far as can be known beforehand.
 
     notebook    its path
@@ -57,7 +56,7 @@ class RunFacts:
         }  # fmt: skip
 
 
-def run_facts(notebook: Path, given: Mapping[str, Any]) -> RunFacts:
+def run_identity(notebook: Path, given: Mapping[str, Any]) -> RunIdentity:
     """The facts of a run of `notebook` with the parameters given. Raises ValueError as `runs.checked_parameters` does,
     and for the name of a pocket model that there is not."""
     path = Path(notebook).resolve()
@@ -65,7 +64,7 @@ def run_facts(notebook: Path, given: Mapping[str, Any]) -> RunFacts:
     parameters = full_parameters(path, values)
     named = {name: parameters[name] for name in MODELS if isinstance(parameters.get(name), str) and parameters[name]}
     own_figures = FIGURES in parameters and FIGURES not in values
-    return RunFacts(
+    return RunIdentity(
         notebook=path,
         given=values,
         parameters={name: value for name, value in parameters.items() if name != FIGURES or not own_figures},

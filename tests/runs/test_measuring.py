@@ -17,10 +17,10 @@ from steer_utils.methods.base import windowed
 from steer_utils.methods.controls import random_vector
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import steering
-from steer_utils.runs import points as sweep_points
+from steer_utils.runs import measuring
 from steer_utils.runs.executors import Unit
-from steer_utils.runs.plans import plan
-from steer_utils.runs.points import POINT, points_of, scenes_of, steering_table
+from steer_utils.runs.measuring import POINT, points_of, scenes_of, steering_table
+from steer_utils.runs.planning import plan_sweep
 from steer_utils.study.benchmark import query_in
 
 QUESTIONS = ["Describe the sound.", "How many sounds are there?"]
@@ -37,7 +37,7 @@ def lm(folder: Path) -> AudioLM:
 
 
 def unit_of(folder: Path, **changes: Any) -> Unit:
-    return plan(small_grid(folder, **changes)).units[0]
+    return plan_sweep(small_grid(folder, **changes)).units[0]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_scenes_are_encoded_once(lm: AudioLM, unit: Unit, monkeypatch: pytest.Mo
             heard.append(len(samples))
             super().__init__(checkpoint, samples)
 
-    monkeypatch.setattr(sweep_points, "Hearing", Counting)
+    monkeypatch.setattr(measuring, "Hearing", Counting)
     steering_table(lm, unit)
     assert len(heard) == 2 * 2
 
@@ -110,7 +110,7 @@ def test_a_killed_unit_goes_on_where_it_was(
     lm: AudioLM, unit: Unit, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resume_file, done = tmp_path / "unit.jsonl", []
-    whole = sweep_points._scene_rows
+    whole = measuring._scene_rows
 
     def stopping(*given: Any) -> Any:
         if len(done) == 3:
@@ -118,7 +118,7 @@ def test_a_killed_unit_goes_on_where_it_was(
         done.append(given[-1])
         return whole(*given)
 
-    monkeypatch.setattr(sweep_points, "_scene_rows", stopping)
+    monkeypatch.setattr(measuring, "_scene_rows", stopping)
     with pytest.raises(KeyboardInterrupt):
         steering_table(lm, unit, resume_file)
     assert len(resume_file.read_text().splitlines()) == 1 + 3
@@ -151,7 +151,7 @@ def test_unknown_development_classes_are_refused(lm: AudioLM, unit: Unit) -> Non
 def test_attention_that_is_no_number_is_not_taken_for_a_result(
     lm: AudioLM, unit: Unit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_points, "_curves", lambda *_: np.full((3, 100), np.nan))
+    monkeypatch.setattr(measuring, "_curves", lambda *_: np.full((3, 100), np.nan))
     with pytest.raises(ValueError, match="holds NaN or infinite values; use a wider number type"):
         steering_table(lm, unit)
 

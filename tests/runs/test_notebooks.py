@@ -1,7 +1,8 @@
-"""Kernels that do not come up are started again; a notebook that fails is not."""
+"""Notebooks executed: refused before anything starts, kept when they fail; kernels that do not come up start again."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from small_notebooks import write_notebook
 
-from steer_utils.runs.kernels import RUN_FOLDER, STARTS, NotebookError, execute, short_path
-from steer_utils.runs.run_folders import run_in_folder
+from steer_utils.runs.folder import run_in_folder
+from steer_utils.runs.notebooks import RUN_FOLDER, STARTS, NotebookError, execute, run_notebook
 
 
 @pytest.fixture
@@ -165,8 +166,50 @@ def test_widgets_that_nobody_can_show_are_taken_out(
     assert left.cells[-1].outputs == [] and "widgets" not in left.metadata
 
 
-def test_paths_are_short_within_the_current_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert short_path(tmp_path / "here" / "runs" / "a") == "runs/a"
-    assert short_path(tmp_path / "there") == str(tmp_path / "there")
+def test_a_run_is_refused_before_anything_starts(
+    notebook: Path, tmp_path: Path, papermill_that: Callable[..., list]
+) -> None:
+    calls = papermill_that()
+    with pytest.raises(ValueError, match="has no parameter sede"):
+        run_notebook(notebook, parameters={"sede": 1}, out=tmp_path / "runs" / "x.ipynb")
+    with pytest.raises(ValueError, match="overwritten by its own run"):
+        run_notebook(notebook, out=notebook)
+    assert calls == [] and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.notebooks
+def test_runs_in_its_own_folder_in_this_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a user has registered another Python under the name of the kernel, or none is registered."""
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(json.dumps({"argv": ["/bin/false"], "display_name": "x", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    monkeypatch.chdir(tmp_path)
+    source = write_notebook(
+        tmp_path / "notebooks" / "01_where.ipynb",
+        "import os, sys\nprint(sys.executable, os.path.basename(os.getcwd()), preset, seed, clips, sep='|')",
+        parameters='preset = "smoke"\nseed = 0\nclips = ""',
+    )
+    before = source.read_bytes()
+    written = run_notebook(
+        Path("notebooks/01_where.ipynb"), parameters={"seed": 5, "clips": "../x"}, preset="course", progress=False
+    )
+    assert written == (tmp_path / "runs" / "01_where.ipynb").resolve() and source.read_bytes() == before
+    cells = nbformat.read(written, as_version=4).cells
+    assert cells[-1].outputs[0].text.strip() == f"{sys.executable}|notebooks|course|5|../x"
+    assert Path.cwd() == tmp_path
+    assert capfd.readouterr().err == "", "kernels have much to say that is of no use to a reader"
+
+
+@pytest.mark.notebooks
+def test_a_failed_run_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = write_notebook(tmp_path / "02_fails.ipynb", "print('before')", "1 / 0", "print('after')")
+    with pytest.raises(NotebookError, match=r"cell 3 of 02_fails\.ipynb failed: ZeroDivisionError.*runs/02_fails"):
+        run_notebook(source, progress=False)
+    kept = nbformat.read(tmp_path / "runs" / "02_fails.ipynb", as_version=4)
+    texts = [output.get("text", "") for cell in kept.cells for output in cell.get("outputs", [])]
+    assert "before\n" in texts and "after\n" not in texts

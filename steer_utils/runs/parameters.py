@@ -2,7 +2,7 @@
 
     run_notebook(Path("notebooks/00_start_here.ipynb"), preset="smoke")       # -> runs/00_start_here.ipynb
 
-A notebook runs in its own folder, as JupyterLab and nbval run it. `run_folders` keeps each run in a folder of its own.
+A notebook runs in its own folder, as JupyterLab and nbval run it. `folder` keeps each run in a folder of its own.
 """
 
 from __future__ import annotations
@@ -14,37 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steer_utils.runs.kernels import REMEDY as REMEDY
-from steer_utils.runs.kernels import NotebookError as NotebookError
-from steer_utils.runs.kernels import execute, short_path
-
 PRESETS = ("smoke", "course", "paper")
-RUNS = Path("runs")  # where executed copies go, from the current folder
-
-
-def run_notebook(
-    path: Path,
-    *,
-    parameters: Mapping[str, Any] | None = None,
-    preset: str | None = None,
-    out: Path | None = None,
-    progress: bool = True,
-) -> Path:
-    """Execute a notebook with these parameters; returns the path of the executed copy (default runs/<name>.ipynb).
-
-    `preset` is the notebook's parameter of that name. Paths among the parameters are passed as they are given, and
-    the notebook reads them from its own folder. `progress`: a bar over its cells on stderr. Raises, before anything
-    starts, ValueError for a missing notebook, an unknown parameter (naming the known ones), a value of another type
-    or an unknown preset; afterwards NotebookError if a cell fails.
-    """
-    source = Path(path).resolve()
-    target = (RUNS / source.name if out is None else Path(out)).resolve()
-    if target == source:
-        raise ValueError(f"{str(path)!r} would be overwritten by its own run; pass another out=")
-    values = checked_parameters(source, {**({"preset": preset} if preset is not None else {}), **(parameters or {})})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    execute(source, target, values, progress=progress)
-    return target
+REMEDY = "notebooks need papermill and ipykernel: pip install 'steer-utils[course]'"
 
 
 def known_parameters(path: Path) -> dict[str, Any]:
@@ -131,6 +102,12 @@ def _yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:  # no ValueError of its own
         raise ValueError(str(error)) from error
+
+
+def short_path(path: Path) -> str:
+    """`path` from the current folder, or as it is if it lies elsewhere."""
+    shorter = os.path.relpath(path)
+    return str(path) if shorter.startswith("..") else shorter
 
 
 def _written_defaults(path: Path) -> dict[str, str]:

@@ -10,10 +10,10 @@ import pytest
 
 from steer_utils.runs.executors import SerialExecutor
 from steer_utils.runs.grids import as_grid
-from steer_utils.runs.plans import plan
+from steer_utils.runs.planning import plan_sweep
 from steer_utils.runs.sweep import Sweep, run
 from steer_utils.runs.sweep_results import recorded_summary, results_text, tidy, write_results
-from steer_utils.runs.units import notebook_table
+from steer_utils.runs.worker import notebook_table
 
 RECORD = (
     "import json, os, pathlib\n"
@@ -31,7 +31,7 @@ def test_a_sweep_of_a_notebook(tmp_path: Path) -> None:
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
     nbformat.write(made, tmp_path / "lesson.ipynb")
     grid = as_grid({"notebook": str(tmp_path / "lesson.ipynb"), "seeds": [1, 13, 2], "parameters": {"widths": [[0.5]]}})
-    sweep = Sweep.started(plan(grid).units, grid, tmp_path / "out")
+    sweep = Sweep.started(plan_sweep(grid).units, grid, tmp_path / "out")
     outcomes = list(run(sweep, SerialExecutor()))
 
     assert [bool(one.error) for one in outcomes] == [False, True, False]
@@ -52,9 +52,9 @@ def test_a_sweep_of_a_notebook(tmp_path: Path) -> None:
 
 
 def test_a_run_that_another_process_has_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steer_utils.runs import run_folders
+    from steer_utils.runs import folder
 
-    busy = run_folders.RunFolder(tmp_path, "running", ran=False, error="it is being run by 7 on host")
-    monkeypatch.setattr(run_folders, "run_in_folder", lambda *_, **__: busy)
+    busy = folder.RunFolder(tmp_path, "running", ran=False, error="it is being run by 7 on host")
+    monkeypatch.setattr(folder, "run_in_folder", lambda *_, **__: busy)
     with pytest.raises(RuntimeError, match="it is being run by 7 on host"):
         notebook_table({"notebook": "a.ipynb", "parameters": {}}, tmp_path / "runs")
