@@ -12,7 +12,7 @@ import torch
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import Found, Query
+from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import Interval
 
@@ -31,13 +31,13 @@ _LENGTHS = {"duration", "length", "long", "lasts", "lasted", "lasting"}
 _ROUNDING = 0.5  # seconds by which an answered end may lie beyond the audio
 
 
-def asking(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def asking(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Direct prompting: ask when, parse the answer strictly, centre the window on the answered time."""
     answer = hearing.answer(settings.ask.format(event=query.event))
     said = parse_time(answer, hearing.duration)
     if said is None:
-        return Found(None, 0.0, answer=answer)
-    return Found(_window_around(said.center, query.seconds, hearing.duration), 1.0, answer=answer)
+        return Localisation(None, 0.0, answer=answer)
+    return Localisation(_window_around(said.center, query.seconds, hearing.duration), 1.0, answer=answer)
 
 
 def parse_time(answer: str, duration: float) -> Interval | None:

@@ -17,7 +17,7 @@ import torch
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.prefixes import Prefix
 from steer_utils.methods.asking import yes_and_no, yes_minus_no
-from steer_utils.methods.base import Found, Query, windowed
+from steer_utils.methods.base import Localisation, Query, windowed
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.audio import sliding_starts
 from steer_utils.sound.spans import AudioSpan
@@ -125,7 +125,7 @@ def integrated(presence: Presence, steps: int = STEPS) -> torch.Tensor:
     return (difference * mean).sum(dim=1)
 
 
-def gradient_input(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def gradient_input(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Gradient x input: |d(yes - no)/d(audio embedding) · audio embedding|.
 
     The absolute value, because the product compares with a zero embedding, which is no silence: its sign says little.
@@ -136,7 +136,7 @@ def gradient_input(hearing: Hearing, query: Query, settings: Settings) -> Found:
     return windowed(_curve((slopes[0] * presence.audio).sum(dim=1).abs()), hearing, query)
 
 
-def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Integrated gradients in 16 steps from the mean audio embedding, signed.
 
     Signed, because the sum over a window is then the window's own part of the change of yes - no (completeness).
@@ -144,7 +144,7 @@ def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> 
     return windowed(_curve(integrated(presence_of(hearing, query, settings))), hearing, query)
 
 
-def occlusion(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def occlusion(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """How far yes - no drops when a window of the queried width is replaced by the mean audio embedding.
 
     Windows start every 0.2 s; a token's value is the mean over the windows that cover it.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from steer_utils.lm.hearing import Hearing, Reading, state_difference
 from steer_utils.lm.steering import Injection, Rule
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.base import Found, Query, windowed
+from steer_utils.methods.base import Localisation, Query, windowed
 from steer_utils.methods.settings import Settings
 
 
@@ -47,22 +47,22 @@ LWVS = AudioSteering(beta=0.5)
 VISTA = AudioSteering(strength=0.17, rule="vista")  # λ as commonly run with LLaVA-1.5; ours to declare for audio
 
 
-def mavs(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def mavs(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """AVS with λ = 0.05 in every block."""
     return audio_steered(hearing, query, settings, MAVS)
 
 
-def lwvs(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def lwvs(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """AVS layer by layer: λ = 0.05 on average, more of it in the boosted blocks (beta = 0.5)."""
     return audio_steered(hearing, query, settings, LWVS)
 
 
-def vista(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def vista(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The same vector, added as VISTA adds it, in every block."""
     return audio_steered(hearing, query, settings, VISTA)
 
 
-def audio_steered(hearing: Hearing, query: Query, settings: Settings, form: AudioSteering) -> Found:
+def audio_steered(hearing: Hearing, query: Query, settings: Settings, form: AudioSteering) -> Localisation:
     """The window where this form of audio-based steering raises the attention share most.
 
     Of `settings` only the words count. With λ = 0 (or a vector of zeros, as of a silent audio) nothing is steered: the

@@ -35,7 +35,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Found:
+class Localisation:
     """Where a method puts the sound. `interval` is None where an answer could not be parsed; `curve` has one
     value an audio token (None for methods without one)."""
 
@@ -45,7 +45,7 @@ class Found:
     answer: str = ""
 
 
-Finder = Callable[[Hearing, Query, Settings], Found]
+Finder = Callable[[Hearing, Query, Settings], Localisation]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Method:
     source: str
 
 
-def windowed(curve: np.ndarray, hearing: Hearing, query: Query) -> Found:
+def windowed(curve: np.ndarray, hearing: Hearing, query: Query) -> Localisation:
     """The window of the known width with the largest sum of `curve` (tokens,), as every method of curves ends."""
     interval, score = best_window(curve, hearing.span, query.seconds)
-    return Found(interval, score, curve)
+    return Localisation(interval, score, curve)
 
 
 def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> SteeringVector:
@@ -100,7 +100,7 @@ def steered_curve(
     return attention.curve(settings.read_blocks) if heads is None else attention.curve_of_heads(heads)
 
 
-def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering, read from the heads that `tuning.select_heads` chose on development classes ("per-head selection").
 
     Raises ValueError where none were chosen.

@@ -18,7 +18,7 @@ from transformers import AutoConfig, ClapModel, ClapProcessor
 from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.attribution import STRIDE, covering_mean, sliding_windows
-from steer_utils.methods.base import Found, Method, Query, windowed
+from steer_utils.methods.base import Localisation, Method, Query, windowed
 from steer_utils.methods.settings import Settings
 
 TEXT = "the sound of {event}"
@@ -76,7 +76,7 @@ class ClapLocator:
         """This model as a row of the table of methods."""
         return Method("clap", f"CLAP ({self.name})", self.find, "windows of CLAP, one each 0.2 s", SOURCE)
 
-    def find(self, hearing: Hearing, query: Query, settings: Settings) -> Found:
+    def find(self, hearing: Hearing, query: Query, settings: Settings) -> Localisation:
         """The window where the audio is most like "the sound of {event}"; `settings` play no part.
 
         Windows have the queried width (at most what CLAP takes) and start every 0.2 s; a token's value is the mean

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Found, Query, contrast_of, steered_curve, windowed
+from steer_utils.methods.base import Localisation, Query, contrast_of, steered_curve, windowed
 from steer_utils.methods.settings import Settings
 
 
-def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The same contrast by prompting alone: attention share under p+ minus that under p-, no vector.
 
     Both instructions stand before the question that `steering` asks; read from `settings.prompt_blocks`.
@@ -25,19 +25,19 @@ def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Fo
     return windowed((plus.attention - minus.attention).curve(settings.prompt_blocks), hearing, query)
 
 
-def negative(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def negative(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering with -λ: away from the event."""
     backwards = replace(settings, strength=-settings.strength)
     return windowed(steered_curve(hearing, contrast_of(hearing, query, settings), backwards), hearing, query)
 
 
-def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering with a random direction, as long as the contrast in each block; drawn with the query's seed."""
     vector = contrast_of(hearing, query, settings).random_like(query.seed)
     return windowed(steered_curve(hearing, vector, settings), hearing, query)
 
 
-def swapped(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering with the vector of another event of the scene, picked with the query's seed out of `query.others`.
 
     Score it against the true interval of the queried event: where the vector decides, they hardly overlap.

@@ -17,7 +17,7 @@ import numpy as np
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.asking import presence
-from steer_utils.methods.base import Found, Query
+from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
 from steer_utils.sound.audio import SILENCE, read_audio, sliding_starts
@@ -150,7 +150,7 @@ def known_event(checkpoint: Checkpoint, event: str) -> str:
     )
 
 
-def _extent(found: Found, hearing: Hearing, seconds: float | None) -> tuple[Interval, float]:
+def _extent(found: Localisation, hearing: Hearing, seconds: float | None) -> tuple[Interval, float]:
     """The interval and its score; the curve decides its width unless `seconds` does."""
     if found.interval is None:
         raise ValueError(f"the model's answer names no time: {found.answer!r}; try another method")

@@ -11,7 +11,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.positions import Layout, TokenMask, token_mask
 from steer_utils.methods.attribution import presence_of
-from steer_utils.methods.base import Found, Query, windowed
+from steer_utils.methods.base import Localisation, Query, windowed
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import AudioSpan
 
@@ -19,7 +19,7 @@ ROLLOUT_BYTES = 2 * 2**30  # of attention maps; 15 s of audio fit at 32 blocks o
 LENS_TOKENS = 64  # audio tokens whose logits over the whole vocabulary are formed at once
 
 
-def rollout(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def rollout(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928) of the last token of the presence question.
 
     The curve is the part of the flow that comes from each audio token, as a share (it sums to 1).
@@ -62,7 +62,7 @@ def _check_memory(checkpoint: Checkpoint, slots: int) -> None:
         )
 
 
-def logit_lens(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def logit_lens(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """How much each audio token's own state calls for the event's name: one curve a sound, no question asked.
 
     Final norm and output head on the last block's states at the audio tokens; log-probability of the first token of

@@ -18,7 +18,7 @@ from steer_utils.methods.audio_steering import lwvs, mavs, vista
 from steer_utils.methods.base import (
     POSITION,
     Finder,
-    Found,
+    Localisation,
     Method,
     Query,
     contrast_of,
@@ -32,34 +32,34 @@ from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.sound.audio import rms_curve
 
 
-def steering(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def steering(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steer the neutral question with the contrast of two instructions; read where the attention then is."""
     vector = contrast_of(hearing, query, settings)
     return windowed(steered_curve(hearing, vector, settings), hearing, query)
 
 
-def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The paper's difference read-out exactly as declared in `settings.PAPER`."""
     return steering(hearing, query, paper_settings(settings))
 
 
-def prompting(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def prompting(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Attention under the focus instruction itself, before the question that `steering` asks; nothing steered."""
     return windowed(hearing.read(settings.focus(query.event)).attention.curve(settings.prompt_blocks), hearing, query)
 
 
-def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The same before the question that serves prompting best (chosen on development classes, as its blocks)."""
     instruction = settings.focus(query.event, settings.prompt_question)
     return windowed(hearing.read(instruction).attention.curve(settings.prompt_best_blocks), hearing, query)
 
 
-def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The attention peak under the neutral question: the same window whatever is queried."""
     return windowed(hearing.read(settings.question).attention.curve(settings.peak_blocks), hearing, query)
 
 
-def loudest(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def loudest(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The loudest window of the audio: no model, the same window whatever is queried. The curve is a share, as
     attention is: RMS of each token over the sum of all."""
     span = hearing.span
@@ -67,11 +67,11 @@ def loudest(hearing: Hearing, query: Query, settings: Settings) -> Found:
     return windowed(curve / max(float(curve.sum()), 1e-12), hearing, query)
 
 
-def random_window(hearing: Hearing, query: Query, settings: Settings) -> Found:
+def random_window(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """A window placed uniformly at token steps, drawn with the query's seed."""
     width = hearing.span.window_tokens(query.seconds)
     start = int(np.random.default_rng(query.seed).integers(hearing.span.count - width + 1))
-    return Found(hearing.span.interval(start, start + width), 0.0)
+    return Localisation(hearing.span.interval(start, start + width), 0.0)
 
 
 #: The rows that every sceptical reader asks for, in the order of the table.

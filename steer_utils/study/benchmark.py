@@ -18,7 +18,7 @@ import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import POSITION, Found, Method, Query
+from steer_utils.methods.base import POSITION, Localisation, Method, Query
 from steer_utils.methods.settings import Settings, trained_recordings
 from steer_utils.methods.table import METHODS, method_named, standard_methods
 from steer_utils.sound.datasets import same_recordings
@@ -231,5 +231,5 @@ def positional_prior(table: pd.DataFrame, of: str = PRIOR_OF) -> pd.DataFrame:
         curve = (total - curves[inside].sum(axis=0)) / np.count_nonzero(~inside)
         span = AudioSpan(0, len(curve), row["token_seconds"])
         interval, score = best_window(curve, span, row["truth_end"] - row["truth_start"])
-        rows.append(scored({name: row[name] for name in _ASKED}, POSITION, Found(interval, score, curve)))
+        rows.append(scored({name: row[name] for name in _ASKED}, POSITION, Localisation(interval, score, curve)))
     return pd.DataFrame(rows)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import rankdata
 
-from steer_utils.methods.base import Found
+from steer_utils.methods.base import Localisation
 from steer_utils.sound.spans import AudioSpan, Interval, checked_curve, window_overlaps
 from steer_utils.study.resume import Record
 
@@ -102,7 +102,7 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     return window_overlaps(first, width, span, truth)
 
 
-def scored(asked: Record, method: str, found: Found) -> Record:
+def scored(asked: Record, method: str, found: Localisation) -> Record:
     """The row of a query (`asked`: truth_start, truth_end, others, token_seconds and what else describes it).
 
     Adds: start, end (None where an answer named no time: `failed`), overlap |W ∩ E| / |E| and IoU (0 then),

@@ -30,7 +30,7 @@ from steer_utils.methods.audio_steering import (
     mavs,
     vista,
 )
-from steer_utils.methods.base import Found, Query
+from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import Interval, best_window
 
@@ -40,7 +40,7 @@ ASKED = "Listen for the dog bark. What do you hear?"
 FORMS = {mavs: MAVS, lwvs: LWVS, vista: VISTA}
 
 
-def curve_of(found: Found) -> np.ndarray:
+def curve_of(found: Localisation) -> np.ndarray:
     assert found.curve is not None
     return found.curve
 
@@ -141,14 +141,14 @@ def test_at_strength_zero_the_curve_is_flat_and_the_window_the_first(hearing: He
 
 
 @pytest.mark.parametrize("method", FORMS)
-def test_silence_is_not_steered(lm: AudioLM, method: Callable[..., Found]) -> None:
+def test_silence_is_not_steered(lm: AudioLM, method: Callable[..., Localisation]) -> None:
     found = method(Hearing(lm, np.zeros(16_000, np.float32)), QUERY, OWN)
     assert not curve_of(found).any() and found.interval == Interval(0.0, 0.48)
 
 
 @pytest.mark.parametrize("method", FORMS)
 def test_the_query_counts_and_the_settings_of_instruction_steering_do_not(
-    hearing: Hearing, method: Callable[..., Found]
+    hearing: Hearing, method: Callable[..., Localisation]
 ) -> None:
     found = method(hearing, QUERY, OWN)
     assert (found.interval, found.score) == best_window(curve_of(found), hearing.span, 0.5)
@@ -160,7 +160,7 @@ def test_the_query_counts_and_the_settings_of_instruction_steering_do_not(
 
 @pytest.mark.parametrize(("method", "form"), FORMS.items())
 def test_readings_are_those_the_curve_is_made_of(
-    hearing: Hearing, method: Callable[..., Found], form: AudioSteering
+    hearing: Hearing, method: Callable[..., Localisation], form: AudioSteering
 ) -> None:
     steered, base = audio_readings(hearing, QUERY, OWN, form)
     assert steered.instruction == base.instruction == ASKED

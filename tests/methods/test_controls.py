@@ -12,7 +12,7 @@ import torch
 
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Found, Query, contrast_of
+from steer_utils.methods.base import Localisation, Query, contrast_of
 from steer_utils.methods.controls import contrast_prompting, negative, random_vector, swapped
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import steering
@@ -35,7 +35,7 @@ CONTROLS = (contrast_prompting, negative, random_vector, swapped)
 both = pytest.mark.parametrize("settings", [OWN, PAPER_LIKE], ids=["own", "paper"])
 
 
-def curve_of(found: Found) -> np.ndarray:
+def curve_of(found: Localisation) -> np.ndarray:
     assert found.curve is not None
     return found.curve
 
@@ -133,7 +133,7 @@ def test_a_query_without_others_cannot_be_swapped(hearing: Hearing, monkeypatch:
 @pytest.mark.parametrize("control", CONTROLS)
 @both
 def test_the_window_is_that_of_the_curve_and_nothing_is_left_behind(
-    hearing: Hearing, control: Callable[..., Found], settings: Settings, hook_count: Callable[..., int]
+    hearing: Hearing, control: Callable[..., Localisation], settings: Settings, hook_count: Callable[..., int]
 ) -> None:
     hooks, before = hook_count(hearing.checkpoint), hearing.read("What do you hear?").logits
     for seconds in (0.5, 1.2):

@@ -13,7 +13,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.asking import parse_time
-from steer_utils.methods.base import Found, Query
+from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS, STANDARD, method_named
 from steer_utils.sound.spans import Interval, best_window
@@ -37,11 +37,11 @@ OWN = Settings(
 WINDOW_METHODS = ("steering", "steering-paper", "prompting", "prompting-best", "unsteered", "loudest")
 
 
-def find(name: str, hearing: Hearing, settings: Settings, query: Query = QUERY) -> Found:
+def find(name: str, hearing: Hearing, settings: Settings, query: Query = QUERY) -> Localisation:
     return METHODS[name].find(hearing, query, settings)
 
 
-def curve_of(found: Found) -> np.ndarray:
+def curve_of(found: Localisation) -> np.ndarray:
     assert found.curve is not None
     return found.curve
 

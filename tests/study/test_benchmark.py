@@ -16,7 +16,7 @@ import soundfile
 from tinies import FIVE, knowing_five
 
 from steer_utils.lm.models import AudioLM
-from steer_utils.methods.base import Found
+from steer_utils.methods.base import Localisation
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS, STANDARD, standard_methods
 from steer_utils.sound.recordings import ClipBank
@@ -182,7 +182,7 @@ def test_the_table_holds_each_method_on_each_query(lm: AudioLM) -> None:
 
 
 def test_a_method_that_never_answers_scores_zero(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    mute = replace(METHODS["asking"], find=lambda *_: Found(None, 0.0, answer="a dog"))
+    mute = replace(METHODS["asking"], find=lambda *_: Localisation(None, 0.0, answer="a dog"))
     monkeypatch.setitem(METHODS, "asking", mute)
     table = run_benchmark(lm, scene_set(lm, with_settings(), count=1, seed=0), with_settings(), methods=["asking"])
     assert table["start"].dtype == table["end"].dtype == float

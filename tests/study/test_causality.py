@@ -13,7 +13,7 @@ from tinies import knowing_five
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.asking import presence
-from steer_utils.methods.base import Found
+from steer_utils.methods.base import Localisation
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS
 from steer_utils.sound.audio import occluded
@@ -103,7 +103,7 @@ def test_nothing_drops_where_nothing_is_silenced(
 def test_a_query_in_which_nothing_is_found_has_no_rows(
     lm: AudioLM, scenes: SceneSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(METHODS, "asking", replace(METHODS["asking"], find=lambda *_: Found(None, 0.0)))
+    monkeypatch.setitem(METHODS, "asking", replace(METHODS["asking"], find=lambda *_: Localisation(None, 0.0)))
     table = occlusion_table(lm, scenes, OWN, method="asking")
     assert table.empty
     with pytest.raises(ValueError, match="no rows to sum up"):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steer_utils.methods.base import Found
+from steer_utils.methods.base import Localisation
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import positional_prior
 from steer_utils.study.metrics import scored
@@ -20,7 +20,7 @@ def table(curves: dict[int, list[np.ndarray]]) -> pd.DataFrame:
         scored(
             {"scene": scene, "slot": "first", "event": f"event {place}", "source": "procedural", "truth_start": 1.0,
              "truth_end": 2.0, "others": [], "token_seconds": 0.1, "chance": 0.3},
-            "steering", Found(Interval(1.0, 2.0), 0.0, curve),
+            "steering", Localisation(Interval(1.0, 2.0), 0.0, curve),
         )
         for scene, own in curves.items()
         for place, curve in enumerate(own)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from steer_utils.lm.checkpoints import alone
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import POSITION, Finder, Found, Query
+from steer_utils.methods.base import POSITION, Finder, Localisation, Query
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import finder, in_order, label_of, method_named
 from steer_utils.show.plots.figures import house_style, new_figure
@@ -41,7 +41,7 @@ class Compared:
     """One method: what it found, how right that is (None where the truth is not known), and the seconds it took."""
 
     method: str
-    found: Found
+    found: Localisation
     overlap: float | None
     chance: float | None
     took: float
@@ -136,7 +136,7 @@ def compare(
 
 
 def found_listening(
-    hearing: Hearing, label: str, found: Found, *, title: str, truth: Interval | None, events: Iterable[Event]
+    hearing: Hearing, label: str, found: Localisation, *, title: str, truth: Interval | None, events: Iterable[Event]
 ) -> Listening:
     """A method's answer on a hearing as something to play: its one curve stands for all blocks and heads."""
     return Listening(
