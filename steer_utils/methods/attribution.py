@@ -17,7 +17,7 @@ import torch
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.prefixes import Prefix
 from steer_utils.methods.asking import yes_and_no, yes_minus_no
-from steer_utils.methods.base import Localisation, Query, windowed
+from steer_utils.methods.base import Localisation, Query, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.audio import sliding_starts
 from steer_utils.sound.spans import AudioSpan
@@ -133,7 +133,7 @@ def gradient_input(hearing: Hearing, query: Query, settings: Settings) -> Locali
     """
     presence = presence_of(hearing, query, settings)
     _, slopes = gradients(presence, presence.audio[None])
-    return windowed(_curve((slopes[0] * presence.audio).sum(dim=1).abs()), hearing, query)
+    return localise(_curve((slopes[0] * presence.audio).sum(dim=1).abs()), hearing, query)
 
 
 def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -141,7 +141,7 @@ def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> 
 
     Signed, because the sum over a window is then the window's own part of the change of yes - no (completeness).
     """
-    return windowed(_curve(integrated(presence_of(hearing, query, settings))), hearing, query)
+    return localise(_curve(integrated(presence_of(hearing, query, settings))), hearing, query)
 
 
 def occlusion(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -152,7 +152,7 @@ def occlusion(hearing: Hearing, query: Query, settings: Settings) -> Localisatio
     presence = presence_of(hearing, query, settings)
     starts, width = sliding_windows(hearing.span, query.seconds)
     drops = occluded_drops(presence, starts, width)
-    return windowed(covering_mean(drops, starts, width, hearing.span.count), hearing, query)
+    return localise(covering_mean(drops, starts, width, hearing.span.count), hearing, query)
 
 
 @torch.inference_mode()

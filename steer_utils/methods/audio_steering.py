@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from steer_utils.lm.hearing import Hearing, Reading, state_difference
 from steer_utils.lm.steering import Injection, Rule
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.base import Localisation, Query, windowed
+from steer_utils.methods.base import Localisation, Query, localise
 from steer_utils.methods.settings import Settings
 
 
@@ -69,7 +69,7 @@ def audio_steered(hearing: Hearing, query: Query, settings: Settings, form: Audi
     curve is zero everywhere, and the window is the first one. Raises ValueError for a model of one block.
     """
     steered, base = audio_readings(hearing, query, settings, form)
-    return windowed((steered.attention - base.attention).curve(), hearing, query)
+    return localise((steered.attention - base.attention).curve(), hearing, query)
 
 
 def audio_readings(

@@ -62,7 +62,7 @@ class Method:
     source: str
 
 
-def windowed(curve: np.ndarray, hearing: Hearing, query: Query) -> Localisation:
+def localise(curve: np.ndarray, hearing: Hearing, query: Query) -> Localisation:
     """The window of the known width with the largest sum of `curve` (tokens,), as every method of curves ends."""
     interval, score = best_window(curve, hearing.span, query.seconds)
     return Localisation(interval, score, curve)
@@ -108,4 +108,4 @@ def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Locali
     if settings.read_heads is None:
         raise ValueError("the settings name no heads to read; choose them with tuning.select_heads, or set read_heads")
     vector = contrast_of(hearing, query, settings)
-    return windowed(steered_curve(hearing, vector, settings, settings.read_heads), hearing, query)
+    return localise(steered_curve(hearing, vector, settings, settings.read_heads), hearing, query)

@@ -18,7 +18,7 @@ from transformers import AutoConfig, ClapModel, ClapProcessor
 from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.attribution import STRIDE, covering_mean, sliding_windows
-from steer_utils.methods.base import Localisation, Method, Query, windowed
+from steer_utils.methods.base import Localisation, Method, Query, localise
 from steer_utils.methods.settings import Settings
 
 TEXT = "the sound of {event}"
@@ -93,7 +93,7 @@ class ClapLocator:
         # The last token can stand for more than there is: the last window is moved back, never cut short.
         edges = np.clip(np.round(np.array(starts) * rate).astype(int), 0, max(0, len(samples) - length))
         similarities = self.similarities([samples[edge : edge + length] for edge in edges], query.event)
-        return windowed(covering_mean(similarities, starts, width, span.count), hearing, query)
+        return localise(covering_mean(similarities, starts, width, span.count), hearing, query)
 
     @torch.inference_mode()
     def similarities(self, sounds: list[np.ndarray], event: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Localisation, Query, contrast_of, steered_curve, windowed
+from steer_utils.methods.base import Localisation, Query, contrast_of, localise, steered_curve
 from steer_utils.methods.settings import Settings
 
 
@@ -22,19 +22,19 @@ def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Lo
     plus, minus = hearing.read_rows(
         [Row(f"{instruction} {settings.question}") for instruction in (positive, settings.negative)]
     )
-    return windowed((plus.attention - minus.attention).curve(settings.prompt_blocks), hearing, query)
+    return localise((plus.attention - minus.attention).curve(settings.prompt_blocks), hearing, query)
 
 
 def negative(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering with -λ: away from the event."""
     backwards = replace(settings, strength=-settings.strength)
-    return windowed(steered_curve(hearing, contrast_of(hearing, query, settings), backwards), hearing, query)
+    return localise(steered_curve(hearing, contrast_of(hearing, query, settings), backwards), hearing, query)
 
 
 def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering with a random direction, as long as the contrast in each block; drawn with the query's seed."""
     vector = contrast_of(hearing, query, settings).random_like(query.seed)
-    return windowed(steered_curve(hearing, vector, settings), hearing, query)
+    return localise(steered_curve(hearing, vector, settings), hearing, query)
 
 
 def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -46,4 +46,4 @@ def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     if not query.others:
         raise ValueError(f"the query for {query.event!r} names no other event; pass Query(..., others=...)")
     other = replace(query, event=query.others[query.seed % len(query.others)])
-    return windowed(steered_curve(hearing, contrast_of(hearing, other, settings), settings), hearing, query)
+    return localise(steered_curve(hearing, contrast_of(hearing, other, settings), settings), hearing, query)

@@ -11,7 +11,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.positions import Layout, TokenMask, token_mask
 from steer_utils.methods.attribution import presence_of
-from steer_utils.methods.base import Localisation, Query, windowed
+from steer_utils.methods.base import Localisation, Query, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import AudioSpan
 
@@ -25,7 +25,7 @@ def rollout(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     The curve is the part of the flow that comes from each audio token, as a share (it sums to 1).
     """
     flow = rolled_out(hearing, query, settings)[hearing.span.first : hearing.span.stop]
-    return windowed(flow / max(float(flow.sum()), 1e-12), hearing, query)
+    return localise(flow / max(float(flow.sum()), 1e-12), hearing, query)
 
 
 @torch.inference_mode()
@@ -72,7 +72,7 @@ def logit_lens(hearing: Hearing, query: Query, settings: Settings) -> Localisati
     hearing.span.window_tokens(query.seconds)
     names = name_tokens(hearing.checkpoint, query.event)
     curve = lens_curve(hearing, names)
-    return windowed(curve - curve.mean(), hearing, query)
+    return localise(curve - curve.mean(), hearing, query)
 
 
 @torch.inference_mode()

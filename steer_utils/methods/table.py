@@ -22,9 +22,9 @@ from steer_utils.methods.base import (
     Method,
     Query,
     contrast_of,
+    localise,
     steered_curve,
     steering_heads,
-    windowed,
 )
 from steer_utils.methods.controls import contrast_prompting, negative, random_vector, swapped
 from steer_utils.methods.logit_lens import logit_lens, rollout
@@ -35,7 +35,7 @@ from steer_utils.sound.audio import rms_curve
 def steering(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steer the neutral question with the contrast of two instructions; read where the attention then is."""
     vector = contrast_of(hearing, query, settings)
-    return windowed(steered_curve(hearing, vector, settings), hearing, query)
+    return localise(steered_curve(hearing, vector, settings), hearing, query)
 
 
 def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -45,18 +45,18 @@ def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Locali
 
 def prompting(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Attention under the focus instruction itself, before the question that `steering` asks; nothing steered."""
-    return windowed(hearing.read(settings.focus(query.event)).attention.curve(settings.prompt_blocks), hearing, query)
+    return localise(hearing.read(settings.focus(query.event)).attention.curve(settings.prompt_blocks), hearing, query)
 
 
 def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The same before the question that serves prompting best (chosen on development classes, as its blocks)."""
     instruction = settings.focus(query.event, settings.prompt_question)
-    return windowed(hearing.read(instruction).attention.curve(settings.prompt_best_blocks), hearing, query)
+    return localise(hearing.read(instruction).attention.curve(settings.prompt_best_blocks), hearing, query)
 
 
 def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """The attention peak under the neutral question: the same window whatever is queried."""
-    return windowed(hearing.read(settings.question).attention.curve(settings.peak_blocks), hearing, query)
+    return localise(hearing.read(settings.question).attention.curve(settings.peak_blocks), hearing, query)
 
 
 def loudest(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -64,7 +64,7 @@ def loudest(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     attention is: RMS of each token over the sum of all."""
     span = hearing.span
     curve = rms_curve(hearing.samples, hearing.checkpoint.sampling_rate, span.seconds_per_token, span.count)
-    return windowed(curve / max(float(curve.sum()), 1e-12), hearing, query)
+    return localise(curve / max(float(curve.sum()), 1e-12), hearing, query)
 
 
 def random_window(hearing: Hearing, query: Query, settings: Settings) -> Localisation:

@@ -42,7 +42,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError, library_versions
-from steer_utils.methods.base import Query, contrast_of, windowed
+from steer_utils.methods.base import Query, contrast_of, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.study.benchmark import SceneSet, query_in, slot_name
 from steer_utils.study.causality import KEYS, check_rows, difference, rate
@@ -430,7 +430,7 @@ def vector_table(
             chance = random_overlap(event.span, hearing.span, query.seconds)
             curves = _curves(hearing, vectors.values(), settings)
             for (name, vector), curve in zip(vectors.items(), curves, strict=True):
-                window = windowed(curve, hearing, query).interval
+                window = localise(curve, hearing, query).interval
                 assert window is not None  # a curve always has a best window
                 overlap = window.covers(event.span)
                 cosine = _cosine(first, vector)

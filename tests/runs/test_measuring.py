@@ -13,7 +13,7 @@ from sweep_work import SIX, six_classes, small_grid
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM, load
-from steer_utils.methods.base import windowed
+from steer_utils.methods.base import localise
 from steer_utils.methods.controls import random_vector
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import steering
@@ -78,7 +78,7 @@ def test_points_are_what_the_methods_find(lm: AudioLM, folder: Path, read: str) 
             for label, blocks in unit["blocks"]:
                 first = min(blocks) + 1
                 base = hearing.read(own.question).attention.curve(range(first, 4))
-                interval = windowed(base, hearing, query).interval
+                interval = localise(base, hearing, query).interval
                 assert interval is not None
                 unsteered = table[split, event.name, label, 0.0, "none"]
                 assert unsteered == pytest.approx(interval.covers(event.span), abs=2e-6)
