@@ -84,7 +84,7 @@ def _window_around(center: float, seconds: float, duration: float) -> Interval:
     return Interval(start, start + seconds)
 
 
-def presence(hearing: Hearing, event: str, settings: Settings) -> float:
+def presence_probability(hearing: Hearing, event: str, settings: Settings) -> float:
     """Probability of yes against no as the first token of the answer to "is there a ...?", 0..1. One suffix pass."""
     reading = hearing.read(settings.presence.format(event=event))
     return float(yes_minus_no(reading.logits, *yes_and_no(hearing.checkpoint)).sigmoid())

@@ -29,7 +29,7 @@ FORWARD_ROWS = 8  # sequences of one forward pass without gradients
 
 
 @dataclass(frozen=True, eq=False)
-class Presence:
+class PresenceLogit:
     """The yes-minus-no logit of one presence question about one audio, as a function of the audio embeddings.
 
     `tail`: (1, n, hidden), embeddings of the prompt after the audio. `yes`, `no`: token ids of the two answers.
@@ -75,7 +75,7 @@ class Presence:
         return yes_minus_no(logits, self.yes, self.no)
 
 
-def presence_of(hearing: Hearing, query: Query, settings: Settings) -> Presence:
+def presence_logit(hearing: Hearing, query: Query, settings: Settings) -> PresenceLogit:
     """The presence question about `query`, ready to be explained.
 
     Raises ValueError, before the model runs, for a width that is no window, an event that no prompt can hold, or a
@@ -91,10 +91,10 @@ def presence_of(hearing: Hearing, query: Query, settings: Settings) -> Presence:
         raise ValueError(f"the tokenizer of {checkpoint.name} has no tokens of its own for yes and no")
     with torch.no_grad():
         tail = checkpoint.decoder.get_input_embeddings()(torch.tensor([prompt.tail], device=checkpoint.device))
-    return Presence(prefix, tail, yes, no)
+    return PresenceLogit(prefix, tail, yes, no)
 
 
-def gradients(presence: Presence, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def gradients(logit: PresenceLogit, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The logit (rows,) at each row of `audio` (rows, tokens, hidden) and its gradient there, of the same shape.
 
     Works inside `no_grad` and `inference_mode` too. Parameters get no gradients, whatever their `requires_grad`.
@@ -103,13 +103,13 @@ def gradients(presence: Presence, audio: torch.Tensor) -> tuple[torch.Tensor, to
     with torch.inference_mode(False), torch.enable_grad():
         for chunk in audio.split(GRADIENT_ROWS):
             point = chunk.detach().clone().requires_grad_(True)  # what was heard is an inference tensor: copy it
-            value = presence.logits(point)
+            value = logit.logits(point)
             slopes.append(torch.autograd.grad(value.sum(), point)[0])
             values.append(value.detach())
     return torch.cat(values), torch.cat(slopes)
 
 
-def integrated(presence: Presence, steps: int = STEPS) -> torch.Tensor:
+def integrated(logit: PresenceLogit, steps: int = STEPS) -> torch.Tensor:
     """Integrated gradients from the baseline to the audio, summed over width: (tokens,), signed.
 
     (x - x') ∫ ∇f(x' + a (x - x')) da by Gauss-Legendre with `steps` points (arXiv 1703.01365). Their sum tends to
@@ -118,9 +118,9 @@ def integrated(presence: Presence, steps: int = STEPS) -> torch.Tensor:
     if steps < 1:
         raise ValueError(f"steps is {steps}; pass at least 1")
     points, weights = np.polynomial.legendre.leggauss(steps)
-    difference = presence.audio - presence.baseline
-    path = [presence.baseline + float(0.5 * (point + 1.0)) * difference for point in points]
-    _, slopes = gradients(presence, torch.stack(path))
+    difference = logit.audio - logit.baseline
+    path = [logit.baseline + float(0.5 * (point + 1.0)) * difference for point in points]
+    _, slopes = gradients(logit, torch.stack(path))
     mean = torch.einsum("s,sth->th", torch.as_tensor(0.5 * weights).to(slopes), slopes)
     return (difference * mean).sum(dim=1)
 
@@ -131,9 +131,9 @@ def gradient_input(hearing: Hearing, query: Query, settings: Settings) -> Locali
     The absolute value, because the product compares with a zero embedding, which is no silence: its sign says little.
     (On the development classes of the pocket models it beats the positive part.)
     """
-    presence = presence_of(hearing, query, settings)
-    _, slopes = gradients(presence, presence.audio[None])
-    return localise(_curve((slopes[0] * presence.audio).sum(dim=1).abs()), hearing, query)
+    logit = presence_logit(hearing, query, settings)
+    _, slopes = gradients(logit, logit.audio[None])
+    return localise(_curve((slopes[0] * logit.audio).sum(dim=1).abs()), hearing, query)
 
 
 def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -141,7 +141,7 @@ def integrated_gradients(hearing: Hearing, query: Query, settings: Settings) -> 
 
     Signed, because the sum over a window is then the window's own part of the change of yes - no (completeness).
     """
-    return localise(_curve(integrated(presence_of(hearing, query, settings))), hearing, query)
+    return localise(_curve(integrated(presence_logit(hearing, query, settings))), hearing, query)
 
 
 def occlusion(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -149,24 +149,24 @@ def occlusion(hearing: Hearing, query: Query, settings: Settings) -> Localisatio
 
     Windows start every 0.2 s; a token's value is the mean over the windows that cover it.
     """
-    presence = presence_of(hearing, query, settings)
+    logit = presence_logit(hearing, query, settings)
     starts, width = sliding_windows(hearing.span, query.seconds)
-    drops = occluded_drops(presence, starts, width)
+    drops = occluded_drops(logit, starts, width)
     return localise(covering_mean(drops, starts, width, hearing.span.count), hearing, query)
 
 
 @torch.inference_mode()
-def occluded_drops(presence: Presence, starts: Sequence[int], width: int) -> np.ndarray:
+def occluded_drops(logit: PresenceLogit, starts: Sequence[int], width: int) -> np.ndarray:
     """f(audio) - f(audio with tokens start..start+width-1 replaced by the baseline), one a start, (windows,)."""
-    heard = presence.logits(presence.audio[None], unchanged=len(presence.audio))
+    heard = logit.logits(logit.audio[None], unchanged=len(logit.audio))
     drops = []
     for first in range(0, len(starts), FORWARD_ROWS):
         chunk = starts[first : first + FORWARD_ROWS]
-        audio = presence.audio.repeat(len(chunk), 1, 1)
+        audio = logit.audio.repeat(len(chunk), 1, 1)
         for row, start in enumerate(chunk):
-            audio[row, start : start + width] = presence.baseline[start : start + width]
+            audio[row, start : start + width] = logit.baseline[start : start + width]
         # What comes before the first window is as heard: about half of all tokens need not be run again.
-        drops.append(heard - presence.logits(audio, unchanged=min(chunk)))
+        drops.append(heard - logit.logits(audio, unchanged=min(chunk)))
     return torch.cat(drops).double().cpu().numpy()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.asking import presence
+from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
@@ -109,7 +109,7 @@ def locate(
         if np.abs(window).max() < SILENCE:  # what a model says of digital silence means nothing
             continue
         hearing = Hearing(checkpoint, window)
-        sure = presence(hearing, event, settings)
+        sure = presence_probability(hearing, event, settings)
         if heard is None or sure > heard[0]:
             heard = (sure, start, hearing)
     assert heard is not None  # read_audio refuses sound that is silent all through

@@ -10,7 +10,7 @@ from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.positions import Layout, TokenMask, token_mask
-from steer_utils.methods.attribution import presence_of
+from steer_utils.methods.attribution import presence_logit
 from steer_utils.methods.base import Localisation, Query, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import AudioSpan
@@ -35,13 +35,13 @@ def rolled_out(hearing: Hearing, query: Query, settings: Settings) -> np.ndarray
     A_l is the attention of block l, averaged over heads, plus the identity, rows renormalised. Needs the full maps of
     all blocks at once, blocks x heads x slots² numbers: raises ValueError above `ROLLOUT_BYTES`, before any work.
     """
-    presence = presence_of(hearing, query, settings)
-    slots = hearing.prefix_length + presence.tail.shape[1]
+    logit = presence_logit(hearing, query, settings)
+    slots = hearing.prefix_length + logit.tail.shape[1]
     _check_memory(hearing.checkpoint, slots)
     every = TokenMask(torch.ones(1, slots, dtype=torch.bool), generated=False)
     # The span given is the whole prompt: the flow also passes through text.
     with attention_rows(hearing.checkpoint, every, AudioSpan(0, slots)) as rows:
-        presence.logits(presence.audio[None])
+        logit.logits(logit.audio[None])
     flow = torch.zeros(slots, dtype=torch.float64)
     flow[-1] = 1.0
     for block in reversed(rows.blocks):  # a row times a matrix a block: the product itself is never formed

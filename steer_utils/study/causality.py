@@ -25,7 +25,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.asking import presence
+from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import contrast_of
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import method_named
@@ -51,7 +51,8 @@ class _Said:
     @classmethod
     def by(cls, hearing: Hearing, event: str, settings: Settings, question: str, max_new_tokens: int) -> _Said:
         rows = [Row(settings.focus(event, question)), Row(question)]
-        return cls(presence(hearing, event, settings), *hearing.answers(rows, max_new_tokens=max_new_tokens))
+        answers = hearing.answers(rows, max_new_tokens=max_new_tokens)
+        return cls(presence_probability(hearing, event, settings), *answers)
 
 
 def occlusion_table(

@@ -91,11 +91,11 @@ def test_locate_prints_one_json_object(folder: Path, street: Path) -> None:
 def test_locate_notes_a_sound_that_the_model_does_not_hear(
     folder: Path, street: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steer_utils.methods.locate, "presence", lambda *_: 0.25)
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_probability", lambda *_: 0.25)
     result = invoke("locate", street, "bell", "--model", folder, "--method", "loudest", "--json")
     assert "the model does not think there is one (presence 0.25)" in result.stderr
     assert json.loads(result.stdout)["presence"] == 0.25
-    monkeypatch.setattr(steer_utils.methods.locate, "presence", lambda *_: 0.75)
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_probability", lambda *_: 0.75)
     assert invoke("locate", street, "bell", "--model", folder, "--method", "loudest").stderr == ""
 
 

@@ -39,7 +39,7 @@ from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Layout, event_tokens, token_mask
 from steer_utils.lm.steering import Edit, Injection, steered
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
-from steer_utils.methods.asking import presence
+from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.settings import PAPER
 from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE
 from steer_utils.sound.spans import AudioSpan
@@ -396,7 +396,7 @@ def test_yes_and_no_are_the_words_that_begin_an_answer(thin: AudioLM, long_heari
     assert tokenizer(" Yes")["input_ids"] != [first["Yes"]]
     odds = hearing.read(asked).logits.softmax(0)
     yes, no = (float(sum(odds[first[word]] for word in words)) for words in (("yes", "Yes"), ("no", "No")))
-    assert presence(hearing, "vacuum cleaner", PAPER) == pytest.approx(yes / (yes + no), rel=1e-4)
+    assert presence_probability(hearing, "vacuum cleaner", PAPER) == pytest.approx(yes / (yes + no), rel=1e-4)
 
 
 def test_an_answer_stops_at_any_end(thin: AudioLM) -> None:

@@ -20,11 +20,11 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods import attribution
-from steer_utils.methods.asking import presence as presence_probability
+from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.attribution import (
     FORWARD_ROWS,
     GRADIENT_ROWS,
-    Presence,
+    PresenceLogit,
     covering_mean,
     gradient_input,
     gradients,
@@ -32,7 +32,7 @@ from steer_utils.methods.attribution import (
     integrated_gradients,
     occluded_drops,
     occlusion,
-    presence_of,
+    presence_logit,
     sliding_windows,
 )
 from steer_utils.methods.base import Query
@@ -45,8 +45,8 @@ METHODS = (gradient_input, integrated_gradients, occlusion)
 
 
 @pytest.fixture
-def question(hearing: Hearing) -> Presence:
-    return presence_of(hearing, QUERY, OWN)
+def question(hearing: Hearing) -> PresenceLogit:
+    return presence_logit(hearing, QUERY, OWN)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def log_odds(lm: AudioLM, inputs: dict[str, Any]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A function of embeddings with known gradients, in place of a `Presence`: f(x) = Σ w x + c Σ x²."""
+    """A function of embeddings with known gradients, in place of a `PresenceLogit`: f(x) = Σ w x + c Σ x²."""
 
     weights: torch.Tensor
     audio: torch.Tensor
@@ -92,15 +92,15 @@ def known(curvature: float) -> Any:
 # The quantity explained ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_the_log_odds_that_presence_reads(hearing: Hearing, question: Presence) -> None:
+def test_it_is_the_log_odds_that_presence_reads(hearing: Hearing, question: PresenceLogit) -> None:
     value = question.logits(question.audio[None])
     assert float(value.sigmoid()) == pytest.approx(presence_probability(hearing, "dog bark", OWN), abs=1e-5)
     assert question.audio.shape == (hearing.span.count, hearing.checkpoint.hidden_size)
-    other = presence_of(hearing, Query("bell", 0.5), OWN)
+    other = presence_logit(hearing, Query("bell", 0.5), OWN)
     assert abs(float(other.logits(other.audio[None]) - value)) > 1e-2
 
 
-def test_unchanged_tokens_come_from_the_shared_prefix(question: Presence) -> None:
+def test_unchanged_tokens_come_from_the_shared_prefix(question: PresenceLogit) -> None:
     generator = torch.Generator().manual_seed(1)
     count = len(question.audio)
     for unchanged in (0, 1, 20, count):
@@ -115,7 +115,7 @@ def test_unchanged_tokens_come_from_the_shared_prefix(question: Presence) -> Non
 
 
 def test_gradients_equal_those_of_a_full_forward(
-    lm: AudioLM, hearing: Hearing, question: Presence, samples: np.ndarray, full_inputs: Any
+    lm: AudioLM, hearing: Hearing, question: PresenceLogit, samples: np.ndarray, full_inputs: Any
 ) -> None:
     span = slice(hearing.span.first, hearing.span.stop)
     leaves: list[torch.Tensor] = []
@@ -145,7 +145,7 @@ def test_gradients_equal_finite_differences(
 
     monkeypatch.setattr(Qwen2RMSNorm, "forward", forward)
     wide = AudioLM(copy.deepcopy(lm.model).double(), lm.processor, lm.family, "double")
-    question = presence_of(wide.hear(samples, sampling_rate=16_000), QUERY, OWN)
+    question = presence_logit(wide.hear(samples, sampling_rate=16_000), QUERY, OWN)
     audio = question.audio.clone()
     assert audio.dtype == torch.float64
     _, slopes = gradients(question, audio[None])
@@ -162,7 +162,7 @@ def test_gradients_equal_finite_differences(
     assert expected.abs().min() > 1e-6
 
 
-def test_many_rows_equal_rows_alone(question: Presence) -> None:
+def test_many_rows_equal_rows_alone(question: PresenceLogit) -> None:
     generator = torch.Generator().manual_seed(3)
     audio = question.audio + 0.3 * torch.randn(GRADIENT_ROWS + 1, *question.audio.shape, generator=generator)
     values, slopes = gradients(question, audio)
@@ -185,7 +185,7 @@ def test_integrated_gradients_are_exact_where_the_gradient_is_linear(curvature: 
     torch.testing.assert_close(integrated(function, steps), expected)
 
 
-def test_completeness(question: Presence) -> None:
+def test_completeness(question: PresenceLogit) -> None:
     with torch.no_grad():
         change = float(question.logits(question.audio[None]) - question.logits(question.baseline[None]))
     errors = {steps: abs(float(integrated(question, steps).sum()) - change) for steps in (1, 16, 64)}
@@ -194,7 +194,7 @@ def test_completeness(question: Presence) -> None:
     assert errors[64] < errors[1]
 
 
-def test_the_baseline_is_the_mean_and_explains_nothing(question: Presence) -> None:
+def test_the_baseline_is_the_mean_and_explains_nothing(question: PresenceLogit) -> None:
     base = question.baseline
     assert base.shape == question.audio.shape
     torch.testing.assert_close(base[7], question.audio.mean(dim=0))
@@ -204,7 +204,7 @@ def test_the_baseline_is_the_mean_and_explains_nothing(question: Presence) -> No
     assert float(integrated(flat, 2).abs().max()) < 1e-4
 
 
-def test_the_method_takes_sixteen_signed_steps(hearing: Hearing, question: Presence) -> None:
+def test_the_method_takes_sixteen_signed_steps(hearing: Hearing, question: PresenceLogit) -> None:
     curve = integrated_gradients(hearing, QUERY, OWN).curve
     assert curve is not None and curve.min() < 0 < curve.max()
     np.testing.assert_allclose(curve, integrated(question, 16).numpy(), atol=1e-5)
@@ -212,7 +212,7 @@ def test_the_method_takes_sixteen_signed_steps(hearing: Hearing, question: Prese
         integrated(question, 0)
 
 
-def test_captum_agrees(question: Presence) -> None:
+def test_captum_agrees(question: PresenceLogit) -> None:
     captum = pytest.importorskip("captum.attr")
     path = captum.IntegratedGradients(lambda audio: question.logits(audio))
     audio, base = question.audio.clone()[None], question.baseline.clone()[None]
@@ -255,7 +255,7 @@ def test_occlusion_equals_full_forwards(
     np.testing.assert_allclose(found.curve, tokens, atol=5e-4)
 
 
-def test_windows_of_any_chunk_equal_windows_alone(question: Presence) -> None:
+def test_windows_of_any_chunk_equal_windows_alone(question: PresenceLogit) -> None:
     starts = [0, 3, 9, 9, 20, 22, 30, 31, 40, 44]
     together = occluded_drops(question, starts, 6)
     alone = [occluded_drops(question, [start], 6)[0] for start in starts]
@@ -351,15 +351,15 @@ def test_no_graph_stays_in_memory(hearing: Hearing, monkeypatch: pytest.MonkeyPa
     """Every output that held a graph is gone as soon as the method returns, without the garbage collector."""
     made: list[weakref.ref[torch.Tensor]] = []
     held: list[bool] = []
-    logits = Presence.logits
+    logits = PresenceLogit.logits
 
-    def watched(self: Presence, audio: torch.Tensor, unchanged: int | None = None) -> torch.Tensor:
+    def watched(self: PresenceLogit, audio: torch.Tensor, unchanged: int | None = None) -> torch.Tensor:
         value = logits(self, audio, unchanged)
         made.append(weakref.ref(value))
         held.append(value.grad_fn is not None)
         return value
 
-    monkeypatch.setattr(Presence, "logits", watched)
+    monkeypatch.setattr(PresenceLogit, "logits", watched)
     kept = [method(hearing, QUERY, OWN) for method in METHODS]
     assert len(kept) == 3 and len(held) > 5 and any(held)
     assert all(value() is None for value in made)

@@ -16,7 +16,7 @@ import steer_utils
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods import locate as locating
-from steer_utils.methods.asking import presence
+from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Query
 from steer_utils.methods.locate import Located, UnknownEventError, known_event, locate
 from steer_utils.methods.settings import PAPER, Settings
@@ -49,7 +49,7 @@ def test_locate_is_the_method_and_the_segment(lm: AudioLM, samples: np.ndarray) 
     np.testing.assert_array_equal(located.curve, found.curve)
     interval, mean = best_segment(found.curve, hearing.span)
     assert (located.interval, located.score) == (interval, pytest.approx(mean * 50))
-    assert located.presence == presence(hearing, "dog bark", settings)
+    assert located.presence == presence_probability(hearing, "dog bark", settings)
     assert (located.event, located.method, located.model) == ("dog bark", "steering", lm.name)
     assert (located.windows, located.window, located.duration) == (1, Interval(0.0, 2.0), 2.0)
     np.testing.assert_array_equal(located.samples, samples)
@@ -115,7 +115,7 @@ def test_presence_is_yes_against_no(one: AudioLM, samples: np.ndarray) -> None:
     logits = hearing.read(PAPER.presence.format(event="bell")).logits.double()
     yes, no = (one.processor.tokenizer(word).input_ids[0] for word in ("yes", "no"))
     expected = float(logits[yes].exp() / (logits[yes].exp() + logits[no].exp()))
-    assert presence(hearing, "bell", PAPER) == pytest.approx(expected, abs=1e-6)
+    assert presence_probability(hearing, "bell", PAPER) == pytest.approx(expected, abs=1e-6)
     assert 0.0 < expected < 1.0
 
 
@@ -135,7 +135,7 @@ def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
         heard.append(hearing.samples)
         return 0.9 if len(heard) == surest + 1 else 0.2
 
-    monkeypatch.setattr(locating, "presence", sure)
+    monkeypatch.setattr(locating, "presence_probability", sure)
     located = locate(one, samples, "bell", sampling_rate=RATE, method="loudest")
     assert [len(window) for window in heard] == [4 * RATE] * 4
     for start, window in zip((0, 2, 4, 6), heard, strict=True):
@@ -157,7 +157,9 @@ def test_long_audio_with_the_models_own_presence(one: AudioLM) -> None:
 
     located = locate(one, samples, "siren", sampling_rate=RATE, progress=progress)
     assert seen == [0.0, 2.0, 4.0, 6.0]
-    each = [presence(Hearing(one, samples[int(s * RATE) : int((s + 4) * RATE)]), "siren", PAPER) for s in seen]
+    each = [
+        presence_probability(Hearing(one, samples[int(s * RATE) : int((s + 4) * RATE)]), "siren", PAPER) for s in seen
+    ]
     assert located.window.start == seen[int(np.argmax(each))]
     assert located.presence == pytest.approx(max(each), abs=1e-6)
     alone = locate(one, samples[int(located.window.start * RATE) :][: 4 * RATE], "siren", sampling_rate=RATE)
@@ -169,7 +171,7 @@ def test_silent_windows_are_passed_over(one: AudioLM, monkeypatch: pytest.Monkey
     samples = np.zeros(10 * RATE, np.float32)
     samples[9 * RATE :] = noise(1.0)
     heard: list[np.ndarray] = []
-    monkeypatch.setattr(locating, "presence", lambda hearing, *_: heard.append(hearing.samples) or 0.5)
+    monkeypatch.setattr(locating, "presence_probability", lambda hearing, *_: heard.append(hearing.samples) or 0.5)
     located = locate(one, samples, "bell", sampling_rate=RATE)
     assert len(heard) == 1
     assert (located.window, located.windows) == (Interval(6.0, 10.0), 4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.asking import presence, yes_and_no, yes_minus_no
+from steer_utils.methods.asking import presence_probability, yes_and_no, yes_minus_no
 from steer_utils.methods.settings import PAPER
 
 
@@ -28,4 +28,4 @@ def test_the_words_are_told_apart(hearing: Hearing) -> None:
 def test_presence_is_a_probability_of_the_question(hearing: Hearing) -> None:
     asked = hearing.read(PAPER.presence.format(event="bell"))
     expected = yes_minus_no(asked.logits, *yes_and_no(hearing.checkpoint)).sigmoid()
-    assert presence(hearing, "bell", PAPER) == pytest.approx(float(expected)) and 0 < float(expected) < 1
+    assert presence_probability(hearing, "bell", PAPER) == pytest.approx(float(expected)) and 0 < float(expected) < 1

@@ -12,7 +12,7 @@ from tinies import knowing_five
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.methods.asking import presence
+from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Localisation
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS
@@ -53,9 +53,9 @@ def test_rows_hold_what_is_said_of_the_audio_and_of_the_rest(lm: AudioLM) -> Non
     room = max(found.start, scene.duration - found.end) >= found.duration
     assert random.duration == pytest.approx(own.loc["found", "end"] - own.loc["found", "start"])
     assert random.intersection(found) < 1e-9 or not room
-    assert set(own["presence_before"]) == {presence(hearing, event.name, OWN)}
+    assert set(own["presence_before"]) == {presence_probability(hearing, event.name, OWN)}
     rest = Hearing(lm, occluded(scene.samples, scene.rate, event.span, seed=query.seed))
-    assert own.loc["true", "presence_after"] == pytest.approx(presence(rest, event.name, OWN), abs=1e-6)
+    assert own.loc["true", "presence_after"] == pytest.approx(presence_probability(rest, event.name, OWN), abs=1e-6)
     focused = f"Focus on the {event.name}. {OWN.question}"
     assert own.loc["true", "description_after"] == rest.answer(focused, max_new_tokens=3)
     assert own.loc["true", "listing_after"] == rest.answer(OWN.question, max_new_tokens=3)
@@ -81,7 +81,7 @@ class Rigged:
 def test_a_listener_that_hears_the_event_is_seen_to(
     lm: AudioLM, scenes: SceneSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(causality, "presence", Rigged(scenes))
+    monkeypatch.setattr(causality, "presence_probability", Rigged(scenes))
     monkeypatch.setattr(Hearing, "answers", lambda self, rows, **_: ["a sound"] * len(rows))
     table = occlusion_table(lm, scenes, OWN, method="random")
     true = table[table["window"] == "true"]
