@@ -83,10 +83,10 @@ def analyse(
     Example: steer-utils pocket analyse --model pocket-qwen2-audio --clips ESC-10/
     """
     from steer_utils.lm.models import MAIN_MODELS
-    from steer_utils.pocket.studies import study
+    from steer_utils.pocket.analyses import analyse
 
     for name in model or MAIN_MODELS:
-        page = study(name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further)
+        page = analyse(name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further)
         typer.echo(f"page written: {page}")
 
 
@@ -127,6 +127,7 @@ def repeats(
     Example: steer-utils pocket repeats pocket-qwen2-audio runs/pocket/pocket-qwen2-audio-seed2
     """
     from steer_utils.lm.models import pocket_folder
-    from steer_utils.pocket.repeats import compare
+    from steer_utils.pocket.repeats import compare_trainings
 
-    typer.echo(f"page written: {compare([pocket_folder(each) or Path(each) for each in models], out, figures)}")
+    page = compare_trainings([pocket_folder(model) or Path(model) for model in models], out, figures)
+    typer.echo(f"page written: {page}")

@@ -166,12 +166,12 @@ def results(
     if folder is None:
         if as_json:
             raise ValueError("--json is for a sweep; pass its folder")
-        from steer_utils.study.paper_table import results_table, write_table
+        from steer_utils.study.paper_table import results_table, write_results_table
 
         if write is None:
             typer.echo(results_table())
         else:
-            write_table(write)
+            write_results_table(write)
             note(f"the table in {write} is up to date")
         return
     if write is not None:

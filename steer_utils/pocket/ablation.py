@@ -35,7 +35,7 @@ from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study.benchmark import run_benchmark, scene_set
-from steer_utils.study.report import report
+from steer_utils.study.report import report_dict
 
 #: Long enough for descriptions by name to come right: a quarter of this (500 steps of 12 scenes with 6 questions) lists
 #: 91 % of scenes exactly, but describes 24 % of the named events, and its attention is near chance whatever is changed.
@@ -147,7 +147,7 @@ def _measured(lm: AudioLM, scenes: int, tuning_scenes: int, quiet: bool) -> dict
     answers = evaluate(lm, scenes=scenes, progress=bar("answers"))
     table = run_benchmark(lm, scene_set(lm, tuned.settings, count=scenes, seed=7), tuned.settings, methods=METHODS,
                 progress=bar("where"))  # fmt: skip
-    where = report(table)
+    where = report_dict(table)
     return {
         "settings": asdict(tuned.settings),
         "norm_ratio": [round(float(ratio), 3) for ratio in tuned.norm_ratio],

@@ -26,7 +26,7 @@ from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study.benchmark import run_benchmark, scene_set
-from steer_utils.study.report import report, summary
+from steer_utils.study.report import report_dict, summary
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
 #: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone. The
@@ -163,7 +163,7 @@ def measure(
         answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=bar(f"answers, {kind}"))
         chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
         table = run_benchmark(checkpoint, chosen, settings, progress=bar(f"where, {kind}"))
-        measured[kind] = {"answers": answers.to_dict("records"), "where": report(table)}
+        measured[kind] = {"answers": answers.to_dict("records"), "where": report_dict(table)}
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")
     with whole_file(folder / "evaluation.json") as part:

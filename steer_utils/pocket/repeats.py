@@ -56,7 +56,7 @@ def _figures(measured: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compare(folders: Sequence[Path], out: Path, figures: Path) -> Path:
+def compare_trainings(folders: Sequence[Path], out: Path, figures: Path) -> Path:
     """Add the trainings in `folders` to those in `out` (json), write the page beside it (.md) and the figure
     `repeats` (.png, .svg) in the folder `figures`; the page's path.
 
@@ -100,7 +100,7 @@ def _read(out: Path) -> list[dict[str, Any]]:
 
 
 def repeats_page(trainings: Sequence[dict[str, Any]]) -> str:
-    """What `compare` has gathered, as a page in Markdown."""
+    """What `compare_trainings` has gathered, as a page in Markdown."""
     lines = [
         "# One recipe, several trainings",
         "",

@@ -23,7 +23,7 @@ from steer_utils.methods.table import in_order, label_of
 from steer_utils.runs.sweep import Sweep
 from steer_utils.runs.sweep_results import SETTING, chosen, is_of_scenes, summarised, tidy
 from steer_utils.study.benchmark import TEST
-from steer_utils.study.report import aligned, finite, p_text, read_table
+from steer_utils.study.report import json_safe, p_text, read_table, text_table
 from steer_utils.study.statistics import DRAWS, RESAMPLES, holm, paired_difference, sign_flip
 
 QUERY = ["seed", "scene", "event"]
@@ -202,10 +202,10 @@ def comparison_text(found: pd.DataFrame, most: int = 25) -> str:
              f"{100 * row['difference']:+.1f}", interval, p_text(row["p"]), p_text(row["p_holm"]), count]
         )  # fmt: skip
     more = [f"and {len(found) - most} more rows (--json has all)"] if len(found) > most else []
-    return "\n".join([*found.attrs["notes"], "", *aligned(cells), *more])
+    return "\n".join([*found.attrs["notes"], "", *text_table(cells), *more])
 
 
 def comparison_json(found: pd.DataFrame) -> str:
     """The same as one json object; what is not a number is null."""
     told = {"notes": found.attrs["notes"], "rows": found.to_dict("records")}
-    return json.dumps(finite(told), indent=2, default=lambda number: number.item())
+    return json.dumps(json_safe(told), indent=2, default=lambda number: number.item())

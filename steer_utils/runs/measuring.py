@@ -101,7 +101,7 @@ def steering_table(checkpoint: Checkpoint, unit: Unit, resume_file: Path | None 
     """
     made, points = scenes_of(checkpoint, unit), points_of(unit)
     first = made[DEVELOPMENT].count
-    facts = {"unit": unit, "scenes": {split: made[split].facts() for split in SPLITS}}
+    facts = {"unit": unit, "scenes": {split: made[split].as_dict() for split in SPLITS}}
 
     def rows_of(index: int) -> list[Record]:
         split, number = (DEVELOPMENT, index) if index < first else (TEST, index - first)

@@ -21,7 +21,7 @@ from scipy import stats
 from steer_utils.runs.measuring import POINT
 from steer_utils.runs.sweep import Sweep
 from steer_utils.study.benchmark import DEVELOPMENT, TEST
-from steer_utils.study.report import aligned, finite, p_text, write_table
+from steer_utils.study.report import json_safe, p_text, text_table, write_table
 from steer_utils.study.statistics import estimate_columns, paired_difference, sign_flip
 
 QUERY = ["seed", "scene", "event"]
@@ -181,7 +181,7 @@ def results_json(table: pd.DataFrame) -> str:
         told |= {"best": chosen(table, summary).to_dict("records"), "rows": summary.to_dict("records")}
     else:
         told["rows"] = recorded_summary(table).to_dict("records")
-    return json.dumps(finite(told), indent=2, default=lambda number: number.item())
+    return json.dumps(json_safe(told), indent=2, default=lambda number: number.item())
 
 
 def results_text(table: pd.DataFrame) -> str:
@@ -216,14 +216,14 @@ def _best_lines(best: pd.DataFrame) -> list[str]:
         )  # fmt: skip
     told = [f"{row['model']}: chosen out of {row['candidates']}; {row['n']} test queries in {row['scenes']} scenes of "
             f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}" for row in best.to_dict("records")]  # fmt: skip
-    return [*aligned(cells), "", *told]
+    return [*text_table(cells), "", *told]
 
 
 def _recorded_lines(summary: pd.DataFrame) -> list[str]:
     if summary.empty:
         return ["the notebooks recorded no numbers (lesson.record)"]
     rows = [[_word(value) for value in row] for row in summary.itertuples(index=False)]
-    return aligned([list(map(str, summary.columns)), *rows])
+    return text_table([list(map(str, summary.columns)), *rows])
 
 
 def _word(value: Any) -> str:

@@ -34,9 +34,9 @@ from steer_utils.show.plots.shifts import (
 from steer_utils.study.attention_shift import averaged, shift_summary, shift_table
 from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
-from steer_utils.study.report import aligned, finite, p_text
+from steer_utils.study.report import json_safe, p_text, text_table
 from steer_utils.study.resume import Progress
-from steer_utils.study.sensitivity import FACTORS, grid, grid_summary, one_at_a_time
+from steer_utils.study.sensitivity import FACTORS, one_at_a_time, sensitivity_summary, sensitivity_table
 
 SHIFT_MEASURES = ("mass", "js", "inside")
 
@@ -93,8 +93,8 @@ def analysis_report(analysis: Analysis, table: pd.DataFrame) -> dict[str, Any]:
     """The run as one json object: what was run on what, and the rows of its summary."""
     return {
         "analysis": analysis.name,
-        **{key: value for key, value in finite(table.attrs).items() if key != "analysis"},
-        "rows": finite(analysis.summary(table).to_dict("records")),
+        **{key: value for key, value in json_safe(table.attrs).items() if key != "analysis"},
+        "rows": json_safe(analysis.summary(table).to_dict("records")),
     }
 
 
@@ -118,7 +118,7 @@ def _run_on(table: pd.DataFrame) -> str:
 def _lines(rows: pd.DataFrame) -> list[str]:
     """A summary as lines of text under its column names."""
     cells = [[cell_text(name, value) for name, value in row.items()] for row in rows.to_dict("records")]
-    return aligned([list(map(str, rows.columns)), *cells])
+    return text_table([list(map(str, rows.columns)), *cells])
 
 
 def cell_text(name: Any, value: Any) -> str:
@@ -135,14 +135,14 @@ def cell_text(name: Any, value: Any) -> str:
 # -- sensitivity -----------------------------------------------------------------------------------------------------
 def _sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
     """The star around each point: what one factor at a time does."""
-    summary = grid_summary(table)
+    summary = sensitivity_summary(table)
     stars = [one_at_a_time(summary, point) for point in _points(summary)]
     columns = ["around", "factor", "level", "chosen", "overlap", "low", "high", "iou", "chance", "n", "scenes"]
     return pd.concat(stars, ignore_index=True)[columns]
 
 
 def _sensitivity_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = grid_summary(table)
+    summary = sensitivity_summary(table)
     drawn = {}
     for point in _points(summary):
         around = "the model's own settings" if point == "own" else "the paper's method as declared"
@@ -194,7 +194,7 @@ ANALYSES: dict[str, Analysis] = {
     for analysis in (
         Analysis(
             "sensitivity", "sensitivity", "Does the result hang on what the paper leaves open?",
-            grid, _sensitivity_summary, _sensitivity_figures,
+            sensitivity_table, _sensitivity_summary, _sensitivity_figures,
         ),
         Analysis(
             "shift", "attention shift", "How do steering and prompting change attention to the audio?",

@@ -40,8 +40,8 @@ from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.sound.audio import AudioError, read_audio
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import SceneSet, hash_seed, query_in, slot_name
-from steer_utils.study.resume import Progress, Record, resumable_table, run_facts
-from steer_utils.study.statistics import Columns, estimate_columns, holm
+from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.statistics import ColumnEstimates, estimate_columns, holm
 
 Condition = Callable[[Hearing, Query, Settings], Reading]
 EVEN = 1e-4  # how far from 1 a share may sum
@@ -212,7 +212,7 @@ def shift_table(
     `partials` (conditions are told apart by name). Warns where scenes hold classes that the settings were chosen on.
     Raises ValueError for no conditions, before any work.
     """
-    facts = {**_facts(checkpoint, settings, conditions), "scenes": scenes.facts()}
+    facts = {**_facts(checkpoint, settings, conditions), "scenes": scenes.as_dict()}
     scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
@@ -297,7 +297,7 @@ def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
 def _facts(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:
     if not conditions:
         raise ValueError(f"there are no conditions; pass some of {', '.join(CONDITIONS)}, or your own by name")
-    return {**run_facts("attention shift", checkpoint, settings), "conditions": list(conditions)}
+    return {**analysis_identity("attention shift", checkpoint, settings), "conditions": list(conditions)}
 
 
 # -- what they say ---------------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ def _changes(table: pd.DataFrame) -> pd.DataFrame:
     return changed.pivot(index=_keys(table), columns=["condition", "block"], values=measures)[measures]
 
 
-def _rows(columns: pd.MultiIndex, found: Columns) -> pd.DataFrame:
+def _rows(columns: pd.MultiIndex, found: ColumnEstimates) -> pd.DataFrame:
     rows = columns.to_frame(index=False, name=["measure", "condition", "block"])
     rows = rows.assign(mean=found.mean, low=found.low, high=found.high, n=found.n, scenes=found.clusters, p=found.p)
     rows["p_holm"] = np.nan

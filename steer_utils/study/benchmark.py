@@ -27,7 +27,7 @@ from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.spans import AudioSpan, best_window
-from steer_utils.study.metrics import scored
+from steer_utils.study.metrics import score_row
 from steer_utils.study.resume import Record, resumable_table
 from steer_utils.study.statistics import random_overlap
 
@@ -47,7 +47,7 @@ class SceneSet:
     seed: int
     left_out: int = 0  # recordings left out because the model was trained on them
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """What a reader needs to make the same scenes again."""
         return {
             "scenes": self.count,
@@ -113,7 +113,7 @@ def run_benchmark(
     resume_file: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> pd.DataFrame:
-    """One row a (scene, event, method): truth, found window, scores (`scores.scored`), chance, curve.
+    """One row a (scene, event, method): truth, found window, scores (`metrics.score_row`), chance, curve.
 
     Cost: a scene is encoded once, then the short suffix passes that each method states. `resume_file`: each finished
     scene is appended to it; a killed run with the same settings goes on from there, one with others starts anew.
@@ -141,7 +141,7 @@ def run_benchmark(
     facts: dict[str, object] = {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
-        "scenes": scenes.facts(),
+        "scenes": scenes.as_dict(),
         "settings": asdict(settings),
         "methods": list(methods),
         **({"external": {method.name: method.label for method in external}} if external else {}),
@@ -185,7 +185,7 @@ def _scene_rows(
         }
         with hearing.remembering():  # every method asks for the same contrast and the same plain question
             found = [(method.name, method.find(hearing, query, settings)) for method in methods if method.find]
-        rows += [scored(asked, name, one) for name, one in found]
+        rows += [score_row(asked, name, one) for name, one in found]
     return rows
 
 
@@ -231,5 +231,5 @@ def positional_prior(table: pd.DataFrame, of: str = PRIOR_OF) -> pd.DataFrame:
         curve = (total - curves[inside].sum(axis=0)) / np.count_nonzero(~inside)
         span = AudioSpan(0, len(curve), row["token_seconds"])
         interval, score = best_window(curve, span, row["truth_end"] - row["truth_start"])
-        rows.append(scored({name: row[name] for name in _ASKED}, POSITION, Localisation(interval, score, curve)))
+        rows.append(score_row({name: row[name] for name in _ASKED}, POSITION, Localisation(interval, score, curve)))
     return pd.DataFrame(rows)

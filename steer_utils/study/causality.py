@@ -33,7 +33,7 @@ from steer_utils.sound.audio import Fill, check_fill, occluded, window_apart
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import SceneSet, query_in, slot_name
-from steer_utils.study.resume import Progress, Record, resumable_table, run_facts
+from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import Estimate, cluster_mean, paired_difference, sign_flip
 
 WINDOWS = ("found", "random", "true")
@@ -85,8 +85,8 @@ def occlusion_table(
         raise ValueError(f"the method {method!r} needs other scenes to find anything; pass one that hears the audio")
     check_fill(fill)
     facts = {
-        **run_facts("occlusion", checkpoint, settings),
-        "scenes": scenes.facts(),
+        **analysis_identity("occlusion", checkpoint, settings),
+        "scenes": scenes.as_dict(),
         "method": method,
         "question": question,
         "fill": fill,
@@ -228,8 +228,8 @@ def swap_table(
     """
     asked = replace(settings, question=question)
     facts = {
-        **run_facts("swap", checkpoint, asked),
-        "scenes": scenes.facts(),
+        **analysis_identity("swap", checkpoint, asked),
+        "scenes": scenes.as_dict(),
         "steer_answer": steer_answer,
         "max_new_tokens": max_new_tokens,
     }

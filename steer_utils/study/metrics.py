@@ -102,7 +102,7 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     return window_overlaps(first, width, span, truth)
 
 
-def scored(asked: Record, method: str, found: Localisation) -> Record:
+def score_row(asked: Record, method: str, found: Localisation) -> Record:
     """The row of a query (`asked`: truth_start, truth_end, others, token_seconds and what else describes it).
 
     Adds: start, end (None where an answer named no time: `failed`), overlap |W ∩ E| / |E| and IoU (0 then),

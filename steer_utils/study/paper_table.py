@@ -25,7 +25,7 @@ _KINDS = {"procedural": "synthetic", "recordings": "recordings"}
 _START, _END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
-def measured(name: str) -> dict | None:
+def evaluation_of(name: str) -> dict | None:
     """The evaluation of a pocket model, or None if it has none."""
     path = WEIGHTS / name / "evaluation.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -44,7 +44,7 @@ def results_table() -> str:
     further methods are left out unless a model was measured with them."""
     columns: list[tuple[str, dict]] = []
     for name in MAIN_MODELS:
-        evaluation = measured(name)
+        evaluation = evaluation_of(name)
         for kind, label in _KINDS.items():
             if evaluation is None or kind not in evaluation:
                 columns.append((f"{name}, {label}", {}))
@@ -80,7 +80,7 @@ def _cell(row: dict | None, reference: dict | None) -> str:
     return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer})"
 
 
-def write_table(page: Path) -> None:
+def write_results_table(page: Path) -> None:
     """Put the table between the two result marks of a Markdown page. Raises ValueError if it has no such marks."""
     text = page.read_text(encoding="utf-8")
     if not 0 <= text.find(_START) < text.find(_END):

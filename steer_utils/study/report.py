@@ -130,7 +130,7 @@ def _methods_of(table: pd.DataFrame) -> list[str]:
     return in_order(table["method"])
 
 
-def report(table: pd.DataFrame) -> dict[str, Any]:
+def report_dict(table: pd.DataFrame) -> dict[str, Any]:
     """The run as one json object: model, settings, summary rows and paired differences."""
     own = differences(table) if "steering" in set(table["method"]) else {}
     found = {
@@ -142,15 +142,15 @@ def report(table: pd.DataFrame) -> dict[str, Any]:
         "steering_minus": {name: asdict(estimate) for name, estimate in own.items()},
         "tests": significance(table).to_dict("records"),
     }
-    return dict(finite(found))
+    return dict(json_safe(found))
 
 
-def finite(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """The same, as strict json can hold it: what is no finite number is None, in mappings and lists at any depth."""
     if isinstance(value, Mapping):
-        return {key: finite(each) for key, each in value.items()}
+        return {key: json_safe(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(each) for each in value]
+        return [json_safe(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -195,7 +195,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def report_json(table: pd.DataFrame) -> str:
     """`summaries.report` as one json object; what is not a number is null."""
-    return json.dumps(report(table), indent=2, allow_nan=False)
+    return json.dumps(report_dict(table), indent=2, allow_nan=False)
 
 
 def report_text(table: pd.DataFrame) -> str:
@@ -228,7 +228,7 @@ def _overlaps(rows: pd.DataFrame) -> list[str]:
     for name in methods:
         cells.append([label_of(name), *[_cell(by_cell.get((name, slot))) for slot in slots]])
     chance = [f"{100 * rows.loc[rows['slot'] == slot, 'chance'].mean():5.1f}" for slot in slots]
-    return aligned([*cells, ["chance of that slot", *chance]])
+    return text_table([*cells, ["chance of that slot", *chance]])
 
 
 def _cell(row: Any) -> str:
@@ -253,7 +253,7 @@ def _failures(table: pd.DataFrame) -> list[str]:
 
 def _differences(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     own = differences(table)
-    return aligned(
+    return text_table(
         [
             [
                 label_of(name),
@@ -275,7 +275,7 @@ def _curves(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
             [label_of(row.method), f"{row.auroc:.2f}", f"{100 * row.pointing:.1f} %",
              f"{100 * null['null_mean']:.1f} %", p_text(null["p_null"])]
         )  # fmt: skip
-    return aligned(cells)
+    return text_table(cells)
 
 
 def p_text(p: float | None) -> str:
@@ -285,7 +285,7 @@ def p_text(p: float | None) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+def text_table(cells: Sequence[Sequence[str]]) -> list[str]:
     """Rows of a table as lines of text, columns two spaces apart."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

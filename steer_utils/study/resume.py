@@ -1,6 +1,6 @@
 """Long work in units whose rows are kept as lines of json: a killed run goes on where it stopped.
 
-The file has a line of facts (what was run), then a line `[unit, rows]` for each finished unit.
+The file has a line of identity (what was run), then a line `[unit, rows]` for each finished unit.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 def resumable_rows(
     count: int,
     rows_of: Callable[[int], list[Record]],
-    facts: Mapping[str, object],
+    identity: Mapping[str, object],
     *,
     resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> list[Record]:
     """The rows of units 0 ... count - 1 in order; `rows_of(unit)` is called for those not yet in `resume_file`.
 
-    Each finished unit is appended to that file. A run with the same `facts` goes on from there, one with others starts
-    anew. Rows and facts must be what json holds (no numpy numbers); rows come back as json reads them, resumed or not,
-    so that a resumed run gives the identical table.
+    Each finished unit is appended to that file. A run of the same `identity` goes on from there, one of another starts
+    anew. Rows and identity must be what json holds (no numpy numbers); rows come back as json reads them, resumed or
+    not, so that a resumed run gives the identical table.
     """
-    finished = _resumed(resume_file, as_read(facts), count)
+    finished = _resumed(resume_file, through_json(identity), count)
     for unit in progress(range(count)):
         if unit in finished:
             continue
-        finished[unit] = as_read(rows_of(unit))
+        finished[unit] = through_json(rows_of(unit))
         if resume_file is not None:
             with resume_file.open("a", encoding="utf-8") as file:
                 file.write(_line([unit, finished[unit]]))
@@ -50,18 +50,18 @@ def resumable_rows(
 def resumable_table(
     count: int,
     rows_of: Callable[[int], list[Record]],
-    facts: Mapping[str, object],
+    identity: Mapping[str, object],
     *,
     resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
-    """The rows of `resumable_rows` as a table; its attrs hold the facts and the versions of the libraries."""
-    table = pd.DataFrame(resumable_rows(count, rows_of, facts, resume_file=resume_file, progress=progress))
-    table.attrs = {**as_read(facts), "versions": library_versions()}
+    """The rows of `resumable_rows` as a table; its attrs hold the identity and the versions of the libraries."""
+    table = pd.DataFrame(resumable_rows(count, rows_of, identity, resume_file=resume_file, progress=progress))
+    table.attrs = {**through_json(identity), "versions": library_versions()}
     return table
 
 
-def run_facts(analysis: str, checkpoint: Checkpoint, settings: Settings) -> dict[str, object]:
+def analysis_identity(analysis: str, checkpoint: Checkpoint, settings: Settings) -> dict[str, object]:
     """What every run is told by: which analysis, on which model, with which settings."""
     return {
         "analysis": analysis,
@@ -71,13 +71,13 @@ def run_facts(analysis: str, checkpoint: Checkpoint, settings: Settings) -> dict
     }
 
 
-def as_read(value: Any) -> Any:
+def through_json(value: Any) -> Any:
     """`value` as it will be read back from json: tuples and mappings become lists and dicts."""
     return json.loads(json.dumps(value))
 
 
-def _resumed(resume_file: Path | None, facts: object, count: int) -> dict[int, list[Record]]:
-    """Rows of the finished units of an interrupted run with the same facts, by unit; (re)starts its file.
+def _resumed(resume_file: Path | None, identity: object, count: int) -> dict[int, list[Record]]:
+    """Rows of the finished units of an interrupted run with the same identity, by unit; (re)starts its file.
 
     A line that a kill cut short does not parse, and is dropped.
     """
@@ -86,11 +86,11 @@ def _resumed(resume_file: Path | None, facts: object, count: int) -> dict[int, l
     finished: dict[int, list[Record]] = {}
     if resume_file.exists():
         first, *lines = (_parsed(line) for line in resume_file.read_bytes().split(b"\n"))
-        if first == facts:
+        if first == identity:
             finished = {line[0]: line[1] for line in lines if _is_unit(line, count)}
     resume_file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(resume_file) as part:
-        part.write_text(_line(facts) + "".join(_line([*item]) for item in finished.items()), encoding="utf-8")
+        part.write_text(_line(identity) + "".join(_line([*item]) for item in finished.items()), encoding="utf-8")
     return finished
 
 

@@ -2,10 +2,10 @@
 
 Around two points, the model's own settings ("own") and `settings.PAPER` ("paper"), one factor at a time is changed:
 strength, steered blocks, positions, query rows, norm, read-out, blocks read, width of the window; beside it stands the
-plane of strength x steered blocks. See `combinations` for which.
+plane of strength x steered blocks. See `grid_combinations` for which.
 
-    table = grid(lm, scene_set(lm, settings, count=100, seed=0), settings)
-    summary = grid_summary(table)                       # a row a (combination, width), with 95 % intervals
+    table = sensitivity_table(lm, scene_set(lm, settings, count=100, seed=0), settings)
+    summary = sensitivity_summary(table)                       # a row a (combination, width), with 95 % intervals
     one_at_a_time(summary, "paper")                     # the star, factor by factor
 
 What is read (share or difference, which blocks, which width) costs nothing. A model of L > 3 blocks takes at most
@@ -43,7 +43,7 @@ from steer_utils.methods.settings import Blocks, Settings, paper_settings
 from steer_utils.methods.tuning import block_sets
 from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
 from steer_utils.study.benchmark import SceneSet, slot_name
-from steer_utils.study.resume import Progress, Record, resumable_table, run_facts
+from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import estimate_columns, random_overlap
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -53,7 +53,7 @@ AFTER = "after"  # the level of read_blocks that means: those after the first st
 
 
 @dataclass(frozen=True)
-class Run:
+class SteeredRun:
     """What is done to the model: one suffix pass."""
 
     strength: float
@@ -69,7 +69,7 @@ class Combination:
     factors in which it differs from its point, as "strength, blocks"."""
 
     around: str
-    run: Run
+    run: SteeredRun
     rows: Literal["last", "instruction"]
     read: Literal["share", "difference"]
     read_blocks: Blocks | None
@@ -114,7 +114,7 @@ def blocks_order(label: str) -> tuple[int, int, str]:
     return (0, 0, label) if not ends else (max(1, ends[-1] - ends[0] + 1), ends[0], label)
 
 
-def points(settings: Settings) -> dict[str, Settings]:
+def star_centers(settings: Settings) -> dict[str, Settings]:
     """The settings that the star is drawn around; one point only where the model's own settings steer as PAPER does."""
     paper = paper_settings(settings)
     names = ("positive", "negative", "question", "strength", "blocks", "keep_norm", "read", "read_blocks")
@@ -122,7 +122,7 @@ def points(settings: Settings) -> dict[str, Settings]:
     return {"paper": paper} if same else {"own": settings, "paper": paper}
 
 
-def combinations(
+def grid_combinations(
     num_blocks: int, settings: Settings, *, thorough: bool = False, event_named: Sequence[str] = ()
 ) -> list[Combination]:
     """Every combination once, in a fixed order; those in which nothing read can have changed are left out.
@@ -134,10 +134,10 @@ def combinations(
     if num_blocks < 2:
         raise ValueError(f"the model has {num_blocks} block; pass one with a block after the steered one")
     found: dict[Combination, None] = {}
-    for around, own in points(settings).items():
+    for around, own in star_centers(settings).items():
         steered = _numbers("blocks", own.steered_blocks(num_blocks), num_blocks)
         read_blocks = None if own.read_blocks is None else _numbers("read_blocks", own.read_blocks, num_blocks)
-        run = Run(float(own.strength), steered, "last", own.keep_norm)
+        run = SteeredRun(float(own.strength), steered, "last", own.keep_norm)
         point = Combination(around, run, "last", own.read, read_blocks)
         if not point.moves(num_blocks):
             raise ValueError(
@@ -171,7 +171,7 @@ def _star(point: Combination, num_blocks: int, positions: Sequence[Named], thoro
     yield from (replace(point, read_blocks=blocks) for blocks in choices)
 
 
-def passes(made: Sequence[Combination]) -> int:
+def count_passes(made: Sequence[Combination]) -> int:
     """Suffix passes a query: each different run once, and two for the contrast of each point."""
     return len({(each.around, each.run) for each in made}) + 2 * len({each.around for each in made})
 
@@ -188,7 +188,7 @@ WIDTHS = (0.5, 1.0, 1.5, 2.0)  # of the window, in widths of the true event: a f
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
-def grid(
+def sensitivity_table(
     checkpoint: Checkpoint,
     scenes: SceneSet,
     settings: Settings,
@@ -199,28 +199,28 @@ def grid(
 ) -> pd.DataFrame:
     """One row a (scene, event, combination, width): its levels, `overlap` |W ∩ E| / |E| and `iou` of the window found.
 
-    combination   number in `combinations`       varied   what differs from the point, as "strength, blocks"; "" for it
+    combination   number in `grid_combinations`  varied   what differs from the point, as "strength, blocks"; "" for it
     width         of the window over the event's chance   overlap of a window of that width placed at random
 
     `attrs`: facts and versions, the number of `combinations`, `passes` a query, and `norm_ratio`: for each point, mean
     ‖v_l‖ / ‖h_l‖ over the queries by block. Cost: a scene is encoded once, one unsteered pass a point, and `passes` for
-    each query, in batches. `resume_file`: see `partials`. Raises ValueError as `combinations` does, or for scenes of
+    each query, in batches. `resume_file`: see `resume`. Raises ValueError as `grid_combinations` does, or for scenes of
     classes that the settings were chosen on, before any work.
     """
     if seen := sorted(set(scenes.maker.names) & set(settings.development_events)):
         raise ValueError(f"the settings were chosen on {', '.join(seen)}; pass scenes without (benchmark.scene_set)")
-    around = points(settings)
+    around = star_centers(settings)
     classes = scenes.maker.names
     named = [point for point, own in around.items() if any(_names(checkpoint, own.question, each) for each in classes)]
-    made = combinations(checkpoint.num_blocks, settings, thorough=thorough, event_named=named)
+    made = grid_combinations(checkpoint.num_blocks, settings, thorough=thorough, event_named=named)
     facts = {
-        **run_facts("sensitivity", checkpoint, settings),
-        "scenes": scenes.facts(),
+        **analysis_identity("sensitivity", checkpoint, settings),
+        "scenes": scenes.as_dict(),
         "thorough": thorough,
         "strengths": STRENGTHS,
         "widths": WIDTHS,
         "combinations": len(made),
-        "passes": passes(made),
+        "passes": count_passes(made),
     }
 
     def rows_of(index: int) -> list[Record]:
@@ -275,7 +275,7 @@ def _curves(
     """The curve of each combination, (tokens,); of NaN where positions "event" is meant and the question has none."""
     runs = list(dict.fromkeys(each.run for each in made))
     named = _names(hearing.checkpoint, question, event)
-    shares: dict[tuple[Run, str], np.ndarray] = {}
+    shares: dict[tuple[SteeredRun, str], np.ndarray] = {}
     for whole in (False, True):  # only where more than the last token is steered can rows before it change
         kept = [run for run in runs if (run.positions != "last") is whole and (named or run.positions != "event")]
         rows = [
@@ -327,7 +327,7 @@ def _names(checkpoint: Checkpoint, question: str, event: str) -> bool:
 
 # -- tables ----------------------------------------------------------------------------------------------------------
 def _tidy(measured: pd.DataFrame, made: Sequence[Combination]) -> pd.DataFrame:
-    """The long table of `grid` from rows of lists, one a query."""
+    """The long table of `sensitivity_table` from rows of lists, one a query."""
     queries, cells = len(measured), len(made) * len(WIDTHS)
     levels = pd.DataFrame([each.levels() for each in made]).rename_axis("combination").reset_index()
     texts = levels.select_dtypes(exclude="number").columns
@@ -349,10 +349,10 @@ def _tidy(measured: pd.DataFrame, made: Sequence[Combination]) -> pd.DataFrame:
     return table
 
 
-def grid_summary(table: pd.DataFrame) -> pd.DataFrame:
+def sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean overlap and IoU of each combination and width with 95 % intervals over scenes, as `cluster_mean` gives them.
 
-    Rows in the order of `combinations`, with their levels; `n` queries in `scenes`; `chance` of that width.
+    Rows in the order of `grid_combinations`, with their levels; `n` queries in `scenes`; `chance` of that width.
     Raises ValueError for a table without rows.
     """
     if table.empty:
@@ -378,7 +378,7 @@ def grid_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def one_at_a_time(summary: pd.DataFrame, around: str) -> pd.DataFrame:
-    """The star around one point: rows of `grid_summary` with `factor`, `level` (words) and `chosen` (the point itself).
+    """The star around one point: rows of `sensitivity_summary` with `factor`, `level` (words), `chosen` (the point).
 
     The point stands among the levels of every factor. Raises ValueError for a point that the summary does not have.
     """

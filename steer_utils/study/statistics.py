@@ -237,7 +237,7 @@ AT_ONCE = 1000  # random sign patterns held at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class ColumnEstimates:
     """For each column, (columns,): mean with its 95 % interval, and the two-sided p of the mean against zero."""
 
     mean: np.ndarray
@@ -248,7 +248,9 @@ class Columns:
     clusters: int
 
 
-def estimate_columns(values: np.ndarray, clusters: np.ndarray, *, resamples: int = DRAWS, seed: int = 0) -> Columns:
+def estimate_columns(
+    values: np.ndarray, clusters: np.ndarray, *, resamples: int = DRAWS, seed: int = 0
+) -> ColumnEstimates:
     """What `cluster_mean` and `sign_flip` say of each column of `values` (queries, columns); `clusters` (queries,).
 
     Intervals are the same numbers. p is of the same test: exact where there are no more than `resamples` patterns of
@@ -270,10 +272,10 @@ def estimate_columns(values: np.ndarray, clusters: np.ndarray, *, resamples: int
     mean = values.mean(axis=0)
     if len(counts) < 2:
         none = np.full(len(mean), np.nan)
-        return Columns(mean, none, none, np.ones(len(mean)), len(values), len(counts))
+        return ColumnEstimates(mean, none, none, np.ones(len(mean)), len(values), len(counts))
     times = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
     low, high = np.percentile((times @ sums) / (times @ counts)[:, None], (2.5, 97.5), axis=0)
-    return Columns(
+    return ColumnEstimates(
         mean=mean,
         low=np.minimum(low, mean),  # where all scenes agree, resampled means differ from the mean by rounding only
         high=np.maximum(high, mean),

@@ -46,7 +46,7 @@ from steer_utils.methods.base import Query, contrast_of, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.study.benchmark import SceneSet, query_in, slot_name
 from steer_utils.study.causality import KEYS, check_rows, difference, rate
-from steer_utils.study.resume import Progress, Record, resumable_table, run_facts
+from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import random_overlap
 
 LEAST_PAIRS = 10  # fewer pairs of states say nothing of a map between spaces of a hundred dimensions or more
@@ -415,7 +415,7 @@ def vector_table(
     """
     if not makers:
         raise ValueError("there are no makers; pass some, by name")
-    facts = {**run_facts("vectors", checkpoint, settings), "scenes": scenes.facts(), "makers": list(makers)}
+    facts = {**analysis_identity("vectors", checkpoint, settings), "scenes": scenes.as_dict(), "makers": list(makers)}
     scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:

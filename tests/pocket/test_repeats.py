@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from steer_utils.cli.pocket import pocket_app
 from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
 from steer_utils.pocket import repeats
-from steer_utils.pocket.repeats import COMPARED, KINDS, compare, repeats_page, training_of
+from steer_utils.pocket.repeats import COMPARED, KINDS, compare_trainings, repeats_page, training_of
 
 SHIPPED = Path(repeats.__file__).with_name("repeats.json")
 MODEL = "pocket-qwen2-audio-half"
@@ -46,7 +46,7 @@ def test_a_training_is_what_its_folder_says() -> None:
 def test_trainings_are_added_and_their_range_is_said(tmp_path: Path) -> None:
     out, figures = tmp_path / "new" / "repeats.json", tmp_path / "figures"
     other = made(tmp_path / "other")
-    page = compare([WEIGHTS / MODEL, other], out, figures)
+    page = compare_trainings([WEIGHTS / MODEL, other], out, figures)
     trainings = json.loads(out.read_text())
     assert page == out.with_suffix(".md") and page.read_text() == repeats_page(trainings)
     assert [each["ships"] for each in trainings] == [True, False]
@@ -57,7 +57,7 @@ def test_trainings_are_added_and_their_range_is_said(tmp_path: Path) -> None:
 
     # Added later: the others are kept, and one known by its weights is written anew.
     before = page.read_text()
-    compare([made(tmp_path / "third", seed=3, weights="sha256:fedcba98"), other], out, figures)
+    compare_trainings([made(tmp_path / "third", seed=3, weights="sha256:fedcba98"), other], out, figures)
     assert [each["seed"] for each in json.loads(out.read_text())] == [1, 2, 3]
     assert page.read_text() != before
 
@@ -80,19 +80,19 @@ def test_what_is_no_measured_model_is_refused_and_nothing_written(tmp_path: Path
     out, figures = tmp_path / "repeats.json", tmp_path / "figures"
     other = made(tmp_path / "other")
     with pytest.raises(ValueError, match="pocket train"):
-        compare([WEIGHTS / MODEL, tmp_path], out, figures)
+        compare_trainings([WEIGHTS / MODEL, tmp_path], out, figures)
     with pytest.raises(ValueError, match="more than once"):
-        compare([WEIGHTS / MODEL], out, figures)
+        compare_trainings([WEIGHTS / MODEL], out, figures)
     with pytest.raises(ValueError, match=r"\.json"):
-        compare([WEIGHTS / MODEL, other], tmp_path / "repeats.txt", figures)
+        compare_trainings([WEIGHTS / MODEL, other], tmp_path / "repeats.txt", figures)
     (other / "evaluation.json").write_text("{")
     with pytest.raises(ValueError, match="does not hold"):
-        compare([WEIGHTS / MODEL, other], out, figures)
+        compare_trainings([WEIGHTS / MODEL, other], out, figures)
     assert not out.exists() and not figures.exists()
     for text in ("{", '{"a": 1}', '["a"]'):
         out.write_text(text)
         with pytest.raises(ValueError, match="no list of trainings"):
-            compare([WEIGHTS / MODEL], out, figures)
+            compare_trainings([WEIGHTS / MODEL], out, figures)
         assert out.read_text() == text
 
 

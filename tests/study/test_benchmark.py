@@ -76,7 +76,7 @@ def test_development_classes_are_left_out(lm: AudioLM) -> None:
     assert scene_set(lm, with_settings(), count=4, seed=0).maker.names == FIVE
     left = scene_set(lm, with_settings(FIVE[:2]), count=4, seed=0)
     assert left.maker.names == FIVE[2:]
-    assert left.facts()["classes"] == list(FIVE[2:])
+    assert left.as_dict()["classes"] == list(FIVE[2:])
     with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(FIVE[:3])}"):
         scene_set(lm, with_settings(FIVE[:3]), count=4, seed=0)
 
@@ -131,7 +131,7 @@ def test_trained_recordings_are_left_out(lm: AudioLM, folder: Path, monkeypatch:
     monkeypatch.setattr(benchmark, "trained_recordings", lambda checkpoint: trained)
     scenes = scene_set(lm, with_settings(), count=3, seed=0, clips=ClipBank.read(folder))
     assert scenes.maker.names == ("dog bark", "rain", "siren")
-    assert (scenes.left_out, scenes.facts()["left_out"]) == (3, 3)
+    assert (scenes.left_out, scenes.as_dict()["left_out"]) == (3, 3)
     sources = {event.source for scene in scenes.maker.balanced(12, 0) for event in scene.events}
     assert sources >= {"rain-3.wav"} and not sources & trained
     assert all(source.endswith(".wav") for source in sources)  # a class that is procedural too is a recording here

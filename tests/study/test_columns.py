@@ -1,4 +1,4 @@
-"""Columns: what `cluster_mean` and `sign_flip` say of each measure, for all of them at once."""
+"""ColumnEstimates: what `cluster_mean` and `sign_flip` say of each measure, for all of them at once."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ from steer_utils.study.sensitivity import (
     FACTORS,
     STRENGTHS,
     Combination,
-    Run,
+    SteeredRun,
     blocks_label,
     blocks_order,
-    combinations,
-    passes,
-    points,
+    count_passes,
+    grid_combinations,
+    star_centers,
 )
 
 OWN = replace(PAPER, question="How many sounds are there?", strength=6.0, blocks=(2,), keep_norm=False, read="share",
@@ -30,21 +30,21 @@ OWN = replace(PAPER, question="How many sounds are there?", strength=6.0, blocks
 
 def test_the_count_is_as_stated() -> None:
     for blocks in (4, 6, 8, 32):
-        made = combinations(blocks, PAPER)
-        assert passes(made) == 6 * (blocks + 2) + 4
+        made = grid_combinations(blocks, PAPER)
+        assert count_passes(made) == 6 * (blocks + 2) + 4
     own = replace(OWN, strength=1.0, read_blocks=None, blocks=(0,))  # as many as there can be
-    made = combinations(8, own)
-    assert (len(made), passes(made)) == (256, 128)
+    made = grid_combinations(8, own)
+    assert (len(made), count_passes(made)) == (256, 128)
 
 
 @pytest.mark.parametrize("thorough", [False, True])
 def test_each_point_has_its_plane_and_its_star(thorough: bool) -> None:
-    made = combinations(8, OWN, thorough=thorough, event_named=["own"])
+    made = grid_combinations(8, OWN, thorough=thorough, event_named=["own"])
     assert len(set(made)) == len(made) == len({tuple(each.levels().values()) for each in made})
-    for around, own in points(OWN).items():
+    for around, own in star_centers(OWN).items():
         here = [each for each in made if each.around == around]
         (point,) = [each for each in here if not each.varied]
-        assert point.run == Run(own.strength, own.steered_blocks(8), "last", own.keep_norm)
+        assert point.run == SteeredRun(own.strength, own.steered_blocks(8), "last", own.keep_norm)
         assert (point.read, point.read_blocks, point.rows) == (own.read, own.read_blocks, "last")
         strengths = {*STRENGTHS, own.strength}
         for read in ("share", "difference"):
@@ -70,8 +70,8 @@ def test_each_point_has_its_plane_and_its_star(thorough: bool) -> None:
 
 
 def test_varied_is_what_differs() -> None:
-    by_point = {each.around: each for each in combinations(8, OWN) if not each.varied}
-    for each in combinations(8, OWN, thorough=True):
+    by_point = {each.around: each for each in grid_combinations(8, OWN) if not each.varied}
+    for each in grid_combinations(8, OWN, thorough=True):
         own, point = each.levels(), by_point[each.around].levels()
         assert each.varied == ", ".join(factor for factor in FACTORS if own[factor] != point[factor])
 
@@ -84,9 +84,9 @@ def test_only_what_can_change_is_measured(blocks: int, data: st.DataObject) -> N
     own = replace(OWN, blocks=steered, read_blocks=read)
     if max(read) <= min(steered):
         with pytest.raises(ValueError, match=r"the own settings steer blocks .* read"):
-            combinations(blocks, own)
+            grid_combinations(blocks, own)
         return
-    for each in combinations(blocks, own):
+    for each in grid_combinations(blocks, own):
         read_blocks = each.read_blocks or range(min(each.run.blocks) + 1, blocks)
         assert max(read_blocks, default=-1) > min(each.run.blocks) and each.run.strength != 0
         assert each.rows == "last" or each.run.positions == "text"
@@ -94,14 +94,14 @@ def test_only_what_can_change_is_measured(blocks: int, data: st.DataObject) -> N
 
 def test_negative_block_numbers_count_from_the_end() -> None:
     from_end = replace(OWN, blocks=(-6,), read_blocks=(-3, -1))
-    assert combinations(8, from_end) == combinations(8, replace(OWN, blocks=(2,), read_blocks=(5, 7)))
+    assert grid_combinations(8, from_end) == grid_combinations(8, replace(OWN, blocks=(2,), read_blocks=(5, 7)))
 
 
 def test_one_point_where_the_model_has_no_settings_of_its_own() -> None:
-    assert list(points(OWN)) == ["own", "paper"] and points(OWN)["paper"].ask == OWN.ask
-    assert list(points(Settings(ask="When is the {event}?"))) == ["paper"]
-    assert list(points(replace(PAPER, question="What is it?"))) == ["own", "paper"]
-    assert {each.around for each in combinations(8, PAPER)} == {"paper"}
+    assert list(star_centers(OWN)) == ["own", "paper"] and star_centers(OWN)["paper"].ask == OWN.ask
+    assert list(star_centers(Settings(ask="When is the {event}?"))) == ["paper"]
+    assert list(star_centers(replace(PAPER, question="What is it?"))) == ["own", "paper"]
+    assert {each.around for each in grid_combinations(8, PAPER)} == {"paper"}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_one_point_where_the_model_has_no_settings_of_its_own() -> None:
 )
 def test_settings_that_change_nothing_are_refused(blocks: int, own: Settings, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        combinations(blocks, own)
+        grid_combinations(blocks, own)
 
 
 def test_labels_and_their_order() -> None:
@@ -130,6 +130,6 @@ def test_labels_and_their_order() -> None:
 
 def test_the_last_token_is_where_vectors_act_by_default() -> None:
     assert Injection.positions == "last"  # what methods do, and both points
-    run = Run(1.0, (0,), "last", True)
+    run = SteeredRun(1.0, (0,), "last", True)
     unmoved = Combination("own", run, "instruction", "share", None)
     assert not unmoved.moves(8) and replace(unmoved, run=replace(run, positions="text")).moves(8)

@@ -10,7 +10,7 @@ import pytest
 from steer_utils.lm.models import MAIN_MODELS
 from steer_utils.methods.table import FURTHER, METHODS, STANDARD
 from steer_utils.study import paper_table as results
-from steer_utils.study.paper_table import NOT_RUN, PAPER_FIGURES, measured, results_table, write_table
+from steer_utils.study.paper_table import NOT_RUN, PAPER_FIGURES, evaluation_of, results_table, write_results_table
 
 MARKS = "<!-- results: begin -->", "<!-- results: end -->"
 
@@ -45,7 +45,7 @@ def test_what_was_not_run_says_so(weights: Path) -> None:
         assert label == method.label
         assert own == [NOT_RUN] * 4
         assert (paper_qwen2, paper_af3) == PAPER_FIGURES.get(method.name, ("", ""))
-    assert measured(MAIN_MODELS[0]) is None
+    assert evaluation_of(MAIN_MODELS[0]) is None
 
 
 def test_figures_stand_in_their_own_column(weights: Path) -> None:
@@ -81,10 +81,10 @@ def test_the_papers_figures_are_kept_apart() -> None:
 def test_the_table_goes_between_the_marks_and_again(weights: Path, tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text(f"# Title – ü\n\n{MARKS[0]}\nold\n{MARKS[1]}\n\nafter\n", encoding="utf-8")
-    write_table(page)
+    write_results_table(page)
     expected = f"# Title – ü\n\n{MARKS[0]}\n{results_table()}\n{MARKS[1]}\n\nafter\n"
     assert page.read_text(encoding="utf-8") == expected
-    write_table(page)
+    write_results_table(page)
     assert page.read_text(encoding="utf-8") == expected
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
 
@@ -94,7 +94,7 @@ def test_a_page_without_marks_is_refused_and_kept(text: str, weights: Path, tmp_
     page = tmp_path / "README.md"
     page.write_text(text)
     with pytest.raises(ValueError, match="results: begin"):
-        write_table(page)
+        write_results_table(page)
     assert page.read_text() == text
 
 
@@ -107,7 +107,7 @@ def test_a_failed_write_keeps_the_page(weights: Path, tmp_path: Path, monkeypatc
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("steer_utils.sound.files.os.replace", killed)
-        write_table(page)
+        write_results_table(page)
     assert page.read_text() == "\n".join(MARKS)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
 

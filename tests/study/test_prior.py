@@ -9,7 +9,7 @@ import pytest
 from steer_utils.methods.base import Localisation
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import positional_prior
-from steer_utils.study.metrics import scored
+from steer_utils.study.metrics import score_row
 
 TOKENS = 40
 
@@ -17,7 +17,7 @@ TOKENS = 40
 def table(curves: dict[int, list[np.ndarray]]) -> pd.DataFrame:
     """By scene, one curve a query; tokens of 0.1 s, every query is 1.0-2.0 s."""
     rows = [
-        scored(
+        score_row(
             {"scene": scene, "slot": "first", "event": f"event {place}", "source": "procedural", "truth_start": 1.0,
              "truth_end": 2.0, "others": [], "token_seconds": 0.1, "chance": 0.3},
             "steering", Localisation(Interval(1.0, 2.0), 0.0, curve),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER
-from steer_utils.study.resume import Record, as_read, resumable_rows, resumable_table, run_facts
+from steer_utils.study.resume import Record, analysis_identity, resumable_rows, resumable_table, through_json
 
 RUBBISH = [b"", b"\xff\x00", b"[1]", b"{}", b"[0, 3]", b"[9, []]", b'["0", []]', b"null", b"7"]
 FACTS = {"analysis": "squares", "of": (1, 2)}
@@ -83,13 +83,13 @@ def test_a_unit_without_rows_is_done(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from(RUBBISH), max_size=4))
 def test_rubbish_in_the_file_is_passed_over(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
     resume_file = tmp_path_factory.mktemp("rubbish") / "run"
-    for head in (b"", json.dumps(as_read(FACTS)).encode() + b"\n"):
+    for head in (b"", json.dumps(through_json(FACTS)).encode() + b"\n"):
         resume_file.write_bytes(head + b"\n".join(lines))
         assert resumable_rows(2, squares, FACTS, resume_file=resume_file) == resumable_rows(2, squares, FACTS)
 
 
 def test_the_table_holds_the_facts(tiny_models: dict[str, AudioLM], tmp_path: Path) -> None:
-    facts = {**run_facts("squares", tiny_models["qwen2_audio"], PAPER), "of": (1, 2)}
+    facts = {**analysis_identity("squares", tiny_models["qwen2_audio"], PAPER), "of": (1, 2)}
     table = resumable_table(2, squares, facts, resume_file=tmp_path / "run")
     pd.testing.assert_frame_equal(table, pd.DataFrame(resumable_rows(2, squares, facts)), check_exact=True)
     assert table.attrs["model"] == "tiny-qwen2_audio" and table.attrs["of"] == [1, 2]

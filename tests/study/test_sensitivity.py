@@ -29,12 +29,12 @@ from steer_utils.study.sensitivity import (
     AFTER,
     FACTORS,
     WIDTHS,
-    combinations,
-    grid,
-    grid_summary,
+    count_passes,
+    grid_combinations,
     one_at_a_time,
-    passes,
-    points,
+    sensitivity_summary,
+    sensitivity_table,
+    star_centers,
     window_scores,
 )
 from steer_utils.study.statistics import cluster_mean, random_overlap
@@ -56,17 +56,17 @@ def qwen2(tiny_models: dict[str, AudioLM]) -> AudioLM:
 
 @pytest.fixture(scope="module")
 def thorough(qwen2: AudioLM) -> pd.DataFrame:
-    return grid(qwen2, scenes(1), OWN, thorough=True)
+    return sensitivity_table(qwen2, scenes(1), OWN, thorough=True)
 
 
 @pytest.fixture(scope="module")
 def table(qwen2: AudioLM) -> pd.DataFrame:
-    return grid(qwen2, scenes(), OWN)
+    return sensitivity_table(qwen2, scenes(), OWN)
 
 
 @pytest.fixture(scope="module")
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    return grid_summary(table)
+    return sensitivity_summary(table)
 
 
 # Measuring -------------------------------------------------------------------------------------------------------
@@ -75,13 +75,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def test_the_last_token_is_read_as_the_method_reads_it(thorough: pd.DataFrame, qwen2: AudioLM) -> None:
     scene = scenes(1).maker.scene(0, 3)
     hearing, event = Hearing(qwen2, scene.samples), scene.events[1]
-    made = combinations(4, OWN, thorough=True, event_named=["own"])
+    made = grid_combinations(4, OWN, thorough=True, event_named=["own"])
     own = thorough[thorough["event"] == event.name].set_index(["combination", "width"])
     checked = 0
     for number, each in list(enumerate(made))[::7]:
         if each.run.positions != "last":
             continue
-        chosen = replace(points(OWN)[each.around], strength=each.run.strength, blocks=each.run.blocks, read=each.read,
+        chosen = replace(star_centers(OWN)[each.around], strength=each.run.strength, blocks=each.run.blocks, read=each.read,
                          keep_norm=each.run.keep_norm, read_blocks=each.read_blocks)  # fmt: skip
         found = steering(hearing, Query(event.name, event.span.duration), chosen).interval
         assert found is not None
@@ -98,7 +98,7 @@ def test_other_positions_and_rows_are_those_read_by_hand(family: str, tiny_model
     hearing = lm.hear(scene.samples, sampling_rate=16_000)
     event = next(each for each in scene.events if each.name == "bell")
     vector = hearing.contrast("Focus on the bell.", OWN.negative, prompt=OWN.question).select(1)
-    table = grid(lm, scenes(1), OWN, thorough=True)
+    table = sensitivity_table(lm, scenes(1), OWN, thorough=True)
     own = table[(table["event"] == "bell") & (table["around"] == "own") & (table["width"] == 1.0)]
     tokens = lm.tokens(OWN.question)
     first, end = tokens.instruction_start, tokens.instruction_start + len(OWN.question)
@@ -165,15 +165,15 @@ def test_passes_are_as_stated(qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Hearing, "read_rows", counted)
     plain = replace(OWN, question="How loud is it?")
-    made = grid(qwen2, scenes(1), plain)
-    expected = passes(combinations(4, plain))
+    made = sensitivity_table(qwen2, scenes(1), plain)
+    expected = count_passes(grid_combinations(4, plain))
     assert made.attrs["passes"] == expected and sum(sizes) == 2 + 3 * expected
     assert len(sizes) <= 2 + 3 * 2 * 4  # in batches: a contrast, the plane in at most two, the text
 
 
 def test_nothing_is_left_changed(lm: AudioLM, hook_count: Any) -> None:
     state = (lm.decoder.config._attn_implementation, lm.model.training, hook_count(lm))
-    grid(lm, scenes(1), PAPER)
+    sensitivity_table(lm, scenes(1), PAPER)
     assert (lm.decoder.config._attn_implementation, lm.model.training, hook_count(lm)) == state
 
 
@@ -183,7 +183,7 @@ def test_attention_that_is_no_number_is_refused(qwen2: AudioLM, monkeypatch: pyt
         sensitivity, "_shares", lambda *given: {name: values * np.nan for name, values in whole(*given).items()}
     )
     with pytest.raises(ValueError, match="NaN or infinite values; use a wider"):
-        grid(qwen2, scenes(1), PAPER)
+        sensitivity_table(qwen2, scenes(1), PAPER)
 
 
 @pytest.mark.parametrize(
@@ -199,14 +199,14 @@ def test_what_cannot_be_measured_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(sensitivity, "Hearing", lambda *_: pytest.fail("refused before any work"))
     with pytest.raises(ValueError, match=message):
-        grid(qwen2, scenes(1), own)
+        sensitivity_table(qwen2, scenes(1), own)
 
 
 # The table -------------------------------------------------------------------------------------------------------
 
 
 def test_the_table_is_tidy(table: pd.DataFrame) -> None:
-    made = combinations(4, OWN, event_named=["own"])
+    made = grid_combinations(4, OWN, event_named=["own"])
     assert not table.duplicated(KEYS).any() and not table[["overlap", "iou", "chance"]].isna().any().any()
     assert table["overlap"].between(0, 1).all() and (table["iou"] <= table["overlap"] + 1e-9).all()
     for number, rows in table.groupby("combination"):
@@ -238,14 +238,14 @@ def test_facts_and_norm_ratios(table: pd.DataFrame, qwen2: AudioLM, caplog: pyte
     for index in range(2):
         scene = scenes().maker.scene(index, 3)
         hearing = Hearing(qwen2, scene.samples)
-        for around, own in points(OWN).items():
+        for around, own in star_centers(OWN).items():
             for name in scene.names:
                 vector = hearing.contrast(own.positive.format(event=name), own.negative, prompt=own.question)
                 found[around].append(vector.norm_ratio().numpy())
     for around, ratios in found.items():
         assert attrs["norm_ratio"][around] == pytest.approx(np.mean(ratios, axis=0), abs=1e-5)
     with caplog.at_level(logging.INFO, logger="steer_utils.study.sensitivity"):
-        grid(qwen2, scenes(1), PAPER)
+        sensitivity_table(qwen2, scenes(1), PAPER)
     assert "paper settings: mean ‖v‖/‖h‖ by block [" in caplog.text
 
 
@@ -259,15 +259,15 @@ def test_a_killed_run_goes_on_and_other_settings_start_anew(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        grid(qwen2, scenes(), OWN, resume_file=resume_file, progress=killed)
+        sensitivity_table(qwen2, scenes(), OWN, resume_file=resume_file, progress=killed)
     heard: list[int] = []
     made = Hearing.__init__
     monkeypatch.setattr(Hearing, "__init__", lambda self, *given: heard.append(1) or made(self, *given))
-    again = grid(qwen2, scenes(), OWN, resume_file=resume_file)
+    again = sensitivity_table(qwen2, scenes(), OWN, resume_file=resume_file)
     assert len(heard) == 1
     pd.testing.assert_frame_equal(again, table)
     assert again.attrs == table.attrs
-    grid(qwen2, scenes(1), PAPER, resume_file=resume_file)
+    sensitivity_table(qwen2, scenes(1), PAPER, resume_file=resume_file)
     assert len(heard) == 2
 
 
@@ -275,14 +275,14 @@ def test_parquet_keeps_all_of_it(table: pd.DataFrame, summary: pd.DataFrame, tmp
     table.to_parquet(tmp_path / "grid.parquet")
     back = pd.read_parquet(tmp_path / "grid.parquet")
     assert back.attrs == table.attrs
-    pd.testing.assert_frame_equal(grid_summary(back), summary, check_dtype=False, check_categorical=False)
+    pd.testing.assert_frame_equal(sensitivity_summary(back), summary, check_dtype=False, check_categorical=False)
 
 
 # Summaries -------------------------------------------------------------------------------------------------------
 
 
 def test_intervals_are_those_of_cluster_mean(table: pd.DataFrame) -> None:
-    summary = grid_summary(table.sample(frac=1, random_state=0))
+    summary = sensitivity_summary(table.sample(frac=1, random_state=0))
     assert len(summary) == table.groupby(["combination", "width"]).ngroups
     assert summary["combination"].is_monotonic_increasing
     for row in summary.iloc[::37].itertuples():
@@ -297,11 +297,11 @@ def test_intervals_are_those_of_cluster_mean(table: pd.DataFrame) -> None:
     event = summary[summary["positions"] == "event"]
     assert set(event["n"]) == {2} and set(event["scenes"]) == {2} and set(summary["n"]) == {2, 6}
     with pytest.raises(ValueError, match="empty"):
-        grid_summary(table.iloc[:0])
+        sensitivity_summary(table.iloc[:0])
 
 
 def test_one_scene_has_no_interval(thorough: pd.DataFrame) -> None:
-    summary = grid_summary(thorough)
+    summary = sensitivity_summary(thorough)
     assert summary["low"].isna().all() and summary["overlap"].notna().all() and set(summary["scenes"]) == {1}
 
 

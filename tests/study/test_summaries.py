@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.report import differences, finite, report, significance, summary
+from steer_utils.study.report import differences, json_safe, report_dict, significance, summary
 
 NAMES = tuple(SOUNDS)[:3]
 TOKENS = 60  # of 0.1 s: events at 0-2, 2-4 and 4-6 s
@@ -74,14 +74,14 @@ def test_differences_are_paired_by_query(table: pd.DataFrame) -> None:
 
 
 def test_the_report_is_one_json_object(table: pd.DataFrame) -> None:
-    made = json.loads(json.dumps(report(table), allow_nan=False))
+    made = json.loads(json.dumps(report_dict(table), allow_nan=False))
     assert (made["model"], made["settings"]["strength"], made["settings"]["scenes"]) == ("m", 1.0, {"seed": 0})
     assert len(made["rows"]) == 12
     first = made["rows"][0]
     assert {"method", "slot", "n", "overlap", "low", "high", "chance"} <= set(first)
     assert (first["method"], first["slot"], first["n"]) == ("steering", "all", 60)
     assert made["steering_minus"]["random"]["mean"] == pytest.approx(1 / 3)
-    assert report(table[table["method"] == "random"])["steering_minus"] == {}
+    assert report_dict(table[table["method"] == "random"])["steering_minus"] == {}
 
 
 def test_summary_of_what_needs_no_width(table: pd.DataFrame) -> None:
@@ -104,6 +104,6 @@ def test_two_tests_a_method(table: pd.DataFrame) -> None:
     assert (rows.loc[["asking", "random"], "p_flip"] < 0.001).all()
     assert (rows.loc[["asking", "random"], "p_holm"] >= rows.loc[["asking", "random"], "p_flip"]).all()
     alone = significance(table[table["method"] == "random"])
-    assert finite(alone.to_dict("records")) == [
+    assert json_safe(alone.to_dict("records")) == [
         {"method": "random", "null_mean": None, "p_null": None, "p_flip": None, "p_holm": None}
     ]

@@ -12,13 +12,13 @@ import pytest
 from steer_utils.study import report as tables
 from steer_utils.study.benchmark import SLOTS
 from steer_utils.study.report import (
-    aligned,
     check_table_target,
     p_text,
     read_table,
     report_json,
     report_text,
     summary,
+    text_table,
     write_table,
 )
 
@@ -123,4 +123,4 @@ def test_without_pyarrow_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_columns_are_aligned() -> None:
-    assert aligned([["a", "bb", "c"], ["aaa", "b", ""]]) == ["a    bb  c", "aaa  b"]
+    assert text_table([["a", "bb", "c"], ["aaa", "b", ""]]) == ["a    bb  c", "aaa  b"]

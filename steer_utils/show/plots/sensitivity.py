@@ -56,7 +56,7 @@ _ROW = 0.235  # inches of a row of the star
 def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = None) -> Figure:
     """Overlap by strength and steered blocks, one panel a read-out: mean and ± half of its 95 % interval, in %.
 
-    `summary`: of `grid_summary`. `norm`: "kept" or "free", by default as in the settings; the other one is in a grid
+    `summary`: of `sensitivity_summary`. `norm`: "kept" or "free", by default as in the settings; the other is in a grid
     made with `thorough`. The cell of the settings themselves is outlined. A dash: nothing that is read can have
     changed. Raises ValueError for a point or a norm mode whose plane is not there.
     """
@@ -94,7 +94,10 @@ def _plane(summary: DataFrame, around: str, norm: str | None) -> tuple[DataFrame
     kept = summary[(summary["around"] == around) & (summary["width"] == 1.0) & (summary["norm"] == wanted)]
     kept = kept[(kept[fixed] == [point[name] for name in fixed]).all(axis=1)]
     if len(kept) < 2:  # one cell alone is a level of the star
-        raise ValueError(f"norm is {norm!r}; the plane was measured for {point['norm']!r} only: grid(thorough=True)")
+        raise ValueError(
+            f"norm is {norm!r}; the plane was measured for {point['norm']!r} only: sensitivity_table(thorough=True) "
+            "measures both"
+        )
     return kept, point
 
 
@@ -166,7 +169,7 @@ def _place(row: Mapping[str, Any]) -> str:
 def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
     """One factor at a time around a point: overlap with its 95 % interval and its chance, a row a level.
 
-    `summary`: of `grid_summary`. Filled dots are the settings themselves, in every factor the same result. Beside the
+    `summary`: of `sensitivity_summary`. Filled dots are the settings, in every factor the same result. Beside the
     widths stands the IoU too: a wider window covers more of the event and hits it less well. Raises ValueError for a
     point that is not there.
     """

@@ -146,7 +146,7 @@ def scenes_of(table: pd.DataFrame, checkpoint: Checkpoint, *, clips: ClipBank | 
         )  # fmt: skip
     settings = Settings(**table.attrs["settings"])
     made = scene_set(checkpoint, settings, count=int(facts["scenes"]), seed=int(facts["seed"]), clips=clips)
-    now = made.facts()
+    now = made.as_dict()
     other = [name for name in facts if now.get(name) != facts[name]]
     if other:
         said = "; ".join(f"{name} was {facts[name]!r}, now {now.get(name)!r}" for name in other)

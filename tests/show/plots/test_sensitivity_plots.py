@@ -17,14 +17,14 @@ from pictures import assert_legible
 
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.show.plots import sensitivity as plots
-from steer_utils.study.sensitivity import WIDTHS, combinations
+from steer_utils.study.sensitivity import WIDTHS, grid_combinations
 
 OWN = Settings(question="How many?", strength=16.0, blocks=(2,), keep_norm=False, read="share", read_blocks=(5,))
 
 
 def summary(settings: Settings = OWN, *, thorough: bool = False, scenes: int = 100, **changes: float) -> pd.DataFrame:
-    """What `grid_summary` gives, with made figures: each combination has an overlap of its own, 20 to 98 %."""
-    made = combinations(8, settings, thorough=thorough, event_named=["own"])
+    """What `sensitivity_summary` gives, with made figures: each combination has an overlap of its own, 20 to 98 %."""
+    made = grid_combinations(8, settings, thorough=thorough, event_named=["own"])
     rows = []
     for number, each in enumerate(made):
         for place, width in enumerate(WIDTHS):

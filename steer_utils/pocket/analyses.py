@@ -21,12 +21,12 @@ from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.study.benchmark import run_benchmark, scene_set
-from steer_utils.study.report import finite, report
+from steer_utils.study.report import json_safe, report_dict
 
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
 
-def study(
+def analyse(
     name: str,
     *,
     clips: Path | None,
@@ -65,17 +65,17 @@ def study(
         resume_file = work / f"{folder.name}-further-{kind}.partial"
         table = run_benchmark(checkpoint, chosen, settings, methods=FURTHER_METHODS, resume_file=resume_file,
                     progress=bar(f"further methods, {kind}"))  # fmt: skip
-        found[f"further, {kind}"] = report(table)
+        found[f"further, {kind}"] = report_dict(table)
     with whole_file(folder / "analyses.json") as part:
-        part.write_text(json.dumps(finite(found), indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(json_safe(found), indent=1) + "\n", encoding="utf-8")
     page = folder / "analyses.md"
     with whole_file(page) as part:
-        part.write_text(study_page(found, folder.name), encoding="utf-8")
+        part.write_text(analyses_page(found, folder.name), encoding="utf-8")
     return page
 
 
-def study_page(found: dict[str, Any], model: str) -> str:
-    """What `study` found, as a page in Markdown."""
+def analyses_page(found: dict[str, Any], model: str) -> str:
+    """What `analyse` found, as a page in Markdown."""
     lines = [
         f"# {model}: what its table hangs on",
         "",

@@ -10,8 +10,8 @@ from tinies import EVENTS
 
 from steer_utils.lm.models import MAIN_MODELS, WEIGHTS, AudioLM
 from steer_utils.methods.table import FURTHER
+from steer_utils.pocket.analyses import analyse, analyses_page
 from steer_utils.pocket.architecture import save
-from steer_utils.pocket.studies import study, study_page
 from steer_utils.show.analyses import ANALYSES
 
 
@@ -25,14 +25,14 @@ def folder(tiny_models: dict[str, AudioLM], tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_a_study_writes_rows_page_and_figures(folder: Path, tmp_path: Path) -> None:
     figures, work = tmp_path / "figures", tmp_path / "work"
-    page = study(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
+    page = analyse(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
     found = json.loads((folder / "analyses.json").read_text())
     assert set(ANALYSES) | {"further, procedural"} <= set(found)
     assert {row["method"] for row in found["further, procedural"]["rows"]} == {"steering", *FURTHER}
-    assert page.read_text() == study_page(found, "pocket-tiny")
+    assert page.read_text() == analyses_page(found, "pocket-tiny")
     for analysis in ANALYSES.values():
         assert list(figures.glob(f"{analysis.name}_*_pocket-tiny.png")) and analysis.question in page.read_text()
-    again = study(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
+    again = analyse(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
     assert again.read_text() == page.read_text()
 
 
@@ -40,7 +40,7 @@ def test_a_model_that_is_no_pocket_model_is_refused(model_folder: Path, tmp_path
     (model_folder / "pocket.json").rename(tmp_path / "kept")
     try:
         with pytest.raises(ValueError, match="is not a pocket model"):
-            study(str(model_folder), clips=None, figures=tmp_path / "figures", work=tmp_path / "work")
+            analyse(str(model_folder), clips=None, figures=tmp_path / "figures", work=tmp_path / "work")
     finally:
         (tmp_path / "kept").rename(model_folder / "pocket.json")
     assert not (tmp_path / "figures").exists()
@@ -49,6 +49,6 @@ def test_a_model_that_is_no_pocket_model_is_refused(model_folder: Path, tmp_path
 @pytest.mark.parametrize("name", MAIN_MODELS)
 def test_the_page_that_ships_says_what_its_file_holds(name: str) -> None:
     found = json.loads((WEIGHTS / name / "analyses.json").read_text())
-    assert (WEIGHTS / name / "analyses.md").read_text() == study_page(found, name)
+    assert (WEIGHTS / name / "analyses.md").read_text() == analyses_page(found, name)
     evaluated = json.loads((WEIGHTS / name / "evaluation.json").read_text())
     assert found["revision"] == evaluated["revision"], "the weights have changed: run `steer-utils pocket analyse`"
