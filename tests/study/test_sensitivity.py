@@ -81,8 +81,14 @@ def test_the_last_token_is_read_as_the_method_reads_it(thorough: pd.DataFrame, q
     for number, each in list(enumerate(made))[::7]:
         if each.run.positions != "last":
             continue
-        chosen = replace(star_centers(OWN)[each.around], strength=each.run.strength, blocks=each.run.blocks, read=each.read,
-                         keep_norm=each.run.keep_norm, read_blocks=each.read_blocks)  # fmt: skip
+        chosen = replace(
+            star_centers(OWN)[each.around],
+            strength=each.run.strength,
+            blocks=each.run.blocks,
+            read=each.read,
+            keep_norm=each.run.keep_norm,
+            read_blocks=each.read_blocks,
+        )
         found = steering(hearing, Query(event.name, event.span.duration), chosen).interval
         assert found is not None
         scores = own.loc[(number, 1.0), ["overlap", "iou"]].tolist()
