@@ -12,9 +12,9 @@ import torch
 
 from steer_utils.course import lessons
 from steer_utils.lm.models import AudioLM
+from steer_utils.runs.folder import RECORDED
 from steer_utils.runs.notebooks import RUN_FOLDER
 from steer_utils.runs.parameters import PRESETS
-from steer_utils.runs.folder import RECORDED
 from steer_utils.show.plots.figures import new_figure
 from steer_utils.study.resume import resumable_rows
 
