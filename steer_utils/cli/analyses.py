@@ -106,7 +106,7 @@ def fetch(
     folder: Annotated[Path, typer.Option(help="Where it goes.")] = Path("data"),
     keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive once it is unpacked.")] = False,
 ) -> None:
-    """Download a data set, verify and unpack it; a broken download goes on where it stopped.
+    """Download a data set, verify and unpack it.
 
     Prints the folder to pass as --clips.
 

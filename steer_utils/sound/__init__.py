@@ -1,1 +1,17 @@
-"""Seconds and audio tokens, audio files, made sounds, scenes, recordings, data sets, label files."""
+"""Sound without a model: seconds and audio tokens, files of sound, made scenes, recordings, data sets, labels.
+
+In the order to read them:
+
+spans       intervals in seconds, audio tokens, the window where a curve is largest
+audio       sound read safely, measured, and with a stretch masked
+files       text and tables read strictly, targets checked, files written whole
+synthesis   building blocks of made sounds: onsets, tones, bands, fades
+sounds      the fourteen kinds of made sounds
+recordings  a folder of recordings with its table, and a bank that cuts events from it
+scenes      a track with its events and when each one sounds
+scenemaker  scenes drawn from a seed
+labels      what sounds when, as Audacity, DCASE, json and JAMS write it
+datasets    published data sets: their licences, and ESC-50's layout
+questions   multiple-choice sets: SAKURA and MMAU
+downloads   fetching a data set, verified
+"""

@@ -1,8 +1,8 @@
-"""Reading sound files safely, and a few facts about samples: active span, loudness curve, windows of a long file.
+"""Sound as samples: read safely, measured, and with a stretch masked.
 
 Everything that enters the library as sound passes `read_audio`: what comes out is finite, audible, mono float32.
-
-Taking a stretch of sound out of an audio: in its place the audio's own background, or silence.
+`active_span`, `rms_curve` and `mel_spectrogram` measure it; `occluded` takes a stretch out, and puts the audio's own
+background or silence in its place.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ SILENCE = 1e-6  # a peak below this (-120 dBFS) is silence
 SHORTEST = 0.1  # seconds
 FRAME = 0.02  # seconds of an RMS frame
 MEL_FLOOR = 40.0  # Hz, lower edge of the mel spectrogram
+FADE = 0.01  # seconds of the crossfade at each edge of a masked stretch
+QUIETEST = 0.25  # seconds of the quietest stretch, which is taken for the background
+
+Fill = Literal["noise", "silence"]  # of a masked stretch
 
 
 class AudioError(ValueError):
@@ -111,6 +115,7 @@ def _mono(samples: np.ndarray, label: str) -> np.ndarray:
     return samples.mean(axis=1, dtype=np.float32)
 
 
+# -- measures --------------------------------------------------------------------------------------------------------
 def frame_rms(samples: np.ndarray, size: int) -> np.ndarray:
     """Root mean square of consecutive frames of `size` samples; the last frame may be shorter."""
     starts = np.arange(0, len(samples), size)
@@ -181,20 +186,15 @@ def _mel_filters(bins: int, rate: int, bands: int) -> np.ndarray:
     return np.maximum(0.0, np.minimum(rising, falling))
 
 
-FADE = 0.01  # seconds of the crossfade at each edge
-QUIETEST = 0.25  # seconds of the quietest stretch, which is taken for the background
-
-Fill = Literal["noise", "silence"]
-
-
+# -- a stretch taken out ---------------------------------------------------------------------------------------------
 def occluded(samples: np.ndarray, rate: int, window: Interval, *, fill: Fill = "noise", seed: int = 0) -> np.ndarray:
     """`samples` (n,) float32 with `window` replaced by background noise or silence; a new array.
 
-    Outside the window nothing changes; within it 10 ms at each edge are a crossfade (an edge of the audio is none).
+    Outside the window nothing changes. Within it 10 ms at each edge are a crossfade, but not at an edge of the audio.
     Raises ValueError for an unknown fill, or a window outside the audio.
     """
     check_fill(fill)
-    first, stop = (int(np.clip(round(each * rate), 0, len(samples))) for each in (window.start, window.end))
+    first, stop = (int(np.clip(round(bound * rate), 0, len(samples))) for bound in (window.start, window.end))
     if first >= stop:
         raise ValueError(f"the window {window} has no sample of an audio of {len(samples) / rate:.2f} s")
     count = stop - first

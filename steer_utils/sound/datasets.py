@@ -1,10 +1,9 @@
-"""Data sets that others publish: what each is and may be used for, and loaders for their official layouts.
+"""Data sets that others publish: what each is and may be used for, and the loader of ESC-50's official layout.
 
     print(DATASETS["esc50"])                       # its licence, and what that forbids
     bank = ClipBank(open_clips("ESC-50-master"))   # the official layout, or any folder with one csv
-    scenes = urban_sed("URBAN-SED_v2.0.0", "test")
 
-Multiple-choice sets are in `questions`, downloads in `downloads`. Every loader checks its table and every sound file's
+Multiple-choice sets are in `questions`, downloads in `downloads`. A loader checks its table and every sound file's
 header before it returns, and raises one ValueError that says what was found and what to pass.
 """
 
@@ -16,11 +15,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from steer_utils.sound.files import check_sounds, find_root, read_rows, read_text, require_root
-from steer_utils.sound.recordings import Clip, read_clips
-from steer_utils.sound.spans import Interval
-
-SPLITS = ("train", "validate", "test")  # of URBAN-SED
+from steer_utils.sound.files import check_sounds, find_root, read_rows, require_root
+from steer_utils.sound.recordings import Clip, category_name, read_clips
 
 #: ESC-10's classes under the names that the pocket models were trained with, where ESC-50 calls them otherwise.
 NAMES = {
@@ -36,7 +32,7 @@ _ESC_NAME = re.compile(r"(\d+-\d+-[A-Z])(?:-\d+)?\.\w+")  # fold-clip-take, in E
 
 @dataclass(frozen=True)
 class Remote:
-    """One archive to download. `root` is the folder inside it; the limits are bytes that it may not exceed.
+    """One zip to download. `root` is the folder inside it.
 
     `checksum` is "md5:..." or "sha256:..." where one is published; None means that none can be relied on.
     """
@@ -44,8 +40,6 @@ class Remote:
     url: str
     filename: str
     root: str
-    packed_limit: int
-    unpacked_limit: int
     checksum: str | None = None
 
 
@@ -84,33 +78,11 @@ DATASETS = {
             loader="datasets.esc50",
             obtain="downloads.fetch('esc50', folder), or unpack the zip of its homepage",
             # GitHub packs this archive on demand: two md5 sums are in circulation (629e8e9e... and 7771e4b9...), so
-            # none of them can be demanded. The first download's sha256 is kept beside it instead.
+            # neither can be demanded. The first download's sha256 is kept beside it instead.
             remote=Remote(
                 url="https://github.com/karolpiczak/ESC-50/archive/master.zip",
                 filename="ESC-50-master.zip",
                 root="ESC-50-master",
-                packed_limit=1_500_000_000,
-                unpacked_limit=2_000_000_000,
-            ),
-        ),
-        Dataset(
-            name="urban-sed",
-            title="URBAN-SED 2.0",
-            holds="10000 soundscapes of 10 s (train 6000, validate 2000, test 2000), 1-9 events each, 10 classes",
-            licence="CC BY 4.0",
-            restriction="Free use with attribution; FREESOUNDCREDITS.txt lists the authors of the sounds.",
-            citation="J. Salamon, D. MacConnell, M. Cartwright, P. Li, J. P. Bello. Scaper: A Library for Soundscape "
-            "Synthesis and Augmentation. WASPAA 2017.",
-            homepage="http://urbansed.weebly.com",
-            loader="datasets.urban_sed",
-            obtain="downloads.fetch('urban-sed', folder), or unpack the archive of zenodo.org/record/1324404",
-            remote=Remote(
-                url="https://zenodo.org/record/1324404/files/URBAN-SED_v2.0.0.tar.gz?download=1",
-                filename="URBAN-SED_v2.0.0.tar.gz",
-                root="URBAN-SED_v2.0.0",
-                packed_limit=12_000_000_000,
-                unpacked_limit=16_000_000_000,  # the audio alone is 8.8 GB
-                checksum="md5:a2d24a2148ece7c021fcc079ee87c2dc",  # as the loaders of `soundata` have it
             ),
         ),
         Dataset(
@@ -142,14 +114,6 @@ DATASETS = {
 }
 
 
-@dataclass(frozen=True)
-class LabelledClip:
-    """A recording and what sounds when in it: (interval, name) by onset; intervals may overlap."""
-
-    path: Path
-    events: tuple[tuple[Interval, str], ...]
-
-
 def find_dataset(name: str) -> Dataset:
     """The facts of one data set. Raises ValueError for a name that is not in DATASETS."""
     if name not in DATASETS:
@@ -173,12 +137,12 @@ def esc50(folder: str | os.PathLike[str], *, esc10: bool = False) -> list[Clip]:
     root = require_root(Path(folder), _ESC50_TABLE, "ESC-50")
     table = root / _ESC50_TABLE
     rows = read_rows(table, ("filename", "fold", "category", *(("esc10",) if esc10 else ())))
-    clips = [_clip(root, row, f"{table.name} line {line}") for line, row in enumerate(rows, start=2)]
-    kept = [index for index, row in enumerate(rows) if not esc10 or row["esc10"].lower() == "true"]
+    clips = [(row, _clip(root, row, where)) for where, row in rows]
+    kept = [(row["filename"], clip) for row, clip in clips if not esc10 or row["esc10"].lower() == "true"]
     if not kept:
         raise ValueError(f"no row of {table.name} has esc10 = True; pass esc10=False for the whole set")
-    check_sounds(root / "audio", [rows[index]["filename"] for index in kept], table.name)
-    return [clips[index] for index in kept]
+    check_sounds(root / "audio", [filename for filename, _ in kept], table.name)
+    return [clip for _, clip in kept]
 
 
 def same_recordings(clips: Iterable[Clip], names: Collection[str]) -> frozenset[str]:
@@ -197,50 +161,7 @@ def _recording(name: str) -> str:
 
 
 def _clip(root: Path, row: dict[str, str], where: str) -> Clip:
-    category = spaced(row["category"])
+    category = category_name(row["category"])
     if not category or not row["filename"] or not row["fold"].isdecimal():
         raise ValueError(f"{where} needs a filename, a category and a whole number as fold; found {row}")
     return Clip(root / "audio" / row["filename"], NAMES.get(category, category), int(row["fold"]))
-
-
-def spaced(label: str) -> str:
-    """A label as it is said: underscores become spaces."""
-    return " ".join(label.replace("_", " ").split())
-
-
-def urban_sed(folder: str | os.PathLike[str], split: str) -> list[LabelledClip]:
-    """The soundscapes of one split of URBAN-SED (Salamon et al. 2017; CC BY 4.0), by file name, with their events.
-
-    Reads annotations/<split>/*.txt (start, end in seconds, label; separated by tabs) beside audio/<split>/*.wav.
-    Underscores in labels become spaces. Raises ValueError for an unknown split, another layout, bad or empty
-    annotations, and sound files that are missing or unreadable.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"URBAN-SED has no split {split!r}; pass one of {', '.join(SPLITS)}")
-    labels = Path("annotations") / split
-    root = require_root(Path(folder), labels, "URBAN-SED")
-    # macOS leaves "._name.txt" beside each file of an archive
-    tables = sorted(path for path in (root / labels).glob("*.txt") if not path.name.startswith("."))
-    if not tables:
-        raise ValueError(f"there are no .txt annotations in {str(root / labels)!r}")
-    clips = [LabelledClip(root / "audio" / split / f"{path.stem}.wav", _events(path)) for path in tables]
-    check_sounds(root / "audio" / split, [clip.path.name for clip in clips], f"annotations/{split}")
-    return clips
-
-
-def _events(table: Path) -> tuple[tuple[Interval, str], ...]:
-    events = []
-    for line, text in enumerate(read_text(table).split("\n"), start=1):
-        cells = text.split("\t")
-        if not text.strip():
-            continue
-        try:
-            start, end, label = float(cells[0]), float(cells[1]), spaced(cells[2])
-            if start < 0 or not label or len(cells) > 3:
-                raise ValueError("expected start >= 0, end and a label")
-            events.append((Interval(start, end), label))
-        except (ValueError, IndexError) as error:
-            raise ValueError(f"{table.name} line {line}: {text[:80]!r} is no start, end and label ({error})") from error
-    if not events:
-        raise ValueError(f"{table.name} has no events; every soundscape of URBAN-SED has at least one")
-    return tuple(sorted(events))

@@ -1,8 +1,7 @@
-"""Writing files so that a reader meets the whole file or none, and refusing a bad target before any work.
+"""Files, strictly: text and tables are read whole or refused, folders and targets checked, files written whole.
 
-Reading folders that others laid out: their tables, their sound files, and where in a folder they begin.
-
-Everything is checked before it is used, so that a loader fails at once with one message, not at file 1700.
+Everything is checked before it is used, so that a loader fails at once with one message, not at file 1700, and long
+work never ends at a place where its result cannot be written.
 """
 
 from __future__ import annotations
@@ -65,9 +64,9 @@ def require_root(folder: Path, marker: Path, title: str) -> Path:
         raise ValueError(f"{str(folder)!r} is not a folder; pass the folder of the unpacked {title}")
     root = find_root(folder, marker)
     if root is None:
-        found = ", ".join(sorted(path.name for path in folder.glob("*"))[:6]) or "nothing"
+        inside = ", ".join(sorted(path.name for path in folder.glob("*"))[:6]) or "nothing"
         raise ValueError(
-            f"{title} holds {marker.as_posix()}, but {str(folder)!r} does not (it holds {found}); "
+            f"{title} holds {marker.as_posix()}, but {str(folder)!r} does not (it holds {inside}); "
             f"pass the folder of the unpacked {title}"
         )
     return root
@@ -83,24 +82,47 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{str(path)!r} is not text in UTF-8 ({error})") from error
 
 
-def read_rows(table: Path, required: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a csv in UTF-8, values trimmed, column names trimmed and in lower case.
+def read_rows(table: Path, required: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """The rows of a csv in UTF-8 with its values trimmed, each with where it stands: ("esc50.csv line 7", {...}).
 
-    Raises ValueError for a missing, unreadable or empty table, and for missing columns (naming those found).
+    Raises ValueError as `parse_rows` does, and for a table that is missing, unreadable or without rows.
     """
     try:
-        reader = csv.reader(io.StringIO(read_text(table), newline=""), skipinitialspace=True, strict=True)
-        columns = [name.strip().lower() for name in next(reader, [])]
-        rows = [dict(zip(columns, map(str.strip, cells), strict=False)) for cells in reader if cells]
-    except csv.Error as error:
-        raise ValueError(f"{str(table)!r} is not a readable csv ({error})") from error
-    lacking = [name for name in required if name not in columns]
-    if lacking:
-        found = ", ".join(columns) or "none"
-        raise ValueError(f"{table.name} lacks the column(s) {', '.join(lacking)}; found: {found}")
+        text = read_text(table)
+    except ValueError as error:
+        raise ValueError(f"{table.name} is not a readable csv: {error}") from error
+    rows = parse_rows(text, table.name, required)
     if not rows:
-        raise ValueError(f"{str(table)!r} has no rows")
-    return [{name: row.get(name, "") for name in columns} for row in rows]
+        raise ValueError(f"{table.name} has no rows")
+    return [(where, {column: value.strip() for column, value in row.items()}) for where, row in rows]
+
+
+def parse_rows(
+    text: str, name: str, required: Sequence[str], *, delimiter: str = ","
+) -> list[tuple[str, dict[str, str]]]:
+    """The rows of a table whose first line names its columns, as (where, {column: value}); empty lines are no rows.
+
+    Column names are trimmed and in lower case; a short row ends in empty values. Raises ValueError for open quotes,
+    missing columns (naming those found), and values beyond the last column.
+    """
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter == ",", strict=True
+    )
+    rows = []
+    try:
+        columns = [column.strip().lower() for column in next(reader, [])]
+        if lacking := [column for column in required if column not in columns]:
+            listed = ", ".join(columns) or "none"
+            raise ValueError(f"{name} lacks the column(s) {', '.join(lacking)}; found: {listed[:200]}")
+        for cells in filter(None, reader):
+            where = f"{name} line {reader.line_num}"
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                raise ValueError(f"{where} has {len(cells)} cells for {len(columns)} columns")
+            rows.append((where, {**dict.fromkeys(columns, ""), **dict(zip(columns, cells, strict=False))}))
+    except csv.Error as error:
+        fault = "is not a readable csv" if delimiter == "," else "is no row of a tab-separated table"
+        raise ValueError(f"{name} line {reader.line_num} {fault} ({error})") from error
+    return rows
 
 
 def check_sounds(folder: Path, names: Sequence[str], table: str) -> None:
@@ -123,5 +145,5 @@ def check_sounds(folder: Path, names: Sequence[str], table: str) -> None:
 def _is_sound(path: Path) -> bool:
     try:
         return bool(soundfile.info(path).frames > 0)
-    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError):  # the errors that `audio` has met
+    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError):  # as in `read_audio`
         return False

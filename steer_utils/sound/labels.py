@@ -1,19 +1,18 @@
-"""Labels: what sounds when, and how Audacity, DCASE, json and JAMS write it down as text.
-
-Each format is a pair of functions: rows to text, and text back to rows. `exports` reads and writes the files.
-
-Labelled intervals as files that other tools read and write; the ending of the name says which:
+"""Labels: what sounds when, in files that other tools read and write. The ending of the name says which format:
 
 .txt    Audacity label track: start, end, label; of one audio
 .tsv    DCASE strong labels: filename, onset, offset, event_label
 .json   a list of {"file", "event", "start", "end", "confidence"}
 .jams   JAMS, namespace segment_open (as soundata writes sound events); of one audio
 
-    write_intervals("dog.txt", [Labelled(found.interval, "dog bark")])
+    write_intervals("dog.txt", [Labelled(located.interval, "dog bark")])
     truth = read_intervals("drawn_in_audacity.txt")
 
 Only .json and .jams keep the confidence; .txt keeps no file name. Times are seconds, in .txt and .tsv to a microsecond.
 What a format cannot hold is refused before a file is written.
+
+In this order below: a label, each format as a pair of functions (labels to text, text to labels) with their table
+`FORMATS`, files, and the labels in a benchmark's table.
 """
 
 from __future__ import annotations
@@ -27,11 +26,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from steer_utils.sound.files import check_target, read_text, whole_file
+from steer_utils.sound.files import check_target, parse_rows, read_text, whole_file
 from steer_utils.sound.spans import Interval
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MAX_BYTES = 256 * 2**20  # of a file that is read; the strong labels of all AudioSet take 50 MB
 DCASE_COLUMNS = ("filename", "onset", "offset", "event_label")
 JAMS_NAMESPACES = ("segment_open", "tag_open")  # those whose values are free text, in order of preference
 JAMS_VERSION = "0.3.5"  # of the schema that is followed
@@ -42,7 +45,7 @@ class Labelled:
     """What sounds when: `interval` in seconds from the start of the audio, `event`, the audio's file name, confidence.
 
     Raises ValueError for a start before 0, a blank event or file, text that UTF-8 cannot hold, or a confidence that is
-    no finite number.
+    not a finite number.
     """
 
     interval: Interval
@@ -53,15 +56,16 @@ class Labelled:
     def __post_init__(self) -> None:
         if self.interval.start < 0:
             raise ValueError(f"{self.event!r} starts at {self.interval.start} s; labels start at 0 s or later")
-        for name, text in (("event", self.event), ("file", self.file)):
-            if text is None and name == "file":
-                continue
+        for name, text in (("event", self.event), *([] if self.file is None else [("file", self.file)])):
             if not isinstance(text, str) or not text.strip() or any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise ValueError(f"{name} is {text!r}; pass a name that is not blank, in letters that UTF-8 has")
-        if self.confidence is not None:
-            number = isinstance(self.confidence, (int, float)) and not isinstance(self.confidence, bool)
-            if not number or not math.isfinite(self.confidence):
-                raise ValueError(f"confidence is {self.confidence!r}; pass a finite number, or None")
+        confidence = self.confidence
+        if confidence is not None and not (_is_number(confidence) and math.isfinite(confidence)):
+            raise ValueError(f"confidence is {confidence!r}; pass a finite number, or None")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 # -- Audacity --------------------------------------------------------------------------------------------------------
@@ -72,7 +76,7 @@ def audacity_text(rows: Sequence[Labelled]) -> str:
 
 
 def parse_audacity(text: str, name: str) -> list[Labelled]:
-    """The region labels of an exported track; lines of frequencies are passed over, point labels are refused."""
+    """The region labels of an exported track. Lines of frequencies are skipped, point labels refused."""
     rows = []
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         cells = line.split("\t")
@@ -90,36 +94,24 @@ def parse_audacity(text: str, name: str) -> list[Labelled]:
 # -- DCASE -----------------------------------------------------------------------------------------------------------
 def dcase_text(rows: Sequence[Labelled]) -> str:
     """A table of DCASE strong labels. Raises ValueError for labels without a file, and tabs or line breaks in one."""
-    made = io.StringIO()
-    table = csv.writer(made, delimiter="\t", lineterminator="\n")
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
     table.writerow(DCASE_COLUMNS)
     for row in rows:
         if row.file is None:
             raise ValueError(f"{row.event!r} names no audio file, which DCASE labels do; pass Labelled(..., file=...)")
         table.writerow((_check_cell(row.file), *_seconds_of(row), _check_cell(row.event)))
-    return made.getvalue()
+    return text.getvalue()
 
 
 def parse_dcase(text: str, name: str) -> list[Labelled]:
-    """The rows of such a table; the column filename may be absent, further ones are not read."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+    """The rows of such a table. The column filename may be absent, further ones are not read."""
     rows = []
-    try:
-        columns = [cell.strip().lower() for cell in next(reader, [])]
-        if lacking := [column for column in DCASE_COLUMNS[1:] if column not in columns]:
-            found = ", ".join(columns) or "none"
-            raise ValueError(f"{name} lacks the column(s) {', '.join(lacking)}; found: {found[:200]}")
-        for cells in reader:
-            where = f"{name} line {reader.line_num}"
-            if cells and len(cells) > len(columns):
-                raise ValueError(f"{where} has {len(cells)} cells for {len(columns)} columns")
-            row = dict(zip(columns, cells, strict=False))
-            file, start, end, event = (row.get(column, "") for column in DCASE_COLUMNS)
-            if any(cell.strip() for cell in (start, end, event)):
-                times = _cell_number(where, start), _cell_number(where, end)
-                rows.append(_labelled(where, *times, event, file if file.strip() else None, None))
-    except csv.Error as error:
-        raise ValueError(f"{name} line {reader.line_num} is no row of a tab-separated table ({error})") from error
+    for where, row in parse_rows(text, name, DCASE_COLUMNS[1:], delimiter="\t"):
+        file, start, end, event = (row.get(column, "") for column in DCASE_COLUMNS)
+        if any(cell.strip() for cell in (start, end, event)):
+            times = _cell_number(where, start), _cell_number(where, end)
+            rows.append(_labelled(where, *times, event, file if file.strip() else None, None))
     return rows
 
 
@@ -127,10 +119,15 @@ def parse_dcase(text: str, name: str) -> list[Labelled]:
 def json_text(rows: Sequence[Labelled]) -> str:
     """A list of {"file", "event", "start", "end", "confidence"}."""
     entries = [
-        {"file": row.file, "event": row.event, "start": row.interval.start, "end": row.interval.end,
-         "confidence": row.confidence}
+        {
+            "file": row.file,
+            "event": row.event,
+            "start": row.interval.start,
+            "end": row.interval.end,
+            "confidence": row.confidence,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -156,40 +153,39 @@ def jams_text(rows: Sequence[Labelled], duration: float | None = None) -> str:
     seconds = latest if duration is None else float(duration)
     if not math.isfinite(seconds) or seconds < latest - 1e-6:
         raise ValueError(f"duration is {duration} s, but the last label ends at {latest:g} s; pass the audio's length")
-    observations = [
-        {"time": row.interval.start, "duration": row.interval.duration, "value": row.event,
-         "confidence": row.confidence}
-        for row in rows
-    ]  # fmt: skip
-    named = {} if file is None else {"title": file, "identifiers": {"filename": file}}
-    made = {
-        "file_metadata": {**named, "duration": seconds, "jams_version": JAMS_VERSION},
-        "annotations": [
+    annotation = {
+        "namespace": JAMS_NAMESPACES[0],
+        "data": [
             {
-                "namespace": JAMS_NAMESPACES[0],
-                "data": observations,
-                "annotation_metadata": {"annotation_tools": "steer-utils"},
-                "time": 0.0,
-                "duration": seconds,
-                "sandbox": {},
+                "time": row.interval.start,
+                "duration": row.interval.duration,
+                "value": row.event,
+                "confidence": row.confidence,
             }
+            for row in rows
         ],
+        "annotation_metadata": {"annotation_tools": "steer-utils"},
+        "time": 0.0,
+        "duration": seconds,
         "sandbox": {},
     }
-    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    named = {} if file is None else {"title": file, "identifiers": {"filename": file}}
+    metadata = {**named, "duration": seconds, "jams_version": JAMS_VERSION}
+    jams = {"file_metadata": metadata, "annotations": [annotation], "sandbox": {}}
+    return json.dumps(jams, indent=1, ensure_ascii=False) + "\n"
 
 
 def parse_jams(text: str, name: str) -> list[Labelled]:
-    """The labels of the one annotation whose namespace is segment_open (else tag_open); others are passed over."""
-    made = _parsed(text, name)
+    """The labels of the one annotation whose namespace is segment_open (else tag_open); others are skipped."""
+    jams = _parsed(text, name)
     try:
-        annotations = [(each["namespace"], each["data"]) for each in made["annotations"]]
-        about = made.get("file_metadata", {})
-        file = about.get("identifiers", {}).get("filename") or about.get("title") or None
+        annotations = [(annotation["namespace"], annotation["data"]) for annotation in jams["annotations"]]
+        metadata = jams.get("file_metadata", {})
+        file = metadata.get("identifiers", {}).get("filename") or metadata.get("title") or None
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{name} is no JAMS file: it has no annotations with namespace and data") from error
-    there = [[data for namespace, data in annotations if namespace == wanted] for wanted in JAMS_NAMESPACES]
-    chosen = next((found for found in there if found), [])
+    by_namespace = [[data for namespace, data in annotations if namespace == wanted] for wanted in JAMS_NAMESPACES]
+    chosen = next(filter(None, by_namespace), [])
     if len(chosen) != 1:
         names = ", ".join(str(namespace) for namespace, _ in annotations) or "none"
         raise ValueError(f"{name} must hold one annotation of {' or '.join(JAMS_NAMESPACES)}; found: {names[:200]}")
@@ -206,7 +202,17 @@ def parse_jams(text: str, name: str) -> list[Labelled]:
     return rows
 
 
-# -- what they share -------------------------------------------------------------------------------------------------
+#: By the ending of a file's name: labels to text, and (text, name for errors) to labels.
+FORMATS: dict[str, tuple[Callable[[Sequence[Labelled]], str], Callable[[str, str], list[Labelled]]]] = {
+    ".txt": (audacity_text, parse_audacity),
+    ".tsv": (dcase_text, parse_dcase),
+    ".json": (json_text, parse_json),
+    ".jams": (jams_text, parse_jams),
+}
+SUFFIXES = tuple(FORMATS)
+
+
+# -- what the formats share ------------------------------------------------------------------------------------------
 def _labelled(where: str, start: float, end: float, event: Any, file: Any, confidence: Any) -> Labelled:
     try:
         return Labelled(Interval(start, end), event, file, confidence)
@@ -225,7 +231,7 @@ def _cell_number(where: str, cell: str) -> float:
 
 def _json_number(where: str, value: object) -> float:
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if _is_number(value):
             return float(value)
     except OverflowError:
         pass
@@ -264,20 +270,8 @@ def _parsed(text: str, name: str) -> Any:
         raise ValueError(f"{name} is not json ({error})") from error
 
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-MAX_BYTES = 256 * 2**20  # of a file that is read; the strong labels of all AudioSet take 50 MB
-
-AnyPath = str | PathLike[str]
-
-_READERS: dict[str, Callable[[str, str], list[Labelled]]] = {
-    ".txt": parse_audacity, ".tsv": parse_dcase, ".json": parse_json, ".jams": parse_jams,
-}  # fmt: skip
-SUFFIXES = tuple(_READERS)
-
-
-def write_intervals(path: AnyPath, intervals: Iterable[Labelled], *, duration: float | None = None) -> None:
+# -- files -----------------------------------------------------------------------------------------------------------
+def write_intervals(path: str | PathLike[str], intervals: Iterable[Labelled], *, duration: float | None = None) -> None:
     """Write `intervals` in the format that the ending of `path` names, whole or not at all.
 
     `duration`: seconds of the audio, which only JAMS records (None: the latest end). Raises ValueError for another
@@ -291,13 +285,13 @@ def write_intervals(path: AnyPath, intervals: Iterable[Labelled], *, duration: f
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
-def check_intervals(path: AnyPath, intervals: Iterable[Labelled]) -> None:
+def check_intervals(path: str | PathLike[str], intervals: Iterable[Labelled]) -> None:
     """Raises the ValueError that `write_intervals` would raise, before any work, and writes nothing."""
     check_target(Path(path), SUFFIXES)
     _rendered(Path(path), list(intervals), None)
 
 
-def read_intervals(path: AnyPath) -> list[Labelled]:
+def read_intervals(path: str | PathLike[str]) -> list[Labelled]:
     """The labels of a file, in its order, whatever tool wrote it. Raises ValueError naming the line or entry at fault.
 
     A DCASE row of a file name alone says that nothing sounds in that file, and gives no label.
@@ -308,16 +302,13 @@ def read_intervals(path: AnyPath) -> list[Labelled]:
         raise ValueError(f"cannot read labels from {str(source)!r}; its name must end in {' or '.join(SUFFIXES)}")
     if source.is_file() and source.stat().st_size > MAX_BYTES:
         raise ValueError(f"{str(source)!r} has {source.stat().st_size} bytes; label files have at most {MAX_BYTES}")
-    return _READERS[suffix](read_text(source), source.name)
+    parse = FORMATS[suffix][1]
+    return parse(read_text(source), source.name)
 
 
 def _rendered(path: Path, rows: Sequence[Labelled], duration: float | None) -> str:
-    suffix = path.suffix.lower()
-    if suffix == ".txt":
-        return audacity_text(rows)
-    if suffix == ".tsv":
-        return dcase_text(rows)
-    return json_text(rows) if suffix == ".json" else jams_text(rows, duration)
+    write = FORMATS[path.suffix.lower()][0]
+    return jams_text(rows, duration) if write is jams_text else write(rows)
 
 
 # -- from the table of a benchmark -----------------------------------------------------------------------------------
@@ -327,7 +318,7 @@ def scene_file(scene: int) -> str:
 
 
 def of_scene(table: DataFrame, scene: int) -> DataFrame:
-    """The rows of one scene, attrs kept. Raises ValueError for a scene that the table has not."""
+    """The rows of one scene, attrs kept. Raises ValueError for a scene that is not in the table."""
     _check_table(table)
     rows = table[table["scene"] == scene]
     if rows.empty:

@@ -90,7 +90,7 @@ def sakura(folder: str | os.PathLike[str], track: str, *, drop_broken: bool = Fa
     name = names[track.casefold()]
     root = _track_folder(Path(folder), name)
     rows = read_rows(root / "metadata.csv", _COLUMNS)
-    drafts = [draft for line, row in enumerate(rows, start=2) for draft in _hops(row, line, name)]
+    drafts = [draft for line, (_, row) in enumerate(rows, start=2) for draft in _hops(row, line, name)]
     return _questions(drafts, root / "audio", f"{name}/metadata.csv", drop_broken)
 
 

@@ -9,7 +9,6 @@ active_start_s and active_end_s (the span in which the sound is really there). E
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from steer_utils.sound.audio import AudioError, active_span, read_audio
+from steer_utils.sound.files import read_rows
 from steer_utils.sound.spans import Interval
 from steer_utils.sound.synthesis import faded
 
@@ -49,20 +49,22 @@ def read_clips(folder: str | os.PathLike[str], *, table: str | None = None) -> l
     if not root.is_dir():
         raise ValueError(f"{str(root)!r} is not a folder; pass a folder with recordings and one csv")
     source = _table_path(root, table)
-    rows = _rows(source)
+    rows = read_rows(source, ("filename", "category"))
     by_name: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*")):
         by_name.setdefault(path.name, []).append(path)
-    paths = [_find(root, (row["filename"] or "").strip(), by_name) for row in rows]
-    missing = [row["filename"] for row, path in zip(rows, paths, strict=True) if path is None]
+    paths = [_find(root, row["filename"], by_name) for _, row in rows]
+    missing = [row["filename"] for (_, row), path in zip(rows, paths, strict=True) if path is None]
     if missing:
-        first = ", ".join(map(str, missing[:3]))
-        raise ValueError(f"{len(missing)} of {len(rows)} recordings in {source.name} are not in the folder: {first}")
-    return [
-        _clip(path, row, f"{source.name} line {line}")
-        for line, (path, row) in enumerate(zip(paths, rows, strict=True), start=2)
-        if path is not None
-    ]
+        raise ValueError(
+            f"{len(missing)} of {len(rows)} recordings in {source.name} are not in the folder: {', '.join(missing[:3])}"
+        )
+    return [_clip(path, row, where) for path, (where, row) in zip(paths, rows, strict=True) if path is not None]
+
+
+def category_name(label: str) -> str:
+    """A category as people say it: underscores become spaces."""
+    return " ".join(label.replace("_", " ").split())
 
 
 def _table_path(root: Path, table: str | None) -> Path:
@@ -72,28 +74,11 @@ def _table_path(root: Path, table: str | None) -> Path:
         if not path.is_file():
             raise ValueError(f"there is no table {table!r} in {str(root)!r}")
         return path
-    found = sorted(root.rglob("*.csv"))
-    if len(found) != 1:
-        names = ", ".join(str(path.relative_to(root)) for path in found[:4]) or "none"
-        raise ValueError(f"{str(root)!r} should hold exactly one csv, found {len(found)} ({names}); pass table=...")
-    return found[0]
-
-
-def _rows(source: Path) -> list[dict[str, str]]:
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{source.name} is not a readable csv in UTF-8 ({error})") from error
-    lacking = [name for name in ("filename", "category") if name not in columns]
-    if lacking:
-        raise ValueError(f"{source.name} lacks the column(s) {', '.join(lacking)}; found: {', '.join(columns)}")
-    if not rows:
-        raise ValueError(f"{source.name} has no rows; it should name at least one recording")
-    return rows
+    tables = sorted(root.rglob("*.csv"))
+    if len(tables) != 1:
+        names = ", ".join(str(path.relative_to(root)) for path in tables[:4]) or "none"
+        raise ValueError(f"{str(root)!r} should hold exactly one csv, found {len(tables)} ({names}); pass table=...")
+    return tables[0]
 
 
 def _refuse_outside(root: Path, path: Path, name: str) -> None:
@@ -119,10 +104,10 @@ def _find(root: Path, name: str, by_name: dict[str, list[Path]]) -> Path | None:
 
 
 def _clip(path: Path, row: dict[str, str], where: str) -> Clip:
-    category = " ".join((row["category"] or "").replace("_", " ").split())
+    category = category_name(row["category"])
     if not category:
         raise ValueError(f"{where} has an empty category")
-    fold, start, end = ((row.get(name) or "").strip() for name in ("fold", "active_start_s", "active_end_s"))
+    fold, start, end = (row.get(name, "") for name in ("fold", "active_start_s", "active_end_s"))
     try:
         active = Interval(float(start), float(end)) if start or end else None
         if active is not None and active.start < 0:

@@ -1,8 +1,8 @@
 """Making scenes: `SceneMaker` draws events, gaps, levels and noise from a seed; `SoundBank` makes the making fast.
 
-    maker = SceneMaker(["siren", "dog bark", "bell", "rain"], seconds=8.0)
-    scene = maker.make(7)
-    for scene in maker.balanced(200, seed=0): ...      # every name equally often in every slot
+maker = SceneMaker(["siren", "dog bark", "bell", "rain"], seconds=8.0)
+scene = maker.make(7)
+for scene in maker.balanced(200, seed=0): ...      # every name equally often in every slot
 """
 
 from __future__ import annotations
@@ -161,10 +161,6 @@ class SceneMaker:
         """`count` scenes in which every name is equally often in every slot (to one, where it cannot divide)."""
         for index in range(count):
             yield self.scene(index, seed)
-
-    def design(self, count: int, seed: int) -> list[tuple[str, ...]]:
-        """The names of the scenes that `balanced` makes, without making them."""
-        return [self.names_of(index, seed) for index in range(count)]
 
     def _scene(self, names: Sequence[str], rng: np.random.Generator, seed: int | None, index: int | None) -> Scene:
         n = round(rng.uniform(*self.seconds) * RATE)

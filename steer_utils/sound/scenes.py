@@ -1,28 +1,24 @@
 """Scenes: a few sound events on one track with faint noise, and the exact seconds in which each one sounds.
 
-    scene = SceneMaker(["siren", "dog bark", "bell"]).make(7)        # scenemaker.py
-    scene.event("dog bark").span                                     # Interval(start=..., end=...)
-    scene.play(); scene.draw(); Scene.load(scene.save("street"))
+scene = SceneMaker(["siren", "dog bark", "bell"]).make(7)        # scenemaker.py
+scene.event("dog bark").span                                     # Interval(start=..., end=...)
+scene.play(); scene.draw(); Scene.load(scene.save("street"))
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import soundfile
 
-from steer_utils.sound.audio import mel_band, mel_spectrogram, read_audio
+from steer_utils.sound.audio import read_audio
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.spans import Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -69,21 +65,6 @@ class Scene:
 
         return Audio(self.samples, rate=self.rate, normalize=False)
 
-    def draw(self, ax: Axes | None = None) -> Axes:
-        """Mel spectrogram (greys) with a bracket and a label over each event; labels never overlap."""
-        from matplotlib import pyplot as plt
-
-        if ax is None:
-            _, ax = plt.subplots(figsize=(8, 2.8), layout="constrained")
-        mel = mel_spectrogram(self.samples, self.rate)
-        top = mel.shape[0]
-        ax.imshow(mel, origin="lower", aspect="auto", cmap="Greys", extent=(0, self.duration, 0, top))
-        ax.set(xlim=(0, self.duration), xlabel="seconds", ylabel="Hz (mel scale)")
-        ticks = [hz for hz in (250, 1000, 4000, 12000) if hz < self.rate / 2]
-        ax.set_yticks([mel_band(hz, self.rate, mel.shape[0]) for hz in ticks], [str(hz) for hz in ticks])
-        _draw_labels(ax, self.events, float(top))
-        return ax
-
     def save(self, stem: str | os.PathLike[str]) -> Path:
         """Write `stem`.wav (16-bit PCM) and `stem`.json (events, seed); each appears whole or not at all."""
         wav, table = _pair(stem)
@@ -121,18 +102,3 @@ def _pair(stem: str | os.PathLike[str]) -> tuple[Path, Path]:
     path = Path(stem)
     base = path.with_suffix("") if path.suffix in (".wav", ".json") else path
     return base.with_name(base.name + ".wav"), base.with_name(base.name + ".json")
-
-
-def _draw_labels(ax: Axes, events: Sequence[Event], top: float) -> None:
-    """Brackets at the top edge; a label that would touch an earlier one moves up a row."""
-    to_seconds = ax.transData.inverted()
-    ends: list[float] = []  # right edge (s) of the last label in each row
-    for event in events:
-        start, end = event.span.start, event.span.end
-        ax.plot([start, start, end, end], [0, top, top, 0], color="black", lw=1.2, ls="--", clip_on=False)
-        label = ax.annotate(event.name, (event.span.center, top), ha="center", va="bottom",
-                            xytext=(0, 2), textcoords="offset points", annotation_clip=False)  # fmt: skip
-        (left, _), (right, _) = to_seconds.transform(label.get_window_extent())
-        row = next((i for i, taken in enumerate(ends) if left > taken), len(ends))
-        ends[row : row + 1] = [float(right + 0.1 * (right - left))]  # room for the layout to shrink the axes a little
-        label.xyann = (0, 2 + row * 1.3 * float(label.get_fontsize()))

@@ -1,8 +1,8 @@
 """Building blocks of the procedural sounds: onset times, harmonic tones, resonant bands, fades. All at 16 kHz.
 
-    onsets = steady(n, period=0.5, jitter=0.05, rng=rng)                      # when something strikes, seconds
-    strike = tone(np.full(m, 440.0), [1, 0.5, 0.25], rng) * decay             # what is heard, (m,)
-    samples = faded(hits(n, onsets, lambda i: strike), 0.02, RATE)            # (n,)
+onsets = steady(n, period=0.5, jitter=0.05, rng=rng)                      # when something strikes, seconds
+strike = tone(np.full(m, 440.0), [1, 0.5, 0.25], rng) * decay             # what is heard, (m,)
+samples = faded(hits(n, onsets, lambda i: strike), 0.02, RATE)            # (n,)
 """
 
 from __future__ import annotations

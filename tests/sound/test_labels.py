@@ -1,9 +1,11 @@
-"""Labels as text: what is written is read back, other programs' readers agree, and what cannot be held is refused."""
+"""Labels: what is written is read back, other programs' readers agree, and what a format cannot hold is refused."""
 
 from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import unicodedata
 import warnings
 from pathlib import Path
@@ -12,19 +14,28 @@ from typing import Any
 import jams
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steer_utils.sound import labels
 from steer_utils.sound.labels import (
+    FORMATS,
+    SUFFIXES,
     Labelled,
     audacity_text,
+    check_intervals,
     dcase_text,
+    found_intervals,
     jams_text,
     json_text,
+    of_scene,
     parse_audacity,
     parse_dcase,
     parse_jams,
     parse_json,
+    read_intervals,
+    true_intervals,
+    write_intervals,
 )
 from steer_utils.sound.spans import Interval
 
@@ -46,11 +57,11 @@ def rows_of(texts: st.SearchStrategy[str], files: st.SearchStrategy[Any]) -> st.
     return st.lists(st.builds(labelled, starts, lengths, texts, files, sure), max_size=5)
 
 
-def near(found: list[Labelled], given: list[Labelled], within: float = 1.01e-6) -> bool:
+def near(read: list[Labelled], written: list[Labelled], within: float = 1.01e-6) -> bool:
     """Equal in order, names and files, and times to a microsecond."""
-    return [(row.event, row.file) for row in found] == [(row.event, row.file) for row in given] and all(
+    return [(row.event, row.file) for row in read] == [(row.event, row.file) for row in written] and all(
         abs(one.interval.start - two.interval.start) <= within and abs(one.interval.end - two.interval.end) <= within
-        for one, two in zip(found, given, strict=True)
+        for one, two in zip(read, written, strict=True)
     )
 
 
@@ -77,8 +88,8 @@ def test_json_round_trip_is_exact(rows: list[Labelled]) -> None:
 @given(rows_of(names, st.none()), st.none() | names)
 def test_jams_round_trip(rows: list[Labelled], file: str | None) -> None:
     rows = [Labelled(row.interval, row.event, file, row.confidence) for row in rows]
-    found = parse_jams(jams_text(rows), "x")
-    assert near(found, rows, within=1e-9) and [row.confidence for row in found] == [row.confidence for row in rows]
+    read = parse_jams(jams_text(rows), "x")
+    assert near(read, rows, within=1e-9) and [row.confidence for row in read] == [row.confidence for row in rows]
 
 
 def test_the_lines_are_those_that_the_programs_write() -> None:
@@ -89,7 +100,7 @@ def test_the_lines_are_those_that_the_programs_write() -> None:
     ]
 
 
-# -- other programs' readers -------------------------------------------------------------------------------------------
+# -- other programs' readers -----------------------------------------------------------------------------------------
 NASTY = ('5" pipe', '"quoted"', "it's; a, comma", "Glöckchen 🔔", " edges ", "=1+1", "#no comment", "back\\slash")
 
 
@@ -113,7 +124,7 @@ def test_jams_loads_and_validates(tmp_path: Path) -> None:
     assert sorted(values) == sorted(row.event for row in rows)
     assert times[:, 0].tolist() == [row.interval.start for row in by_start]
     assert sorted((times[:, 1] - times[:, 0]).tolist()) == sorted(row.interval.duration for row in rows)
-    assert [each.confidence for each in annotation.data].count(None) == 1
+    assert [observation.confidence for observation in annotation.data].count(None) == 1
 
 
 def test_what_jams_itself_writes_is_read(tmp_path: Path) -> None:
@@ -152,7 +163,7 @@ def test_dcase_tables_as_found_in_the_wild() -> None:
     assert parse_dcase("filename\tonset\toffset\tevent_label\n", "x") == []
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("name", "said"), [("dog\tbark", r"'\\t'"), ("dog\nbark", r"'\\n'"), ("a\u2028b", "u2028")])
 def test_tabs_and_line_breaks_need_json(name: str, said: str) -> None:
     row = Labelled(Interval(0, 1), name, "a.wav")
@@ -205,12 +216,6 @@ TEXT_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("text", TEXT_FAULTS)
-def test_audacity_faults_name_the_line(text: str) -> None:
-    with pytest.raises(ValueError, match=TEXT_FAULTS[text]):
-        parse_audacity(text, "a.txt")
-
-
 HEAD = "filename\tonset\toffset\tevent_label\n"
 TABLE_FAULTS = {
     "": r"lacks the column\(s\) onset, offset, event_label; found: none",
@@ -221,12 +226,6 @@ TABLE_FAULTS = {
     HEAD + 'a.wav\t1.0\t2.0\t"dog\nb.wav\t1.0\t2.0\tcat\n': r"is no row of a tab-separated table \(unexpected end",
     HEAD + "a.wav\t3.0\t2.0\tdog\n": "line 2: an interval must end after it starts",
 }
-
-
-@pytest.mark.parametrize("text", TABLE_FAULTS)
-def test_dcase_faults(text: str) -> None:
-    with pytest.raises(ValueError, match=TABLE_FAULTS[text]):
-        parse_dcase(text, "a.tsv")
 
 
 JSON_FAULTS = {
@@ -242,12 +241,17 @@ JSON_FAULTS = {
     '[{"event": 7, "start": 1, "end": 2}]': "entry 0: event is 7",
     '[{"event": "dog", "start": 1, "end": 2, "confidence": "high"}]': "'high' is no number",
 }
+FAULTS = [
+    (suffix, text, message)
+    for suffix, faults in ((".txt", TEXT_FAULTS), (".tsv", TABLE_FAULTS), (".json", JSON_FAULTS))
+    for text, message in faults.items()
+]
 
 
-@pytest.mark.parametrize("text", JSON_FAULTS, ids=range(len(JSON_FAULTS)))
-def test_json_faults(text: str) -> None:
-    with pytest.raises(ValueError, match=JSON_FAULTS[text]):
-        parse_json(text, "a.json")
+@pytest.mark.parametrize(("suffix", "text", "message"), FAULTS, ids=range(len(FAULTS)))
+def test_faults_name_the_line_or_entry(suffix: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FORMATS[suffix][1](text, f"a{suffix}")
 
 
 def test_jams_faults() -> None:
@@ -278,22 +282,137 @@ def test_jams_faults() -> None:
 @few
 @given(st.text(max_size=60) | st.recursive(st.none() | st.floats() | st.text(max_size=5), st.lists).map(json.dumps))
 def test_nothing_but_value_error_comes_out_of_any_text(text: str) -> None:
-    for parse in (parse_audacity, parse_dcase, parse_json, parse_jams):
+    for _, parse in FORMATS.values():
         try:
-            found = parse(text, "x")
+            assert isinstance(parse(text, "x"), list)
         except ValueError:
             continue
-        assert isinstance(found, list)
 
 
 @few
 @given(st.integers(0, 200), st.text(max_size=3))
 def test_a_damaged_file_is_read_or_refused(place: int, inserted: str) -> None:
-    for write, parse in ((audacity_text, parse_audacity), (dcase_text, parse_dcase),
-                         (json_text, parse_json), (jams_text, parse_jams)):  # fmt: skip
+    for write, parse in FORMATS.values():
         text = write([DOG, DOG])
-        assume(place <= len(text))
+        cut = place % len(text)
         try:
-            parse(text[:place] + inserted + text[place + 1 :], "x")
+            parse(text[:cut] + inserted + text[cut + 1 :], "x")
         except ValueError:
             continue
+
+
+# -- files by the ending of their name -------------------------------------------------------------------------------
+KEEPS_FILE = {".txt": False, ".tsv": True, ".json": True, ".jams": True}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_ending_decides(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"labels{suffix.upper()}"
+    write_intervals(path, iter([DOG]))
+    write_intervals(str(path), [DOG])  # over an existing file
+    expected = DOG if KEEPS_FILE[suffix] else Labelled(DOG.interval, DOG.event)
+    assert read_intervals(path) == read_intervals(str(path)) == [expected]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_no_labels_are_no_error(tmp_path: Path, suffix: str) -> None:
+    write_intervals(tmp_path / f"a{suffix}", [])
+    assert read_intervals(tmp_path / f"a{suffix}") == []
+
+
+def test_jams_knows_how_long_the_audio_is(tmp_path: Path) -> None:
+    write_intervals(tmp_path / "a.jams", [DOG], duration=8.0)
+    assert '"duration": 8.0' in (tmp_path / "a.jams").read_text()
+
+
+def test_line_ends_and_letters_do_not_depend_on_the_system(tmp_path: Path) -> None:
+    write_intervals(tmp_path / "a.txt", [Labelled(DOG.interval, "Glöckchen")])
+    assert (tmp_path / "a.txt").read_bytes() == "1.500000\t3.250000\tGlöckchen\n".encode()
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf1.5\t3.25\tdog bark\r\n")  # as Windows tools save it
+    assert read_intervals(tmp_path / "a.txt") == [Labelled(DOG.interval, "dog bark")]
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    write_intervals(path, [DOG])
+    before = path.read_bytes()
+    bad = Labelled(Interval(0, 1), "dog\tbark", "a.wav")
+    for attempt in (check_intervals, write_intervals):
+        with pytest.raises(ValueError, match="tabs and line breaks"):
+            attempt(path, [DOG, bad])
+    check_intervals(path, [DOG])
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_bad_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for attempt in (check_intervals, write_intervals):
+        with pytest.raises(ValueError, match=r"must end in .txt or .tsv or .json or .jams"):
+            attempt(tmp_path / "a.csv", [DOG])
+        with pytest.raises(ValueError, match="there is no folder"):
+            attempt(tmp_path / "no" / "a.txt", [DOG])
+    with pytest.raises(ValueError, match=r"cannot read labels from .*must end in .txt"):
+        read_intervals(tmp_path / "a.csv")
+    for missing in ("missing.txt", "folder.tsv"):
+        (tmp_path / "folder.tsv").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match="cannot be read"):
+            read_intervals(tmp_path / missing)
+    (tmp_path / "latin.txt").write_bytes("0\t1\tGlöckchen\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="not text in UTF-8"):
+        read_intervals(tmp_path / "latin.txt")
+    monkeypatch.setattr(labels, "MAX_BYTES", 10)
+    with pytest.raises(ValueError, match=r"has 14 bytes; label files have at most 10"):
+        read_intervals(tmp_path / "latin.txt")
+
+
+# -- from the table of a benchmark -----------------------------------------------------------------------------------
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two scenes of two events, two methods; one answer named no time. Sorted as by `run_benchmark`."""
+    rows = [
+        (scene, event, method, truth, truth + 2.0, start, end)
+        for scene in (0, 12)
+        for method, shift in (("asking", 1.0), ("steering", 0.25))
+        for event, truth in (("dog bark", 5.0), ("bell", 1.0))
+        for start, end in [(truth + shift, truth + shift + 2.0)]
+    ]
+    table = pd.DataFrame(rows, columns=["scene", "event", "method", "truth_start", "truth_end", "start", "end"])
+    table.loc[0, ["start", "end"]] = float("nan")
+    return table
+
+
+def test_found_intervals(table: pd.DataFrame) -> None:
+    assert [(row.file, row.event, row.interval) for row in found_intervals(table, "steering")] == [
+        ("scene_0000.wav", "bell", Interval(1.25, 3.25)),
+        ("scene_0000.wav", "dog bark", Interval(5.25, 7.25)),
+        ("scene_0012.wav", "bell", Interval(1.25, 3.25)),
+        ("scene_0012.wav", "dog bark", Interval(5.25, 7.25)),
+    ]
+    assert [row.event for row in found_intervals(table, "asking")] == ["bell", "bell", "dog bark"]
+
+
+def test_true_intervals_are_each_there_once(table: pd.DataFrame) -> None:
+    assert [(row.file, row.event, row.interval.start) for row in true_intervals(table)] == [
+        ("scene_0000.wav", "bell", 1.0),
+        ("scene_0000.wav", "dog bark", 5.0),
+        ("scene_0012.wav", "bell", 1.0),
+        ("scene_0012.wav", "dog bark", 5.0),
+    ]
+
+
+def test_one_scene(table: pd.DataFrame) -> None:
+    assert {row.file for row in true_intervals(of_scene(table, 12))} == {"scene_0012.wav"}
+    with pytest.raises(ValueError, match="the run has no scene 3; it has 0 to 12"):
+        of_scene(table, 3)
+
+
+def test_tables_that_do_not_serve(table: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="the table has no method 'clap'; it has: asking, steering"):
+        found_intervals(table, "clap")
+    with pytest.raises(ValueError, match=r"no table of `steer-utils benchmark`: it lacks method, start"):
+        true_intervals(table.drop(columns=["method", "start"]))
+
+
+def test_labels_need_no_torch() -> None:
+    code = "import sys, steer_utils.sound.labels; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -104,9 +104,7 @@ def test_registers_of_buzzes_and_voices_are_apart_by_their_fundamental(name: str
 
 
 def test_kinds_are_told_apart_by_their_nearest_neighbour() -> None:
-    prints = np.array(
-        [fingerprint(synthesise(name, seconds=2.0, pitch=p, rng=s)) for name, p in ALL for s in range(6)]
-    )
+    prints = np.array([fingerprint(synthesise(name, seconds=2.0, pitch=p, rng=s)) for name, p in ALL for s in range(6)])
     names = np.array([name for name, _ in ALL for _ in range(6)])
     distance = ((prints[:, None] - prints[None]) ** 2).sum(-1)
     np.fill_diagonal(distance, np.inf)

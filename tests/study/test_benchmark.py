@@ -102,7 +102,7 @@ def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: p
 
 def test_every_class_is_equally_often_in_each_slot(lm: AudioLM) -> None:
     scenes = scene_set(lm, with_settings(), count=20, seed=3)
-    design = scenes.maker.design(20, 3)
+    design = [scenes.maker.names_of(index, 3) for index in range(20)]
     for slot in range(3):
         assert Counter(names[slot] for names in design) == dict.fromkeys(FIVE, 4)
     assert all(len(set(names)) == 3 for names in design)
