@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from steer_utils.cli.console import note
 from steer_utils.cli.options import Device, Dtype, Model, open_model
+from steer_utils.lm.blocks import parse_blocks
 
 if TYPE_CHECKING:
     from steer_utils.lm.vectors import SteeringVector
@@ -84,7 +84,7 @@ def contrast(
     """
     if not positive.strip() or not negative.strip():
         raise ValueError("a contrast needs two instructions; one of them is empty")
-    kept = _block_numbers(blocks)
+    kept = None if blocks is None else parse_blocks(blocks)
     _check_vector_target(out)
     if out.suffix.lower() == ".gguf" and (kept is None or 0 in kept):
         raise ValueError("GGUF has no direction for block 0: pass --blocks without it, such as --blocks 1-5")
@@ -115,26 +115,10 @@ def convert(
 
     Example: steer-utils convert happy.gguf happy.safetensors --num-blocks 32
     """
-    kept = _block_numbers(blocks)
+    kept = None if blocks is None else parse_blocks(blocks)
     _check_vector_target(out)
     read = _read_vector(vector, num_blocks)
     _write_vector(read if kept is None else read.select(kept), out)
-
-
-def _block_numbers(text: str | None) -> list[int] | None:
-    """`1-3,5` as [1, 2, 3, 5]. Raises ValueError for anything else."""
-    if text is None:
-        return None
-    found: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
-        if match is None:
-            raise ValueError(f"blocks is {text!r}; pass block numbers such as 1-5 or 2,4")
-        first, last = int(match.group(1)), int(match.group(2) or match.group(1))
-        if last < first:
-            raise ValueError(f"blocks is {text!r}, which counts down; pass block numbers such as 1-5 or 2,4")
-        found += range(first, last + 1)
-    return found
 
 
 def _check_vector_target(path: Path) -> None:

@@ -34,6 +34,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from steer_utils.lm.blocks import within
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.positions import TokenMask
 from steer_utils.sound.spans import AudioSpan
@@ -202,9 +203,8 @@ def attention_rows(
         raise ValueError(
             f"the audio spans of a batch must have equally many tokens, got {[one.count for one in spans]}"
         )
-    numbers = tuple(range(checkpoint.num_blocks) if blocks is None else blocks)
-    if not numbers or not all(0 <= number < checkpoint.num_blocks for number in numbers):
-        raise ValueError(f"blocks must be numbers from 0 to {checkpoint.num_blocks - 1}, got {list(numbers)}")
+    count = checkpoint.num_blocks
+    numbers = within(range(count) if blocks is None else blocks, count)
     recorder = AttentionRows(wanted, spans, numbers)
     modules = _modules(checkpoint, numbers)
     entries = {number: (number, recorder) for number in numbers}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from steer_utils.lm.blocks import within
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
 
 NO_MASS = 1e-20  # below this the row does not look at the audio, and its share is taken to be even
@@ -79,10 +80,9 @@ class AttentionMap:
 
         Raises ValueError for no pairs, or for blocks, heads or a row that do not exist.
         """
-        numbers = np.array([(int(block), int(head)) for block, head in pairs]).reshape(-1, 2)
-        blocks, heads = (
-            _index(name, numbers[:, axis], self.share.shape[axis]) for axis, name in enumerate(("block", "head"))
-        )
+        numbers = list(pairs)
+        blocks = _index("block", [block for block, _ in numbers], self.share.shape[0])
+        heads = _index("head", [head for _, head in numbers], self.share.shape[1])
         kept = self.share[blocks, heads]
         if row is not None:
             kept = kept.index_select(1, _index("row", [row], kept.shape[1]))
@@ -132,7 +132,4 @@ class AttentionMap:
 
 
 def _index(name: str, chosen: Iterable[int], count: int) -> torch.Tensor:
-    numbers = [int(number) for number in chosen]
-    if not numbers or not all(-count <= number < count for number in numbers):
-        raise ValueError(f"{name}s must be numbers from 0 to {count - 1}, got {numbers}")
-    return torch.tensor([number % count for number in numbers])
+    return torch.tensor(within(chosen, count, f"{name}s", name, owner="the map"))

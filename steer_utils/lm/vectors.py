@@ -20,6 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from steer_utils.lm.blocks import block_numbers, blocks_text, early, late
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -52,6 +54,7 @@ def _installed(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed as a package"
+
 
 FORMAT = "steer_utils.SteeringVector.1"
 
@@ -105,7 +108,7 @@ class SteeringVector:
             raise ValueError(f"hidden_norms must have shape {directions.shape[:1]}, got {tuple(hidden_norms.shape)}")
         if not (torch.isfinite(directions).all() and torch.isfinite(hidden_norms).all()):
             raise ValueError("a steering vector must hold finite numbers only; found NaN or infinity")
-        blocks = _block_numbers(self.blocks, len(directions))
+        blocks = block_numbers(self.blocks, len(directions))
         active = torch.zeros(len(directions), dtype=torch.bool)
         active[list(blocks)] = True
         object.__setattr__(self, "blocks", blocks)
@@ -113,7 +116,7 @@ class SteeringVector:
         object.__setattr__(self, "directions", torch.where(active[:, None], directions, 0.0))
 
     def __repr__(self) -> str:
-        return f"SteeringVector({self.provenance.recipe}, blocks {list(self.blocks)} of {self.num_blocks})"
+        return f"SteeringVector({self.provenance.recipe}, blocks {blocks_text(self.blocks)} of {self.num_blocks})"
 
     @property
     def num_blocks(self) -> int:
@@ -190,19 +193,21 @@ class SteeringVector:
         """The same vector, acting on these blocks only (of those it acts on now); -1 is the last block."""
         if isinstance(blocks, slice):
             blocks = range(self.num_blocks)[blocks]
-        wanted = _block_numbers([blocks] if isinstance(blocks, int) else blocks, self.num_blocks)
+        wanted = block_numbers(blocks if isinstance(blocks, Iterable) else [blocks], self.num_blocks)
         kept = tuple(block for block in wanted if block in self.blocks)
         if not kept:
-            raise ValueError(f"the vector acts on blocks {list(self.blocks)}; none of {list(wanted)} is among them")
-        return self._with(self.directions, kept, f"({self.provenance.recipe})[{_written(kept)}]")
+            raise ValueError(
+                f"the vector acts on blocks {blocks_text(self.blocks)}; none of {blocks_text(wanted)} is among them"
+            )
+        return self._with(self.directions, kept, f"({self.provenance.recipe})[{blocks_text(kept)}]")
 
     def late(self) -> SteeringVector:
         """The later half, blocks floor(L/2)..L-1: where the paper finds steering to work."""
-        return self.select(range(self.num_blocks // 2, self.num_blocks))
+        return self.select(late(self.num_blocks))
 
     def early(self) -> SteeringVector:
         """The earlier half, blocks 0..floor(L/2)-1."""
-        return self.select(range(self.num_blocks // 2))
+        return self.select(early(self.num_blocks))
 
     def acting_blocks(self) -> tuple[int, ...]:
         """The active blocks whose direction is not zero: only these change anything."""
@@ -286,19 +291,3 @@ class SteeringVector:
                 )
         except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"{str(source)!r} is not a steering vector file (safetensors): {error}") from error
-
-
-def _block_numbers(blocks: Iterable[int], count: int) -> tuple[int, ...]:
-    """Sorted block numbers, negative ones counted from the end. Raises ValueError outside the model, or if empty."""
-    numbers = list(blocks)
-    wrong = [block for block in numbers if isinstance(block, bool) or not -count <= int(block) < count]
-    if wrong or not numbers:
-        raise ValueError(f"blocks must be numbers from 0 to {count - 1}, got {numbers}")
-    return tuple(sorted({int(block) % count for block in numbers}))
-
-
-def _written(blocks: tuple[int, ...]) -> str:
-    """0,1,2,3 as "0-3"; anything else as a list."""
-    if len(blocks) > 2 and blocks == tuple(range(blocks[0], blocks[-1] + 1)):
-        return f"{blocks[0]}-{blocks[-1]}"
-    return ",".join(map(str, blocks))

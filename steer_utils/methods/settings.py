@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from steer_utils.lm.blocks import Blocks, as_blocks, late
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.models import pocket_folder
 from steer_utils.sound.files import whole_file
 
-Blocks = tuple[int, ...]
 Heads = tuple[tuple[int, int], ...]
 
 
@@ -68,7 +68,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("blocks", "read_blocks", "prompt_blocks", "prompt_best_blocks", "peak_blocks"):
-            object.__setattr__(self, name, _block_numbers(name, getattr(self, name)))
+            object.__setattr__(self, name, _blocks_or_none(name, getattr(self, name)))
         object.__setattr__(self, "read_heads", _head_pairs(self.read_heads))
         for name in ("positive", "negative", "question", "ask", "presence"):
             _check_text(name, getattr(self, name), names_event=name in ("positive", "ask", "presence"))
@@ -102,7 +102,7 @@ class Settings:
 
     def steered_blocks(self, num_blocks: int) -> Blocks:
         """The blocks that are steered in a model of `num_blocks` blocks."""
-        return self.blocks if self.blocks is not None else tuple(range(num_blocks // 2, num_blocks))
+        return self.blocks if self.blocks is not None else tuple(late(num_blocks))
 
     def save(self, path: Path) -> None:
         """Write as json, atomically."""
@@ -127,16 +127,8 @@ class Settings:
             raise ValueError(f"{path}: {error}") from error
 
 
-def _block_numbers(name: str, blocks: object) -> Blocks | None:
-    if blocks is None:
-        return None
-    try:
-        numbers = tuple(operator.index(block) for block in blocks)  # type: ignore[attr-defined]
-    except TypeError:
-        numbers = ()
-    if not numbers:
-        raise ValueError(f"{name} is {blocks!r}; pass block numbers such as [3, 4, 5], or null for the default")
-    return numbers
+def _blocks_or_none(name: str, blocks: object) -> Blocks | None:
+    return None if blocks is None else as_blocks(blocks, name)
 
 
 def _head_pairs(pairs: object) -> Heads | None:

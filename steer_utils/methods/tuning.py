@@ -15,12 +15,13 @@ from typing import Literal
 import numpy as np
 
 from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.blocks import Blocks, early, late
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query, contrast_of, steered_attention
-from steer_utils.methods.settings import Blocks, Settings
+from steer_utils.methods.settings import Settings
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
 
@@ -49,8 +50,7 @@ class Tuned:
 
 def block_sets(num_blocks: int) -> list[Blocks]:
     """Each block alone (not the last: it moves no attention), the early half, the later half, and all."""
-    half = num_blocks // 2
-    ranges = (range(half), range(half, num_blocks), range(num_blocks))
+    ranges = (early(num_blocks), late(num_blocks), range(num_blocks))
     # Few blocks make the same set twice, and the last block alone: a candidate counts once, and must be readable.
     found = dict.fromkeys([(block,) for block in range(num_blocks - 1)] + [tuple(each) for each in ranges])
     return [blocks for blocks in found if blocks and min(blocks) < num_blocks - 1]

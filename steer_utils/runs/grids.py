@@ -29,10 +29,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-NAMED_BLOCKS = ("each", "early", "late", "all")
-READS = ("after", "own")
+from steer_utils.lm.blocks import NAMED_BLOCKS, Blocks, as_blocks
 
-Blocks = str | tuple[int, ...]
+BLOCK_NAMES = ("each", *NAMED_BLOCKS)
+READS = ("after", "own")
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class SteeringGrid:
     """Models x seeds, each a unit that loops questions, blocks and strengths. Strength 0 and a random vector of equal
     norm are measured too, whatever is listed here. Raises ValueError naming the key, what it holds and what to pass.
 
-    blocks     names of NAMED_BLOCKS, block numbers, or lists of them; resolved for each model
+    blocks     names of BLOCK_NAMES, block numbers, or lists of them; resolved for each model
     strengths  finite numbers; 0 is there anyway
     """
 
     models: tuple[str, ...]
     seeds: tuple[int, ...]
     scenes: int
-    blocks: tuple[Blocks, ...]
+    blocks: tuple[str | Blocks, ...]
     strengths: tuple[float, ...]
     questions: tuple[str, ...] = ()
     settings: str | None = None
     clips: str | None = None
     split: Split = field(default_factory=Split)
-    read_blocks: Blocks = "after"
+    read_blocks: str | Blocks = "after"
     dtype: str | None = None
     device: str | None = None
 
@@ -176,14 +176,6 @@ def as_split(found: Any) -> Split:
     return Split(**found)
 
 
-def blocks_text(blocks: Blocks) -> str:
-    """What tables call a choice of blocks: its name, (1,) as "1", (0, 1, 2) as "0-2"."""
-    if isinstance(blocks, str):
-        return blocks
-    neighbours = len(blocks) > 1 and blocks == tuple(range(blocks[0], blocks[-1] + 1)) and blocks[0] >= 0
-    return f"{blocks[0]}-{blocks[-1]}" if neighbours else ",".join(map(str, blocks))
-
-
 # -- values ----------------------------------------------------------------------------------------------------------
 def _distinct(name: str, values: Any, check: Any, *, least: int = 0) -> tuple[Any, ...]:
     """The values, each checked; a single one is a list of one. Raises ValueError for too few, or one given twice."""
@@ -216,22 +208,22 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _blocks(name: str, value: Any) -> Blocks:
-    if isinstance(value, str):
-        if value not in NAMED_BLOCKS:
-            near = get_close_matches(value, NAMED_BLOCKS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{name} has {value!r}; {hint}pass {_listed(NAMED_BLOCKS)}, or numbers such as [0, 1]")
+def _blocks(name: str, value: Any) -> str | Blocks:
+    if isinstance(value, str) and value in BLOCK_NAMES:
         return value
-    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
-    if not numbers or not all(isinstance(each, int) and not isinstance(each, bool) for each in numbers):
-        raise ValueError(f"{name} has {value!r}; pass {_listed(NAMED_BLOCKS)}, or numbers such as [0, 1]")
+    try:
+        numbers = as_blocks(value if isinstance(value, (str, Sequence)) else [value], name)
+    except ValueError as error:
+        near = get_close_matches(value, BLOCK_NAMES, n=1) if isinstance(value, str) else []
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        message = f"{name} has {value!r}; {hint}pass {_listed(BLOCK_NAMES)}, or numbers such as [0, 1]"
+        raise ValueError(message) from error
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"{name} has {list(numbers)}, a block twice; give each once")
     return tuple(sorted(numbers))
 
 
-def _read_blocks(value: Any) -> Blocks:
+def _read_blocks(value: Any) -> str | Blocks:
     if isinstance(value, str):
         raise ValueError(f"read_blocks is {value!r}; pass {_listed(READS)}, or numbers such as [3, 4]")
     return _blocks("read_blocks", value)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.blocks import blocks_text
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
@@ -28,7 +29,7 @@ from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study.benchmark import DEVELOPMENT, SPLITS, TEST, SceneSet, query_in, scene_set, slot_name
 from steer_utils.study.resume import Record, resumable_table
-from steer_utils.study.sensitivity import WIDTHS, blocks_label, window_scores
+from steer_utils.study.sensitivity import WIDTHS, window_scores
 from steer_utils.study.statistics import random_overlap
 
 POINT = ("question", "blocks", "steered", "strength", "vector")  # the columns that name a point
@@ -172,7 +173,7 @@ def _tidy(measured: pd.DataFrame, unit: Unit, points: Sequence[Point]) -> pd.Dat
     """A row a (query, point) from rows of lists, one a query."""
     asked = unit["questions"]
     each = pd.DataFrame(
-        [(asked[one.question], one.label, blocks_label(one.blocks), one.strength, one.vector) for one in points],
+        [(asked[one.question], one.label, blocks_text(one.blocks), one.strength, one.vector) for one in points],
         columns=list(POINT),
     )
     known = measured.drop(columns=["overlap", "iou"])

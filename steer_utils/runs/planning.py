@@ -19,13 +19,14 @@ from typing import Any
 
 from transformers import AutoConfig, AutoProcessor
 
+from steer_utils.lm.blocks import block_numbers, blocks_text, named_blocks
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, fingerprint
 from steer_utils.lm.families import family_of
 from steer_utils.lm.models import pocket_folder
 from steer_utils.lm.vectors import library_versions
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.runs.executors import Unit
-from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid, blocks_text
+from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid
 from steer_utils.runs.measuring import blocks_read, points_of, scenes_of
 from steer_utils.sound.datasets import open_clips
 
@@ -112,7 +113,7 @@ def _steering_plan(grid: SteeringGrid) -> Plan:
             "settings": json.loads(json.dumps(asdict(own))),
             "questions": list(grid.questions or (own.question,)),
             "strengths": list(grid.strengths),
-            "read_blocks": None if read is None else _numbers("read_blocks", model, read, found.num_blocks),
+            "read_blocks": None if read is None else list(block_numbers(read, found.num_blocks, "read_blocks", model)),
             "clips": None if clips is None else str(clips),
             "recordings": recordings,
             "dtype": grid.dtype,
@@ -134,20 +135,13 @@ def _steering_plan(grid: SteeringGrid) -> Plan:
 
 def _block_choices(grid: SteeringGrid, model: str, count: int) -> Iterator[tuple[str, list[int]]]:
     """(label, block numbers) of each choice in a model of `count` blocks."""
-    named = {"early": range(count // 2), "late": range(count // 2, count), "all": range(count)}
     for choice in grid.blocks:
         if choice == "each":
             yield from ((str(block), [block]) for block in range(count - 1))  # the last moves no attention
         elif isinstance(choice, str):
-            yield choice, list(named[choice])
+            yield choice, list(named_blocks(choice, count))
         else:
-            yield blocks_text(choice), _numbers("blocks", model, choice, count)
-
-
-def _numbers(name: str, model: str, blocks: Sequence[int], count: int) -> list[int]:
-    if lacking := [block for block in blocks if not -count <= block < count]:
-        raise ValueError(f"{name} has {', '.join(map(str, lacking))}, but {model} has blocks 0 to {count - 1}")
-    return sorted({block % count for block in blocks})
+            yield blocks_text(choice), list(block_numbers(choice, count, owner=model))
 
 
 def _moves(unit: Unit, blocks: Sequence[int]) -> bool:

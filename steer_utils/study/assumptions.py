@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from steer_utils.lm.blocks import Blocks, blocks_text
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.steering import Injection
-from steer_utils.methods.settings import PAPER, Blocks, Settings
+from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.study.benchmark import PAPER_SECONDS
 from steer_utils.study.sensitivity import STRENGTHS, WIDTHS
 
@@ -147,4 +148,4 @@ def _levels(numbers: tuple[float, ...]) -> str:
 
 
 def _blocks(blocks: Blocks | None, default: str) -> str:
-    return default if blocks is None else f"blocks {', '.join(map(str, blocks))}"
+    return default if blocks is None else f"blocks {blocks_text(blocks)}"

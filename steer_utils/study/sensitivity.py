@@ -33,13 +33,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from steer_utils.lm.blocks import Blocks, block_numbers, blocks_text
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Named, event_tokens
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.settings import Blocks, Settings, paper_settings
+from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.methods.tuning import block_sets
 from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
 from steer_utils.study.benchmark import SceneSet, slot_name
@@ -80,12 +81,12 @@ class Combination:
         return {
             "around": self.around,
             "strength": self.run.strength,
-            "blocks": blocks_label(self.run.blocks),
+            "blocks": blocks_text(self.run.blocks),
             "positions": self.run.positions,
             "rows": self.rows,
             "norm": "kept" if self.run.keep_norm else "free",
             "read": self.read,
-            "read_blocks": AFTER if self.read_blocks is None else blocks_label(self.read_blocks),
+            "read_blocks": AFTER if self.read_blocks is None else blocks_text(self.read_blocks),
             "varied": self.varied,
         }
 
@@ -99,13 +100,6 @@ class Combination:
         last_read = num_blocks - 1 if self.read_blocks is None else max(self.read_blocks)
         unreached = self.rows == "instruction" and self.run.positions == "last"
         return self.run.strength != 0 and last_read > min(self.run.blocks) and not unreached
-
-
-def blocks_label(blocks: Blocks) -> str:
-    """(5,) as "5", a run such as (0, 1, 2, 3) as "0-3", anything else as "0,2"."""
-    if len(blocks) > 1 and blocks == tuple(range(blocks[0], blocks[-1] + 1)):
-        return f"{blocks[0]}-{blocks[-1]}"
-    return ",".join(map(str, blocks))
 
 
 def blocks_order(label: str) -> tuple[int, int, str]:
@@ -135,15 +129,15 @@ def grid_combinations(
         raise ValueError(f"the model has {num_blocks} block; pass one with a block after the steered one")
     found: dict[Combination, None] = {}
     for around, own in star_centers(settings).items():
-        steered = _numbers("blocks", own.steered_blocks(num_blocks), num_blocks)
-        read_blocks = None if own.read_blocks is None else _numbers("read_blocks", own.read_blocks, num_blocks)
+        steered = block_numbers(own.steered_blocks(num_blocks), num_blocks)
+        read_blocks = None if own.read_blocks is None else block_numbers(own.read_blocks, num_blocks, "read_blocks")
         run = SteeredRun(float(own.strength), steered, "last", own.keep_norm)
         point = Combination(around, run, "last", own.read, read_blocks)
         if not point.moves(num_blocks):
             raise ValueError(
-                f"the {around} settings steer blocks {list(steered)} at strength {own.strength:g} and read "
-                f"{AFTER if read_blocks is None else list(read_blocks)}; attention changes after the first steered "
-                "block only: steer an earlier block with a strength that is not 0, or read a later block"
+                f"the {around} settings steer blocks {blocks_text(steered)} at strength {own.strength:g} and read "
+                f"{AFTER if read_blocks is None else blocks_text(read_blocks)}; attention changes after the first "
+                "steered block only: steer an earlier block with a strength that is not 0, or read a later block"
             )
         positions: list[Named] = ["text"]
         if around in event_named:
@@ -174,12 +168,6 @@ def _star(point: Combination, num_blocks: int, positions: Sequence[Named], thoro
 def count_passes(made: Sequence[Combination]) -> int:
     """Suffix passes a query: each different run once, and two for the contrast of each point."""
     return len({(each.around, each.run) for each in made}) + 2 * len({each.around for each in made})
-
-
-def _numbers(name: str, blocks: Blocks, num_blocks: int) -> Blocks:
-    if not all(-num_blocks <= block < num_blocks for block in blocks):
-        raise ValueError(f"{name} is {list(blocks)}; the model has blocks 0 to {num_blocks - 1}")
-    return tuple(sorted({block % num_blocks for block in blocks}))
 
 
 logger = logging.getLogger(__name__)

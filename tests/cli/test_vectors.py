@@ -220,7 +220,7 @@ def test_convert_refuses(saved: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     refused(invoke("convert", tmp_path / "v.bin", tmp_path / "v.gguf"), "its name must end in .safetensors or .gguf")
     refused(invoke("convert", tmp_path / "no.gguf", tmp_path / "v.safetensors"), "there is no file")
     refused(invoke("convert", saved, tmp_path / "w.safetensors", "--num-blocks", 3), "--num-blocks is for a .gguf")
-    refused(invoke("convert", saved, tmp_path / "w.safetensors", "--blocks", "7"), "blocks must be numbers from 0 to 2")
+    refused(invoke("convert", saved, tmp_path / "w.safetensors", "--blocks", "7"), "blocks has 7, but the model has")
     (tmp_path / "text.gguf").write_text("not a vector\n")
     refused(invoke("convert", tmp_path / "text.gguf", tmp_path / "w.safetensors"), "no GGUF file")
     monkeypatch.setattr(steer_utils.lm.gguf_vectors, "find_spec", lambda name: None)

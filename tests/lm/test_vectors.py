@@ -86,10 +86,10 @@ def test_select() -> None:
     assert v.select(slice(1, 3)).blocks == v.select(range(1, 3)).blocks == (1, 2)
     assert not v.select([1]).directions[[0, 2, 3]].any()
     assert v.select(2).select([1, 2]).blocks == (2,)
-    with pytest.raises(ValueError, match=r"acts on blocks \[2\]; none of \[0\]"):
+    with pytest.raises(ValueError, match="acts on blocks 2; none of 0"):
         v.select(2).select(0)
-    for wrong in (4, -5, [], [True]):
-        with pytest.raises(ValueError, match="blocks must be"):
+    for wrong in (4, -5, [], [True], [1.7], 1.7, ["2"], "2", None):
+        with pytest.raises(ValueError, match=r"blocks (has|is) .*(the model has blocks 0 to 3|pass block numbers)"):
             v.select(wrong)
 
 
@@ -203,7 +203,7 @@ def test_a_vector_must_fit_the_model(lm: AudioLM) -> None:
 
 def test_provenance_follows_the_algebra() -> None:
     v, w = vector(0), vector(1)
-    assert (0.5 * v.late()).provenance.recipe == "0.5 * ((v0)[2,3])"
+    assert (0.5 * v.late()).provenance.recipe == "0.5 * ((v0)[2-3])"
     both = v + w
     assert both.provenance.recipe == "(v0) + (v1)"
     assert both.provenance.positive == "p"  # shared by both

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steer_utils.runs.grids import NAMED_BLOCKS, NotebookGrid, Split, SteeringGrid, as_grid, blocks_text, read_grid
+from steer_utils.runs.grids import BLOCK_NAMES, NotebookGrid, Split, SteeringGrid, as_grid, read_grid
 
 GRID: dict[str, Any] = {
     "models": ["pocket-qwen2-audio"], "seeds": [0, 1], "scenes": 4, "blocks": ["early", 1, [0, 1]],
@@ -147,10 +147,4 @@ def test_whatever_a_file_holds_is_a_grid_or_a_value_error(change: dict[str, Any]
     assert isinstance(found, SteeringGrid) and 0.0 not in found.strengths
     assert len(set(found.seeds)) == len(found.seeds) >= 1
     for each in found.blocks:
-        assert each in NAMED_BLOCKS if isinstance(each, str) else each == tuple(sorted(set(each)))
-
-
-def test_blocks_are_called_as_tables_call_them() -> None:
-    assert [blocks_text(each) for each in ("late", (1,), (0, 1, 2), (0, 2), (-2, -1), (-1, 0))] == [
-        "late", "1", "0-2", "0,2", "-2,-1", "-1,0",
-    ]  # fmt: skip
+        assert each in BLOCK_NAMES if isinstance(each, str) else each == tuple(sorted(set(each)))

@@ -9,14 +9,14 @@ A `Choice` is `Settings` without its rules for benchmarks: any two instructions 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from steer_utils.lm.blocks import Blocks, block_numbers, late, within
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.positions import Positions, check_positions
 from steer_utils.methods.locate import known_event
-from steer_utils.methods.settings import PAPER, Blocks, Heads, Settings
+from steer_utils.methods.settings import PAPER, Heads, Settings
 
 NAME = "{event}"  # stands for the query in both instructions
 
@@ -112,21 +112,19 @@ class Choice:
         """
         count = checkpoint.num_blocks
         heads = int(checkpoint.model.config.text_config.num_attention_heads)
-        blocks = self.blocks if self.blocks is not None else tuple(range(count // 2, count))
-        _check_numbers("blocks", "block", blocks, count)
+        blocks = block_numbers(late(count) if self.blocks is None else self.blocks, count)
         if self.read_heads is not None:
-            _check_numbers("read_heads", "block", [block for block, _ in self.read_heads], count)
-            _check_numbers("read_heads", "head", [head for _, head in self.read_heads], heads)
+            within([block for block, _ in self.read_heads], count, "read_heads")
+            within([head for _, head in self.read_heads], heads, "read_heads", "head")
         elif self.read_blocks is not None:
-            _check_numbers("read_blocks", "block", self.read_blocks, count)
-        elif min(block % count for block in blocks) == count - 1:
+            within(self.read_blocks, count, "read_blocks")
+        elif blocks[0] == count - 1:
             raise ValueError(
                 f"steering block {count - 1}, the last, changes no attention: steer an earlier block, or name the "
                 "blocks to read"
             )
         for text in (*self.instructions, self.question, self.asked_of_contrast):
             checkpoint.prompt(text)  # refuses what no prompt can hold
-        blocks = tuple(sorted({block % count for block in blocks}))
         return replace(self, query=known_event(checkpoint, self.query), blocks=blocks)
 
 
@@ -173,12 +171,6 @@ def worded(name: str, template: str, query: str) -> str:
         return template.format(event=query).strip()
     except (LookupError, ValueError, AttributeError) as error:
         raise ValueError(f"{name} may hold {NAME} and no other braces, got {template!r}") from error
-
-
-def _check_numbers(name: str, what: str, numbers: Iterable[int], count: int) -> None:
-    wrong = [number for number in numbers if not -count <= number < count]
-    if wrong:
-        raise ValueError(f"{name} names {what} {wrong[0]}; this model's {what}s are 0 to {count - 1}")
 
 
 def _is_number(value: object) -> bool:

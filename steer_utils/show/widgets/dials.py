@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from steer_utils.lm.blocks import block_numbers, blocks_text
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.methods.settings import Settings
 from steer_utils.show.widgets.intake import Sound, made_scene, recorded, uploaded
@@ -83,9 +84,9 @@ class Dials:
             self.contrast.value, self.question.value = settings.contrast_question, settings.question
             self.strength.value, self.keep_norm.value = settings.strength, settings.keep_norm
             count = self.blocks.max + 1
-            blocks = [block % count for block in settings.steered_blocks(count)]
-            self.blocks.value = min(blocks), max(blocks)
-            self._blocks = tuple(blocks)  # need not be a range, as the slider's are
+            blocks = block_numbers(settings.steered_blocks(count), count)
+            self.blocks.value = blocks[0], blocks[-1]
+            self._blocks = blocks  # need not be a range, as the slider's are
             self.positions.value, self.read.value = "last", settings.read
             self.read_from.value = self.read_from.options[0][1]
 
@@ -239,4 +240,4 @@ def _read_outs(settings: Settings, count: int) -> list[tuple[str, tuple[Any, ...
 
 
 def _blocks(numbers: tuple[int, ...]) -> str:
-    return f"block{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    return f"block{'s' if len(numbers) > 1 else ''} {blocks_text(numbers)}"

@@ -16,12 +16,13 @@ from typing import Literal
 import numpy as np
 
 from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.blocks import Blocks, within
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query, contrast_of
-from steer_utils.methods.settings import Blocks, Heads, Settings, model_settings
+from steer_utils.methods.settings import Heads, Settings, model_settings
 from steer_utils.sound.audio import read_audio
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
@@ -220,7 +221,7 @@ def listening_of(
         truth=truth,
         events=tuple(events),
         read=label,
-        read_blocks=tuple(b % blocks for b in averaged),
+        read_blocks=within(averaged, blocks, "read_blocks"),
         read_heads=None if read_heads is None else tuple((b % blocks, h % heads) for b, h in read_heads),
         answers=dict(answers or {}),
     )

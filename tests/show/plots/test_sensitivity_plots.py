@@ -100,10 +100,10 @@ def test_the_settings_are_outlined_in_their_panel_only() -> None:
 def test_a_set_of_the_model_alone_is_in_its_own_plane_only() -> None:
     table = summary(Settings(question="How many?", strength=3.0, blocks=(1, 3), read="share"))
     own, paper = (plots.plane_figure(table, around).axes[0] for around in ("own", "paper"))
-    assert "1,3" in [text.get_text() for text in own.get_yticklabels()] and "3" in [
+    assert "1, 3" in [text.get_text() for text in own.get_yticklabels()] and "3" in [
         text.get_text() for text in own.get_xticklabels()
     ]
-    assert "1,3" not in [text.get_text() for text in paper.get_yticklabels()]
+    assert "1, 3" not in [text.get_text() for text in paper.get_yticklabels()]
     assert "–" not in {text.get_text() for text in paper.texts}
 
 

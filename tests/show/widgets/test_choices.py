@@ -92,10 +92,10 @@ def test_blocks_by_number_and_the_event_by_its_name(lm: AudioLM) -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"blocks": (4,)}, "blocks names block 4; this model's blocks are 0 to 3"),
-        ({"read_blocks": (1, -5)}, "read_blocks names block -5"),
-        ({"read_heads": ((4, 0),)}, "read_heads names block 4"),
-        ({"read_heads": ((0, 4),)}, "read_heads names head 4; this model's heads are 0 to 3"),
+        ({"blocks": (4,)}, "blocks has 4, but the model has blocks 0 to 3"),
+        ({"read_blocks": (1, -5)}, "read_blocks has -5"),
+        ({"read_heads": ((4, 0),)}, "read_heads has 4, but the model has blocks 0 to 3"),
+        ({"read_heads": ((0, 4),)}, "read_heads has 4, but the model has heads 0 to 3"),
         ({"blocks": (3,)}, "steering block 3, the last, changes no attention"),
         ({"blocks": (-1,)}, "steering block 3, the last"),
         ({"question": "What is <|AUDIO|> <sound>?"}, "audio placeholder"),

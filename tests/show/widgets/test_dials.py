@@ -92,7 +92,7 @@ def test_a_block_range_replaces_blocks_that_are_none(one: AudioLM) -> None:
 def test_read_outs(one: AudioLM) -> None:
     turned = Turned(one)
     labels = [label for label, _ in turned.dials.read_from.options]
-    assert labels[:3] == ["blocks 2, 3 (the settings')", "the blocks after the first steered", "2 chosen heads"]
+    assert labels[:3] == ["blocks 2-3 (the settings')", "the blocks after the first steered", "2 chosen heads"]
     assert len(labels) == 3 + one.num_blocks
     turned.dials.read_from.value = ("heads", ((1, 2), (3, 0)))
     assert (turned.choice().read_heads, turned.choice().read_blocks) == (((1, 2), (3, 0)), None)

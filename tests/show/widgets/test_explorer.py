@@ -208,7 +208,7 @@ def test_what_can_be_passed(
         make(five, tmp_path / "none.wav")
     with pytest.raises(UnknownEventError, match="does not know 'purple'"):
         make(five, samples, sampling_rate=RATE, query="purple")
-    with pytest.raises(ValueError, match="blocks names block 7"):
+    with pytest.raises(ValueError, match="blocks has 7"):
         make(five, settings=replace(OURS, blocks=(7,)))
 
 

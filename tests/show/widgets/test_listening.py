@@ -104,7 +104,7 @@ def test_maps_become_pictures() -> None:
     assert given.located == Interval(0.1, 0.2)
     last = listening_of(NOISE, RATE, base, read_blocks=[-1], seconds=0.4)  # counted from the end, as maps count
     assert last.read_blocks == (3,) and last.located == base.window(0.4, blocks=[3])
-    with pytest.raises(ValueError, match="blocks must be numbers from 0 to 3"):
+    with pytest.raises(ValueError, match="blocks has 7, but the map has blocks 0 to 3"):
         listening_of(NOISE, RATE, base, read_blocks=[7])
 
 
