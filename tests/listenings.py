@@ -26,8 +26,15 @@ BASE, OTHER = shares(4, 3), shares(4, 3)
 def picture(**changes: object) -> Listening:
     curves = {PLAIN: BASE, STEERED: OTHER, SHIFT: OTHER - BASE}
     one = Listening(
-        NOISE, RATE, SPAN, curves, "dog bark", Interval(0.4, 1.0), Interval(0.5, 1.1),
+        NOISE,
+        RATE,
+        SPAN,
+        curves,
+        "dog bark",
+        Interval(0.4, 1.0),
+        Interval(0.5, 1.1),
         (("dog bark", Interval(0.5, 1.1)), ("<b>bell</b>", Interval(1.2, 1.9))),
-        read_blocks=(1, 2), answers={PLAIN: "one", STEERED: "a dog"},
-    )  # fmt: skip
+        read_blocks=(1, 2),
+        answers={PLAIN: "one", STEERED: "a dog"},
+    )
     return replace(one, **changes)  # type: ignore[arg-type]

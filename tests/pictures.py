@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from unittest.mock import patch
 
 import matplotlib
 import matplotlib.pyplot as plt
+import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -32,8 +34,23 @@ def assert_legible(figure: Figure, *, more_than: int = 8) -> None:
             assert not box.overlaps(own), f"{text!r} touches {other!r}"
 
 
-def assert_untouched(make: Callable[[], Figure]) -> None:
-    """Making and saving a figure leaves pyplot's figures and matplotlib's settings as they were."""
+def assert_good(make: Callable[[], Figure], *, more_than: int = 8) -> None:
+    """What holds for every figure: it is legible, every letter has a glyph, and making and saving it leaves pyplot's
+    figures and matplotlib's settings as they were."""
     before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    make().savefig(io.BytesIO())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Glyph")
+        figure = make()
+        assert_legible(figure, more_than=more_than)
+        figure.savefig(io.BytesIO())
     assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+
+
+def figure_test(figures: Mapping[str, Callable[[], Figure]], *, more_than: int = 8) -> Callable[[str], None]:
+    """The test that every module of figures has: `test_figures = figure_test(FIGURES)`."""
+
+    @pytest.mark.parametrize("name", figures)
+    def test(name: str) -> None:
+        assert_good(figures[name], more_than=more_than)
+
+    return test

@@ -1,13 +1,13 @@
 """The analyses beside the benchmark, in one table: how each is run, summed up and drawn.
 
-    sensitivity   does the result hang on what the paper leaves open?           `sensitivity`
-    shift         how do steering and prompting change attention to the audio?   `shift_tables`
-    occlusion     does the answer change when the window found is taken away?    `causality`
-    swap          does the answer follow the vector?                             `swaps`
+sensitivity   does the result hang on what the paper leaves open?           `sensitivity`
+shift         how do steering and prompting change attention to the audio?   `shift_tables`
+occlusion     does the answer change when the window found is taken away?    `causality`
+swap          does the answer follow the vector?                             `swaps`
 
-    table = ANALYSES["shift"].run(lm, scene_set(lm, settings, count=100, seed=0), settings)
-    ANALYSES["shift"].summary(table)
-    for name, drawn in ANALYSES["shift"].figures(table).items(): ...
+table = ANALYSES["shift"].run(lm, scene_set(lm, settings, count=100, seed=0), settings)
+ANALYSES["shift"].summary(table)
+for name, drawn in ANALYSES["shift"].figures(table).items(): ...
 """
 
 from __future__ import annotations
@@ -169,11 +169,7 @@ def _shift_summary(table: pd.DataFrame) -> pd.DataFrame:
 def _shift_figures(table: pd.DataFrame) -> dict[str, Drawn]:
     summary = shift_summary(table)
     caption = "What each condition changes, by decoder block: attention to the audio, and where in it."
-    return {
-        "by_block": Drawn(
-            shift_figure(summary, SHIFT_MEASURES), alt_text_shift(summary, SHIFT_MEASURES), caption
-        )
-    }
+    return {"by_block": Drawn(shift_figure(summary, SHIFT_MEASURES), alt_text_shift(summary, SHIFT_MEASURES), caption)}
 
 
 # -- causal tests ----------------------------------------------------------------------------------------------------
@@ -193,19 +189,36 @@ ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
         Analysis(
-            "sensitivity", "sensitivity", "Does the result hang on what the paper leaves open?",
-            sensitivity_table, _sensitivity_summary, _sensitivity_figures,
+            "sensitivity",
+            "sensitivity",
+            "Does the result hang on what the paper leaves open?",
+            sensitivity_table,
+            _sensitivity_summary,
+            _sensitivity_figures,
         ),
         Analysis(
-            "shift", "attention shift", "How do steering and prompting change attention to the audio?",
-            shift_table, _shift_summary, _shift_figures,
+            "shift",
+            "attention shift",
+            "How do steering and prompting change attention to the audio?",
+            shift_table,
+            _shift_summary,
+            _shift_figures,
         ),
         Analysis(
-            "occlusion", "occlusion", "Does the answer change when the window found is taken away?",
-            occlusion_table, occlusion_summary, _occlusion_figures,
+            "occlusion",
+            "occlusion",
+            "Does the answer change when the window found is taken away?",
+            occlusion_table,
+            occlusion_summary,
+            _occlusion_figures,
         ),
         Analysis(
-            "swap", "swap", "Does the answer follow the vector?", swap_table, swap_summary, _swap_figures,
+            "swap",
+            "swap",
+            "Does the answer follow the vector?",
+            swap_table,
+            swap_summary,
+            _swap_figures,
         ),
     )
-}  # fmt: skip
+}

@@ -49,8 +49,9 @@ def notebook(open_notebook: Callable[[str], Notebook], server: Server) -> Notebo
 @pytest.fixture
 def player(notebook: Notebook) -> Locator:
     """The player as it is at first: the dog is shown, at the start, silent."""
-    notebook.execute("player.show(heard); player.playing = False\n"
-                     "player.block = player.head = None; player.curve = heard.read")  # fmt: skip
+    notebook.execute(
+        "player.show(heard); player.playing = False\nplayer.block = player.head = None; player.curve = heard.read"
+    )
     shown = notebook.cell_of(SHOWN).locator("[data-steer=player]")
     expect(part(shown, "playhead")).to_have_attribute("data-playing", "false")
     part(shown, "playhead").press("Home")
@@ -150,9 +151,16 @@ def test_seeking_by_keys(notebook: Notebook, player: Locator) -> None:
     head = part(player, "playhead")
     head.focus()
     for keys, there in (
-        ("ArrowRight", 0.1), ("Shift+ArrowRight", 1.1), ("ArrowLeft", 1.0), ("Shift+ArrowLeft", 0.0),
-        ("ArrowLeft", 0.0), ("End", 8.0), ("ArrowRight", 8.0), ("Shift+ArrowLeft", 7.0), ("Home", 0.0),
-    ):  # fmt: skip
+        ("ArrowRight", 0.1),
+        ("Shift+ArrowRight", 1.1),
+        ("ArrowLeft", 1.0),
+        ("Shift+ArrowLeft", 0.0),
+        ("ArrowLeft", 0.0),
+        ("End", 8.0),
+        ("ArrowRight", 8.0),
+        ("Shift+ArrowLeft", 7.0),
+        ("Home", 0.0),
+    ):
         head.press(keys)
         assert abs(seconds(player) - there) < 1e-6, keys
         assert float(head.get_attribute("aria-valuenow") or "nan") == pytest.approx(there, abs=0.006)
@@ -260,10 +268,14 @@ def test_two_views_show_the_same(notebook: Notebook, player: Locator) -> None:
 
 def test_a_view_that_goes_away_leaves_no_sound(notebook: Notebook, player: Locator) -> None:
     notebook.execute("alone = ListeningPlayer(bell)")
-    notebook.call("panel.content.activeCellIndex = panel.content.widgets.length - 1;"
-                  "window.jupyterapp.commands.execute('notebook:insert-cell-below');")  # fmt: skip
-    notebook.call("panel.content.activeCell.model.sharedModel.setSource('alone');"
-                  "await window.jupyterapp.commands.execute('notebook:run-cell');")  # fmt: skip
+    notebook.call(
+        "panel.content.activeCellIndex = panel.content.widgets.length - 1;"
+        "window.jupyterapp.commands.execute('notebook:insert-cell-below');"
+    )
+    notebook.call(
+        "panel.content.activeCell.model.sharedModel.setSource('alone');"
+        "await window.jupyterapp.commands.execute('notebook:run-cell');"
+    )
     lonely = notebook.page.locator(".jp-Cell").filter(has=notebook.page.locator("[data-steer=player]")).last
     part(lonely, "play").click()
     expect(part(lonely, "playhead")).to_have_attribute("data-playing", "true")

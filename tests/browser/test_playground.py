@@ -26,8 +26,11 @@ LESSON = "09_playground.ipynb"
 #: The last line of each cell that shows a widget.
 WIDGETS = ("player", "explorer", "compared", "gallery")
 PLAYS = "ListeningPlayer("
-OTHERS = [path for path in sorted(LESSONS.glob("[0-9]*.ipynb"))
-          if path.name != LESSON and PLAYS in path.read_text(encoding="utf-8")]  # fmt: skip
+OTHERS = [
+    path
+    for path in sorted(LESSONS.glob("[0-9]*.ipynb"))
+    if path.name != LESSON and PLAYS in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.fixture(scope="module")

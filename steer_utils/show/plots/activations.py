@@ -1,7 +1,7 @@
 """Figures of what hooks keep, each with its words: how long states are, what each block would say, what maps weigh.
 
-    figure = norm_figure({"audio": norms})                  # norms: (blocks + 1, tokens)
-    lesson.keep(figure, "02_norms", alt_text_norms({"audio": norms}), "The residual stream, block by block.")
+figure = norm_figure({"audio": norms})                  # norms: (blocks + 1, tokens)
+lesson.keep(figure, "02_norms", alt_text_norms({"audio": norms}), "The residual stream, block by block.")
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import seaborn
 from matplotlib.figure import Figure
 
+from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, SOFT, TRUE
 
 #: Colour, line and marker in order; they differ in grey too.
 LOOKS: tuple[dict[str, Any], ...] = (
@@ -93,8 +93,15 @@ def lens_figure(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> Figu
         image = ax.imshow(chances, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for column, (words, chance) in enumerate(columns.values()):
             for block, word in enumerate(words):
-                ax.text(column, block, f"{plain(word)}  {chance[block]:.2f}", ha="center", va="center",
-                        fontsize="small", color="white" if chance[block] > 0.55 else INK)  # fmt: skip
+                ax.text(
+                    column,
+                    block,
+                    f"{plain(word)}  {chance[block]:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize="small",
+                    color="white" if chance[block] > 0.55 else INK,
+                )
         ax.set_xticks(range(len(columns)), [textwrap.fill(plain(one, 60), 16) for one in columns], fontsize="small")
         ax.set_yticks(range(blocks))
         ax.set_ylabel("after decoder block")
@@ -158,9 +165,16 @@ def memory_figure(models: Sequence[MapMemory], budget: float = 80e9) -> Figure:
             ):
                 ax.plot(model.seconds, values, color=color, linestyle=line, linewidth=1.6)
                 ax.plot(model.seconds[-1:], values[-1:], color=color, marker="o", markersize=5)
-                ax.annotate(f"{what}: {size(float(values[-1]))}", (float(model.seconds[-1]), float(values[-1])),
-                            xytext=(4, lift), textcoords="offset points", ha="right",
-                            va="bottom" if lift > 0 else "top", color=color, fontsize="small")  # fmt: skip
+                ax.annotate(
+                    f"{what}: {size(float(values[-1]))}",
+                    (float(model.seconds[-1]), float(values[-1])),
+                    xytext=(4, lift),
+                    textcoords="offset points",
+                    ha="right",
+                    va="bottom" if lift > 0 else "top",
+                    color=color,
+                    fontsize="small",
+                )
             longest = float(model.seconds[-1])
             ticks = [each for each in ((1, 2, 4, 8, 16, 30) if longest <= 60 else (1, 10, 100, 600)) if each <= longest]
             ax.set(xscale="log", xlabel="audio (s)")

@@ -17,8 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, MARKS, SOFT, TRUE, mark, spectrogram
+from steer_utils.show.plots.located import MARKS, mark, spectrogram
 from steer_utils.sound.spans import AudioSpan
 
 if TYPE_CHECKING:
@@ -65,8 +66,15 @@ def sound_figure(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan
         _faint(spectrogram(ax, scene.samples, scene.rate), darkest=0.55)
         over = ax.twinx()
         for (label, curve), (color, line) in zip(curves.items(), LOOKS, strict=False):
-            over.plot(span.centers(), np.asarray(curve) * span.count, color=color, linestyle=line, linewidth=1.7,
-                      label=label, path_effects=[withStroke(linewidth=3.6, foreground="white")])  # fmt: skip
+            over.plot(
+                span.centers(),
+                np.asarray(curve) * span.count,
+                color=color,
+                linestyle=line,
+                linewidth=1.7,
+                label=label,
+                path_effects=[withStroke(linewidth=3.6, foreground="white")],
+            )
         over.axhline(1, color=SOFT, linewidth=0.9)
         over.set(ylim=(0, None), ylabel="attention (times even share)")
         figure.legend(loc="outside lower center", ncols=len(curves), frameon=False, fontsize="small", handlelength=3)
@@ -74,9 +82,7 @@ def sound_figure(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan
     return figure
 
 
-def alt_text_sound(
-    scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan, query: str | None = None
-) -> str:
+def alt_text_sound(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan, query: str | None = None) -> str:
     """What `sound_figure` shows, in words: the highest point of each curve, and its mean in the query."""
     said = []
     for label, curve in curves.items():
@@ -115,8 +121,15 @@ def rows_figure(
         top.set(xlabel="", ylabel="Hz")
         for ax, panel in zip(axes, panels, strict=True):
             extent = (0.0, span.duration, len(panel.curves) - 0.5, -0.5)
-            image = ax.imshow(panel.curves * span.count, cmap="Blues", vmin=0, vmax=darkest, aspect="auto",
-                              interpolation="nearest", extent=extent)  # fmt: skip
+            image = ax.imshow(
+                panel.curves * span.count,
+                cmap="Blues",
+                vmin=0,
+                vmax=darkest,
+                aspect="auto",
+                interpolation="nearest",
+                extent=extent,
+            )
             _label_rows(ax, panel, rows, noted)
             for event in scene.events:
                 style = MARKS["true" if event.name == query else "event"]
@@ -157,8 +170,10 @@ def alt_text_rows(
     for panel in panels:
         peaks = span.centers()[np.argmax(panel.curves, axis=1)]
         notes = panel.notes or [""] * len(peaks)
-        parts = [f"{label} at {peak:.2f} s" + (f" ({note})" if note else "")
-                 for label, peak, note in zip(panel.labels, peaks, notes, strict=True)]  # fmt: skip
+        parts = [
+            f"{label} at {peak:.2f} s" + (f" ({note})" if note else "")
+            for label, peak, note in zip(panel.labels, peaks, notes, strict=True)
+        ]
         said.append(f"{panel.title}: {', '.join(parts)}.")
     sought = f"; sought is the {query}" if query else ""
     meant = f", in brackets what it has {noted}" if noted else ""

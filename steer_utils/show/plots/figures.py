@@ -54,8 +54,9 @@ def write_figure(figure: Figure, path: Path, alt: str, caption: str = "") -> Non
         figure.savefig(part, format="svg", metadata={**said, "Date": None, "Creator": None})
         # Screen readers take a drawing's <title>; matplotlib only fills the rdf metadata.
         drawing = part.read_text(encoding="utf-8")
-        titled = re.sub(r"(<svg\b[^>]*)>", lambda tag: f'{tag[1]} role="img">\n <title>{escape(alt)}</title>',
-                        drawing, count=1)  # fmt: skip
+        titled = re.sub(
+            r"(<svg\b[^>]*)>", lambda tag: f'{tag[1]} role="img">\n <title>{escape(alt)}</title>', drawing, count=1
+        )
         part.write_text(numbered_clips(titled), encoding="utf-8")
 
 

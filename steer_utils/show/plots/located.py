@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from steer_utils.methods.table import in_order, label_of
+from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.figures import save_figure as save_figure
 from steer_utils.show.plots.figures import show as show
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from steer_utils.methods.locate import Located
     from steer_utils.sound.scenes import Scene
 
-INK, FOUND, TRUE, SOFT = "#1a1a1a", "#0b4f8a", "#b3540e", "#6e6e6e"
 #: How `mark` draws each kind of interval.
 MARKS: dict[str, dict[str, Any]] = {
     "located": {"color": FOUND, "linestyle": "-", "linewidth": 2.6},
@@ -51,8 +51,14 @@ def spectrogram(ax: Axes, samples: np.ndarray, rate: int, *, offset: float = 0.0
     """Mel spectrogram of `samples` (n,) in greys; `offset` is the time in seconds at which they begin."""
     duration = len(samples) / rate
     mel = mel_spectrogram(samples, rate, hop=0.01 * max(1.0, duration / LONG))
-    ax.imshow(mel, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest",
-              extent=(offset, offset + duration, -0.5, len(mel) - 0.5))  # fmt: skip
+    ax.imshow(
+        mel,
+        origin="lower",
+        aspect="auto",
+        cmap="Greys",
+        interpolation="nearest",
+        extent=(offset, offset + duration, -0.5, len(mel) - 0.5),
+    )
     ticks = [hz for hz in (250, 1000, 2500, 6000, 15000) if hz < rate / 2]
     ax.set_yticks([mel_band(hz, rate, len(mel)) for hz in ticks], [str(hz) for hz in ticks])
     ax.set(xlim=(offset, offset + duration), xlabel="time (s)", ylabel="frequency (Hz)")
@@ -169,8 +175,12 @@ def listening_figure(
             level = _curve(ax, span.centers(), np.asarray(curve), interval, LINES[index % len(LINES)])
             for edge in (truth.start, truth.end):
                 ax.axvline(edge, **{**MARKS["true"], "linewidth": 1.0})
-            ax.set_title(f"{label} ({'times even share' if level else 'gained, times even share'})", loc="left",
-                         fontsize="small", pad=3)  # fmt: skip
+            ax.set_title(
+                f"{label} ({'times even share' if level else 'gained, times even share'})",
+                loc="left",
+                fontsize="small",
+                pad=3,
+            )
         spectrogram(top, scene.samples, scene.rate)
         top.set_xlabel("")
         (panels or [top])[-1].set_xlabel("time (s)")
@@ -189,8 +199,9 @@ def alt_text_listening(
     """What `listening_figure` shows, in words: each curve by how much of it lies in the true interval."""
     inside = span.tokens(truth)
     events = ", ".join(f"{event.name} {event.span}" for event in scene.events)
-    parts = [f"{label} {float(np.mean(_relative(np.asarray(curve))[0][inside])):+.1f}"
-             for label, curve in curves.items()]  # fmt: skip
+    parts = [
+        f"{label} {float(np.mean(_relative(np.asarray(curve))[0][inside])):+.1f}" for label, curve in curves.items()
+    ]
     return (
         f"Spectrogram of a scene ({events}) and attention over it. Located: {interval}; true: {truth} (overlap "
         f"{100 * interval.covers(truth):.0f} %). Mean attention in the true interval, in even shares: "
@@ -246,7 +257,7 @@ def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
         ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if ours else "white")
         ax.text(1.02, place, f"{mean:.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
     ax.set(xlim=(0, 100), xticks=range(0, 101, 25))
-    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     seaborn.despine(ax=ax)
 
@@ -265,7 +276,10 @@ def alt_text_slots(summary: DataFrame) -> str:
 
 
 def _in_words(table: DataFrame) -> str:
-    parts = [f"{label_of(row.method)} {100 * row.overlap:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
-             if np.isfinite(row.low) else f"{label_of(row.method)} {100 * row.overlap:.1f} %"
-             for row in table.itertuples()]  # fmt: skip
+    parts = [
+        f"{label_of(row.method)} {100 * row.overlap:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
+        if np.isfinite(row.low)
+        else f"{label_of(row.method)} {100 * row.overlap:.1f} %"
+        for row in table.itertuples()
+    ]
     return f"{', '.join(parts)}; chance {100 * float(table['chance'].mean()):.1f} %."

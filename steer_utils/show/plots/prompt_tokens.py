@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.show.palette import AUDIO_TINT, FILL, FOUND, INK, INSTRUCTION_TINT, SOFT, TEMPLATE_TINT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, SOFT, TRUE
 from steer_utils.sound.spans import AudioSpan
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 #: How each part of a prompt is drawn, and what the legend calls it.
 PARTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "template": ("chat template", {"facecolor": "#ececec", "edgecolor": SOFT}),
-    "audio": ("audio tokens", {"facecolor": "#9fc3e0", "edgecolor": FOUND, "hatch": "////"}),
-    "instruction": ("instruction", {"facecolor": "#f1c9a5", "edgecolor": TRUE, "hatch": "...."}),
+    "template": ("chat template", {"facecolor": TEMPLATE_TINT, "edgecolor": SOFT}),
+    "audio": ("audio tokens", {"facecolor": AUDIO_TINT, "edgecolor": FOUND, "hatch": "////"}),
+    "instruction": ("instruction", {"facecolor": INSTRUCTION_TINT, "edgecolor": TRUE, "hatch": "...."}),
     "answer": ("last slot: the answer begins after it", {"facecolor": INK, "edgecolor": INK}),
 }
 EDGE = 2  # audio tokens drawn at each end; those between are one wide box
@@ -73,13 +73,18 @@ def prompt_figure(prompts: Mapping[str, Sequence[Slot]], span: AudioSpan) -> Fig
             ax.set_title(name, loc="left", fontsize="small", pad=16)
             ends = {"arrowstyle": "|-|,widthA=0.2,widthB=0.2", "color": INK, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", (0, 1.06), (shared_until, 1.06), annotation_clip=False, arrowprops=ends)
-            ax.text(shared_until / 2, 1.09, f"the same under every instruction: slots 0 to {span.stop - 1}",
-                    ha="center", va="bottom", fontsize="x-small")  # fmt: skip
+            ax.text(
+                shared_until / 2,
+                1.09,
+                f"the same under every instruction: slots 0 to {span.stop - 1}",
+                ha="center",
+                va="bottom",
+                fontsize="x-small",
+            )
             ax.set(ylim=(-0.42, 1.06), yticks=[], xticks=[])
             seaborn.despine(ax=ax, left=True, bottom=True)
         handles = [Patch(label=label, **style) for label, style in PARTS.values()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False,
-                      fontsize="small")  # fmt: skip
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize="small")
     return figure
 
 
@@ -117,9 +122,11 @@ def alt_text_prompt(prompts: Mapping[str, Sequence[Slot]], span: AudioSpan) -> s
     for name, slots in prompts.items():
         places = {part: [slot.number for slot in slots if slot.part == part] for part in PARTS}
         words = " ".join(slot.text for slot in slots if slot.part == "instruction")
-        said.append(f"{name!r} has {len(slots)} slots; its instruction, {words!r}, is in slots "
-                    f"{_runs(places['instruction'])}, chat template in {_runs(places['template'])}, "
-                    f"and the answer begins after slot {places['answer'][0]}.")  # fmt: skip
+        said.append(
+            f"{name!r} has {len(slots)} slots; its instruction, {words!r}, is in slots "
+            f"{_runs(places['instruction'])}, chat template in {_runs(places['template'])}, "
+            f"and the answer begins after slot {places['answer'][0]}."
+        )
     return (
         f"The slots of {len(prompts)} prompt{'s' * (len(prompts) > 1)}. Slots 0 to {span.stop - 1} are the same under "
         f"every instruction: the chat template, then {span.count} audio tokens ({span.duration:.2f} s) from slot "
@@ -148,16 +155,25 @@ def second_figure(samples: np.ndarray, rate: int, mel: np.ndarray, span: AudioSp
         wave, bands, grid = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.5, 1))
         wave.plot(np.arange(len(samples)) / rate, samples, color=INK, linewidth=0.5)
         wave.set_ylabel("amplitude")
-        bands.imshow(mel, origin="lower", aspect="auto", cmap="Greys", interpolation="nearest",
-                     extent=(0, duration, -0.5, len(mel) - 0.5))  # fmt: skip
+        bands.imshow(
+            mel,
+            origin="lower",
+            aspect="auto",
+            cmap="Greys",
+            interpolation="nearest",
+            extent=(0, duration, -0.5, len(mel) - 0.5),
+        )
         bands.set_ylabel("mel band")
         rows = {"mel frames": mel.shape[1], "tower positions": 2 * span.count, "audio tokens": span.count}
         for place, count in enumerate(rows.values()):
             width = span.duration / count if count != mel.shape[1] else duration / count
             for index in range(count):
-                shade = "#9fc3e0" if index % 2 else "white"
-                grid.add_patch(Rectangle((index * width, place - 0.42), width, 0.84, facecolor=shade, edgecolor=FOUND,
-                                         linewidth=0.4))  # fmt: skip
+                shade = AUDIO_TINT if index % 2 else "white"
+                grid.add_patch(
+                    Rectangle(
+                        (index * width, place - 0.42), width, 0.84, facecolor=shade, edgecolor=FOUND, linewidth=0.4
+                    )
+                )
         for index, center in enumerate(span.centers()):
             grid.text(center, len(rows) - 1, str(index), ha="center", va="center", fontsize=6.5)
         labels = [f"{name} ({count})" for name, count in rows.items()]
@@ -202,23 +218,38 @@ def reach_figure(change: np.ndarray, silenced: Sequence[int], most: int = 10) ->
         assert engine is not None
         engine.set(w_pad=0.12)  # type: ignore[call-arg]  # inches between the colour bar's label and the next panel
         pairs, profile = figure.subplots(1, 2, width_ratios=(1, 1.15))
-        image = pairs.imshow(100 * change, cmap="Greys", vmin=0, vmax=100 * float(change.max()), aspect="auto",
-                             interpolation="nearest")  # fmt: skip
+        image = pairs.imshow(
+            100 * change, cmap="Greys", vmin=0, vmax=100 * float(change.max()), aspect="auto", interpolation="nearest"
+        )
         shown = range(0, len(silenced), max(1, len(silenced) // 5))
-        pairs.set(xlabel="audio token that changes", ylabel="audio token silenced", yticks=list(shown),
-                  yticklabels=[str(silenced[place]) for place in shown])  # fmt: skip
+        pairs.set(
+            xlabel="audio token that changes",
+            ylabel="audio token silenced",
+            yticks=list(shown),
+            yticklabels=[str(silenced[place]) for place in shown],
+        )
         figure.colorbar(image, ax=pairs, label="change (% of its norm)")
         own = distances[near] == 0
-        bars = profile.bar(distances[near], 100 * means[near], color=np.where(own, FOUND, "#c9c9c9"), edgecolor=INK,
-                           linewidth=0.6)  # fmt: skip
+        bars = profile.bar(
+            distances[near], 100 * means[near], color=np.where(own, FOUND, FILL), edgecolor=INK, linewidth=0.6
+        )
         bars[int(np.flatnonzero(own)[0])].set_hatch("////")
         for lag in (0, 1):
             if lag in distances:
                 value = 100 * float(means[distances == lag][0])
-                profile.annotate(f"{value:.0f}", (lag, value), xytext=(0, 2), textcoords="offset points", ha="center",
-                                 fontsize="small")  # fmt: skip
-        profile.set(xlabel="distance from the silenced token (tokens)", ylabel="mean change (% of its norm)",
-                    ylim=(0, 112 * float(means.max())))  # fmt: skip
+                profile.annotate(
+                    f"{value:.0f}",
+                    (lag, value),
+                    xytext=(0, 2),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize="small",
+                )
+        profile.set(
+            xlabel="distance from the silenced token (tokens)",
+            ylabel="mean change (% of its norm)",
+            ylim=(0, 112 * float(means.max())),
+        )
         for ax in (pairs, profile):
             seaborn.despine(ax=ax)
     return figure
@@ -229,9 +260,11 @@ def alt_text_reach(change: np.ndarray, silenced: Sequence[int]) -> str:
     distances, means = reach(change, silenced)
     value = {int(lag): 100 * float(mean) for lag, mean in zip(distances, means, strict=True)}
     beyond = [100 * float(mean) for lag, mean in zip(distances, means, strict=True) if abs(lag) > 1]
-    nearest = ", ".join(f"{label} {value[lag]:.0f} %"
-                        for lag, label in ((0, "itself"), (1, "the one after it"), (-1, "the one before it"))
-                        if lag in value)  # fmt: skip
+    nearest = ", ".join(
+        f"{label} {value[lag]:.0f} %"
+        for lag, label in ((0, "itself"), (1, "the one after it"), (-1, "the one before it"))
+        if lag in value
+    )
     return (
         f"Change of each of {change.shape[1]} audio tokens when the sound under one of them is silenced, "
         f"{len(silenced)} silenced in turn. Left, all pairs in greys; right, the mean by distance. Mean change: "

@@ -1,7 +1,7 @@
 """The figure of repeated trainings: each method's overlap, one mark a training.
 
-    figure = repeats_figure(trainings)
-    save_figure(figure, Path("figures/repeats"), alt_text_repeats(trainings), "One mark a training.")
+figure = repeats_figure(trainings)
+save_figure(figure, Path("figures/repeats"), alt_text_repeats(trainings), "One mark a training.")
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from steer_utils.methods.table import METHODS
+from steer_utils.show.palette import FOUND, GRID, INK, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, TRUE
 
 KIND = "procedural"  # the scenes that every training was measured on
 
@@ -42,7 +42,7 @@ def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
             ax.set_yticks(range(len(methods)), [METHODS[name].label for name in methods] if ax is axes[0] else [])
             ax.tick_params(left=False)
             ax.set_title(f"{model.removeprefix('pocket-')}, {len(own)} trainings", fontsize="medium")
-            ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+            ax.grid(axis="x", color=GRID, linewidth=0.6)
             ax.set_axisbelow(True)
             seaborn.despine(ax=ax, left=True)
         mark: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7, "markeredgecolor": FOUND}

@@ -1,7 +1,7 @@
 """Figures of the sensitivity grid, in the style of `plots`; each with its words.
 
-    figure = plane_figure(summary, "paper")
-    save_figure(figure, Path("figures/sensitivity"), alt_text_plane(summary, "paper"), "Strength against blocks.")
+figure = plane_figure(summary, "paper")
+save_figure(figure, Path("figures/sensitivity"), alt_text_plane(summary, "paper"), "Strength against blocks.")
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ import numpy as np
 import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
+from steer_utils.show.palette import FOUND, GRID, INK, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, TRUE
+from steer_utils.show.plots.heatmaps import outline_cell, overlap_map
 from steer_utils.study.sensitivity import FACTORS, READS, blocks_order, one_at_a_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-COLOURS = "Blues"  # its lightness falls steadily, so that it can be read in grey
-SWITCH = 0.18  # luminance above which black has the larger contrast
 POINTS = {"own": "the model's own settings", "paper": "the paper's method as declared"}
 FACTOR_LABELS = {
     "strength": "strength λ",
@@ -64,20 +61,22 @@ def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = N
     panels = {read: cells[cells["read"] == read] for read in READS}
     star = summary[summary["varied"].isin({"", "blocks"}) & summary["around"].isin({around, "paper"})]
     sets = sorted(star["blocks"].unique(), key=blocks_order)  # the paper's read-out is reached from all of them
+    strengths = sorted(cells["strength"].unique())
     with house_style():
-        figure = new_figure(3.3 + 0.95 * cells["strength"].nunique(), 1.9 + 0.27 * len(sets))
+        figure = new_figure(3.3 + 0.95 * len(strengths), 1.9 + 0.27 * len(sets))
         axes = figure.subplots(1, len(panels), sharey=True)
         for ax, (read, table) in zip(axes, panels.items(), strict=True):
-            _heat(ax, table, sets)
+            overlap_map(ax, table, sets, strengths, fontsize=7.5)
+            ax.set(xlabel="strength λ", ylabel="")
             ax.set_title(READ_LABELS[read], fontsize="medium")
             if read == point["read"] and cells["norm"].iloc[0] == point["norm"]:
-                _outline(ax, table, sets, point)
+                outline_cell(ax, sets.index(point["blocks"]), strengths.index(point["strength"]))
         axes[0].set_ylabel("steered blocks")
         axes[1].tick_params(left=False)
         bar = figure.colorbar(axes[1].collections[0], ax=list(axes), pad=0.015, fraction=0.03)
         bar.set_label("overlap (%)")
         bar.outline.set_visible(False)
-        empty = "" if len(cells) == len(READS) * len(sets) * cells["strength"].nunique() else f";  – {UNREACHED}"
+        empty = "" if len(cells) == len(READS) * len(sets) * len(strengths) else f";  – {UNREACHED}"
         figure.suptitle(
             f"{_title(cells, point, around)}\n{_scenes(cells)}; chance {100 * cells['chance'].mean():.1f} %{empty}",
             fontsize="small",
@@ -99,40 +98,6 @@ def _plane(summary: DataFrame, around: str, norm: str | None) -> tuple[DataFrame
             "measures both"
         )
     return kept, point
-
-
-def _heat(ax: Axes, table: DataFrame, sets: list[str]) -> None:
-    wide = table.astype({"blocks": str}).pivot(index="blocks", columns="strength", values=["overlap", "low", "high"])
-    means = 100 * wide["overlap"].reindex(sets)
-    halves = 50 * (wide["high"] - wide["low"]).reindex(sets)
-    words = np.array([[_cell(*pair) for pair in zip(*rows, strict=True)]
-                      for rows in zip(means.to_numpy(), halves.to_numpy(), strict=True)])  # fmt: skip
-    seaborn.heatmap(
-        means, ax=ax, annot=words, fmt="", cmap=COLOURS, vmin=0, vmax=100, cbar=False, linewidths=0.5,
-        annot_kws={"fontsize": 7.5}, xticklabels=[f"{each:g}" for each in means.columns], yticklabels=sets,
-    )  # fmt: skip
-    # seaborn's own switch leaves white on middle blue; this one keeps a contrast of 4.5 : 1 or more
-    cells = np.atleast_2d(ax.collections[0].get_facecolor())[means.notna().to_numpy().ravel()]
-    for text, colour in zip(ax.texts, cells, strict=True):
-        text.set_color("black" if seaborn.utils.relative_luminance(colour) > SWITCH else "white")
-    for row, column in np.argwhere(means.isna().to_numpy()):
-        ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=INK, fontsize=7.5)
-    ax.set(xlabel="strength λ", ylabel="")
-    ax.tick_params(length=0)
-    ax.tick_params(axis="y", rotation=0)
-
-
-def _cell(mean: float, half: float) -> str:
-    """ "62 ±4"; without the interval of a single scene."""
-    return f"{mean:.0f} ±{half:.0f}" if np.isfinite(half) else f"{mean:.0f}"
-
-
-def _outline(ax: Axes, table: DataFrame, sets: list[str], point: Mapping[str, Any]) -> None:
-    column = sorted(table["strength"].unique()).index(point["strength"])
-    frame = Rectangle((column, sets.index(point["blocks"])), 1, 1, fill=False, edgecolor=TRUE, linewidth=2.2,
-                      clip_on=False, zorder=5)  # fmt: skip
-    frame.set_path_effects([withStroke(linewidth=4.4, foreground="white")])
-    ax.add_patch(frame)
 
 
 def _title(cells: DataFrame, point: Mapping[str, Any], around: str) -> str:
@@ -186,7 +151,7 @@ def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
             ax.set_yticks(range(len(levels)), names, fontsize="small")
             ax.set(xlim=(0, 100), xticks=range(0, 101, 25), ylim=(len(levels) - 0.4, -0.6))
             ax.set_title(FACTOR_LABELS[factor], loc="left", fontsize="small", fontweight="bold", pad=2)
-            ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+            ax.grid(axis="x", color=GRID, linewidth=0.6)
             ax.set_axisbelow(True)
             ax.tick_params(length=0, bottom=False)
             seaborn.despine(ax=ax, left=True, bottom=ax is not axes[-1])
@@ -218,8 +183,11 @@ def alt_text_star(summary: DataFrame, around: str = "paper") -> str:
     said = []
     for factor in star["factor"].unique():
         rows = star[(star["factor"] == factor) & ~star["chosen"]].to_dict("records")
-        parts = [f"{LEVEL_LABELS.get((factor, row['level']), row['level'])} {_percent(row)}"
-                 + (f", IoU {100 * row['iou']:.1f} %" if factor == "width" else "") for row in rows]  # fmt: skip
+        parts = [
+            f"{LEVEL_LABELS.get((factor, row['level']), row['level'])} {_percent(row)}"
+            + (f", IoU {100 * row['iou']:.1f} %" if factor == "width" else "")
+            for row in rows
+        ]
         said += [f"{FACTOR_LABELS[factor][0].upper()}{FACTOR_LABELS[factor][1:]}: {', '.join(parts)}."] if parts else []
     return (
         f"Overlap around {POINTS.get(around, around)} ({_percent(point)}; chance {100 * point['chance']:.1f} %), one "

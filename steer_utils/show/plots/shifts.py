@@ -1,7 +1,7 @@
 """Figures of the attention-ratio analysis and of the causal tests, in the style of `plots`; each with its words.
 
-    figure = shift_figure(shift_summary(table))
-    save_figure(figure, Path("figures/shift"), alt_text_shift(summary), "Steering moves attention within the audio.")
+figure = shift_figure(shift_summary(table))
+save_figure(figure, Path("figures/shift"), alt_text_shift(summary), "Steering moves attention within the audio.")
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, SOFT, TRUE
 from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
 
 if TYPE_CHECKING:
@@ -85,8 +85,10 @@ def shift_figure(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             seaborn.despine(ax=ax)
         axes[-1].set_xlabel("decoder block")
-        handles = [Line2D([], [], markersize=5, label=name, **LOOKS[place % len(LOOKS)])
-                   for place, name in enumerate(conditions)]  # fmt: skip
+        handles = [
+            Line2D([], [], markersize=5, label=name, **LOOKS[place % len(LOOKS)])
+            for place, name in enumerate(conditions)
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
 
@@ -168,8 +170,11 @@ def alt_text_occlusion(summary: DataFrame) -> str:
     rows = summary.set_index(["measure", "window"])
     said = []
     for measure, (title, _) in OCCLUSION_LABELS.items():
-        parts = [f"without {WINDOW_LABELS[window]} {100 * row['after']:.1f} % instead of {100 * row['before']:.1f} %"
-                 for window in WINDOWS for row in [rows.loc[(measure, window)]]]  # fmt: skip
+        parts = [
+            f"without {WINDOW_LABELS[window]} {100 * row['after']:.1f} % instead of {100 * row['before']:.1f} %"
+            for window in WINDOWS
+            for row in [rows.loc[(measure, window)]]
+        ]
         said.append(f"The model {title}: {', '.join(parts)}; {_contrast(rows.loc[(measure, 'found - random')])}.")
     return f"What the model says of an event before and after a window is taken out of the audio. {' '.join(said)}"
 
@@ -214,8 +219,10 @@ def alt_text_swap(summary: DataFrame) -> str:
     rates = summary[summary["against"] == ""]
     said = []
     for measure in dict.fromkeys(rates["measure"]):
-        parts = [f"{_swap_label(row.condition)} {100 * row.mean:.0f} %"
-                 for row in rates[rates["measure"] == measure].itertuples()]  # fmt: skip
+        parts = [
+            f"{_swap_label(row.condition)} {100 * row.mean:.0f} %"
+            for row in rates[rates["measure"] == measure].itertuples()
+        ]
         said.append(f"{SWAP_LABELS[measure][0].upper()}{SWAP_LABELS[measure][1:]}: {', '.join(parts)}.")
     return f"How often the answer to a question that names no event speaks of the queried one. {' '.join(said)}"
 
@@ -226,7 +233,7 @@ def _swap_label(condition: str) -> str:
 
 # -- shared ----------------------------------------------------------------------------------------------------------
 def _dressed(ax: Axes) -> None:
-    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     seaborn.despine(ax=ax)
 

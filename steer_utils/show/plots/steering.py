@@ -16,9 +16,8 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from steer_utils.show.palette import DARK, FOUND, GRID, HEAT, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, SOFT, TRUE
-from steer_utils.show.plots.sensitivity import COLOURS, SWITCH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +53,8 @@ def reach_figure(change: np.ndarray) -> Figure:
         drawn = _cells(ax, np.where(change == 0, np.nan, 100 * change), blocks, blocks)
         ax.set(xlabel="block in which attention is read", ylabel="block whose output is steered")
         edges = np.arange(len(blocks) + 1) - 0.5
-        ax.hlines(edges, edges[0], edges[-1], color="#dddddd", linewidth=0.6)
-        ax.vlines(edges, edges[0], edges[-1], color="#dddddd", linewidth=0.6)
+        ax.hlines(edges, edges[0], edges[-1], color=GRID, linewidth=0.6)
+        ax.vlines(edges, edges[0], edges[-1], color=GRID, linewidth=0.6)
         _bar(figure, ax, drawn, "change of the share (points)")
     return figure
 
@@ -160,8 +159,16 @@ def control_figure(
         for ax, (measure, (title, axis, scale, _)) in zip(figure.subplots(1, 2), CONTROL_LABELS.items(), strict=True):
             drawn = scale * np.asarray(noise[measure])
             ax.fill_between(x, drawn.min(axis=0), drawn.max(axis=0), color=SOFT, alpha=0.25, linewidth=0)
-            ax.plot(x, drawn.mean(axis=0), color=INK, linestyle=(0, (5, 1.5)), marker="s", markersize=4.5,
-                    markerfacecolor="white", label=f"{len(drawn)} random vectors: mean, range")  # fmt: skip
+            ax.plot(
+                x,
+                drawn.mean(axis=0),
+                color=INK,
+                linestyle=(0, (5, 1.5)),
+                marker="s",
+                markersize=4.5,
+                markerfacecolor="white",
+                label=f"{len(drawn)} random vectors: mean, range",
+            )
             ax.plot(x, scale * np.asarray(own[measure]), color=FOUND, marker="o", markersize=5, label="the vector")
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_locator(FixedLocator(list(x[::2]) if len(x) > 7 else list(x)))
@@ -195,7 +202,7 @@ def alt_text_control(
 def _cells(ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> AxesImage:
     """A table of numbers as shades from 0 upwards, each written in its cell if there are few; NaN stays empty."""
     top = float(np.nanmax(values, initial=1.0))
-    drawn = ax.imshow(values, cmap=COLOURS, vmin=0, vmax=top, aspect="auto", interpolation="nearest")
+    drawn = ax.imshow(values, cmap=HEAT, vmin=0, vmax=top, aspect="auto", interpolation="nearest")
     every = max(1, -(-len(rows) // 40))
     ax.set_yticks(range(0, len(rows), every), list(rows)[::every])
     step = max(1, -(-len(columns) // WRITTEN))
@@ -205,7 +212,7 @@ def _cells(ax: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[
     if len(columns) <= WRITTEN:
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                dark = seaborn.utils.relative_luminance(drawn.cmap(drawn.norm(value))) <= SWITCH
+                dark = seaborn.utils.relative_luminance(drawn.cmap(drawn.norm(value))) <= DARK
                 text = f"{value:+.0f}".replace("-", "−") if abs(value) >= 0.5 else "0"
                 ax.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     return drawn

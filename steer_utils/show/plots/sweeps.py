@@ -1,7 +1,7 @@
 """Figures of a sweep, in the style of `plots`; each with its words.
 
-    figure = heat_figure(summary, best)
-    save_figure(figure, folder / "overlap", alt_text_heat(summary, best), CAPTION)
+figure = heat_figure(summary, best)
+save_figure(figure, folder / "overlap", alt_text_heat(summary, best), CAPTION)
 """
 
 from __future__ import annotations
@@ -10,19 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import seaborn
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import INK, TRUE
-from steer_utils.show.plots.sensitivity import COLOURS, SWITCH
+from steer_utils.show.plots.heatmaps import outline_cell, overlap_map
 from steer_utils.study.benchmark import DEVELOPMENT, TEST
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 #: The rows of panels: split, vector, and what they are called.
@@ -55,14 +49,14 @@ def heat_figure(summary: DataFrame, best: DataFrame, question: str | None = None
             for ax, model in zip(axes[row], models, strict=True):
                 own = cells[(cells["model"] == model) & (cells["split"] == split)]
                 own = own[own["vector"].isin([vector, "none"])]
-                _heat(ax, own, blocks[model], strengths)
+                overlap_map(ax, own, blocks[model], strengths, fontsize=7)
+                ax.set(xlabel="", ylabel="")
                 above = f"{Path(model).name}\n" if row == 0 else ""
                 title = f"{above}{label}\nchance {100 * own['chance'].mean():.0f} %"
                 ax.set_title(title, fontsize="small", linespacing=1.25)
                 picked = best[(best["model"] == model) & (best["question"] == asked)].to_dict("records")
                 for setting in picked if vector == "steering" else []:
-                    place = blocks[model].index(setting["blocks"]), strengths.index(setting["strength"])
-                    _outline(ax, *place)
+                    outline_cell(ax, blocks[model].index(setting["blocks"]), strengths.index(setting["strength"]))
                 if ax is axes[row][0]:
                     ax.set_ylabel("steered blocks")
                 if row == len(ROWS) - 1:
@@ -87,38 +81,6 @@ def _title(cells: DataFrame, question: str) -> str:
     half = "mean ± half of its 95 % interval" if cells["low"].notna().any() else "mean"
     counts = f"{scenes} scene{'' if scenes == 1 else 's'} of {seeds} seed{'' if seeds == 1 else 's'}"
     return f"“{question}”: {half}, {'up to ' if cells['scenes'].nunique() > 1 else ''}{counts}"
-
-
-def _heat(ax: Axes, table: DataFrame, blocks: list[str], strengths: list[float]) -> None:
-    wide = table.pivot(index="blocks", columns="strength", values=["overlap", "low", "high"])
-    means = 100 * wide["overlap"].reindex(index=blocks, columns=strengths)
-    halves = 50 * (wide["high"] - wide["low"]).reindex(index=blocks, columns=strengths)
-    words = np.array([[_cell(*pair) for pair in zip(*rows, strict=True)]
-                      for rows in zip(means.to_numpy(), halves.to_numpy(), strict=True)])  # fmt: skip
-    seaborn.heatmap(
-        means, ax=ax, annot=words, fmt="", cmap=COLOURS, vmin=0, vmax=100, cbar=False, linewidths=0.5,
-        annot_kws={"fontsize": 7}, xticklabels=[f"{each:g}" for each in strengths], yticklabels=blocks,
-    )  # fmt: skip
-    # seaborn's own switch leaves white on middle blue; this one keeps a contrast of 4.5 : 1 or more
-    colours = np.atleast_2d(ax.collections[0].get_facecolor())[means.notna().to_numpy().ravel()]
-    for text, colour in zip(ax.texts, colours, strict=True):
-        text.set_color("black" if seaborn.utils.relative_luminance(colour) > SWITCH else "white")
-    for row, column in np.argwhere(means.isna().to_numpy()):
-        ax.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=INK, fontsize=7)
-    ax.set(xlabel="", ylabel="")
-    ax.tick_params(length=0)
-    ax.tick_params(axis="y", rotation=0)
-
-
-def _cell(mean: float, half: float) -> str:
-    """ "62 ±4"; without the interval of a single scene."""
-    return f"{mean:.0f} ±{half:.0f}" if np.isfinite(half) else f"{mean:.0f}"
-
-
-def _outline(ax: Axes, row: int, column: int) -> None:
-    frame = Rectangle((column, row), 1, 1, fill=False, edgecolor=TRUE, linewidth=2.2, clip_on=False, zorder=5)
-    frame.set_path_effects([withStroke(linewidth=4.4, foreground="white")])
-    ax.add_patch(frame)
 
 
 def alt_text_heat(summary: DataFrame, best: DataFrame, question: str | None = None) -> str:

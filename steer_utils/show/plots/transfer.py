@@ -1,7 +1,7 @@
 """The figure of transfer: what vectors from elsewhere find, and how it grows with what the map has seen.
 
-    figure = transfer_figure({"to B": vector_summary(...)}, {"to B": curve})
-    save_figure(figure, Path("figures/transfer"), alt_text_transfer(...), "Vectors carried to another model.")
+figure = transfer_figure({"to B": vector_summary(...)}, {"to B": curve})
+save_figure(figure, Path("figures/transfer"), alt_text_transfer(...), "Vectors carried to another model.")
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from steer_utils.show.palette import FOUND, GRID, INK, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, TRUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,7 @@ def _dots(ax: Axes, table: DataFrame, vectors: list[str], *, labels: bool) -> No
     ax.set(xlim=(-3, 103), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(len(vectors) - 0.5, -0.5))
     ax.set_yticks(range(len(vectors)), vectors if labels else [])
     ax.tick_params(left=labels)
-    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     seaborn.despine(ax=ax)
 
@@ -93,7 +93,7 @@ def _growth(ax: Axes, curves: Mapping[str, DataFrame]) -> None:
     ax.set_ylim(0, 100)
     ticks = sorted({int(each) for curve in curves.values() for each in curve["names"]})
     ax.set_xticks(ticks, [str(each) for each in ticks])
-    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.legend(loc="upper left", frameon=False, fontsize="small")
     seaborn.despine(ax=ax)

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from steer_utils.show.palette import INK, SOFT
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import INK, SOFT
 from steer_utils.show.plots.shifts import LOOKS
 
 if TYPE_CHECKING:
@@ -90,8 +90,10 @@ def pca_figure(
             ax.set_ylabel(f"component 2 ({shares[1]:.0%})")
             ax.margins(0.08)
             seaborn.despine(ax=ax)
-        handles = [_handle(name, marker, colour, colour)
-                   for name, marker, colour in zip(names, _markers(len(names)), colours, strict=True)]  # fmt: skip
+        handles = [
+            _handle(name, marker, colour, colour)
+            for name, marker, colour in zip(names, _markers(len(names)), colours, strict=True)
+        ]
         if "low" in pitches and "high" in pitches:
             handles += [_handle("filled: high", "o", INK, INK), _handle("open: low", "o", INK, "none")]
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
@@ -177,8 +179,9 @@ def alt_text_cosines(matrices: np.ndarray, names: Sequence[str], blocks: Sequenc
 def _check_matrices(matrices: np.ndarray, names: Sequence[str], blocks: Sequence[int]) -> None:
     wanted = (len(blocks), len(names), len(names))
     if matrices.shape != wanted or len(names) < 2:
-        raise ValueError(f"matrices must have shape {wanted} (panels, names, names), two names or more; "
-                         f"got {matrices.shape}")  # fmt: skip
+        raise ValueError(
+            f"matrices must have shape {wanted} (panels, names, names), two names or more; got {matrices.shape}"
+        )
 
 
 # -- lengths ---------------------------------------------------------------------------------------------------------
@@ -192,8 +195,15 @@ def norm_figure(table: DataFrame) -> Figure:
         figure = new_figure(7.5, 3.3 + 0.22 * ((len(kinds) + 1) // 2))
         ax = figure.subplots()
         ax.axhline(ORTHOGONAL, color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)))
-        ax.text(1.0, ORTHOGONAL, " right\n angle", transform=ax.get_yaxis_transform(), va="center", fontsize="small",
-                color=SOFT)  # fmt: skip
+        ax.text(
+            1.0,
+            ORTHOGONAL,
+            " right\n angle",
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize="small",
+            color=SOFT,
+        )
         for place, kind in enumerate(kinds):
             own = table[table["what"] == kind].groupby("block")["ratio"].agg(["mean", "min", "max"])
             look = LOOKS[place % len(LOOKS)]

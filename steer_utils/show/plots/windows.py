@@ -1,7 +1,7 @@
 """Figures of the read-out: the window that slides over a curve, and what a window placed at random would score.
 
-    figure = window_figure(curve, hearing.span, truth.duration, truth)
-    figure = chance_figure([Layout("5 s clips, 1 s gaps", span, events)])
+figure = window_figure(curve, hearing.span, truth.duration, truth)
+figure = chance_figure([Layout("5 s clips, 1 s gaps", span, events)])
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import FOUND, INK, MARKS, SOFT, TRUE, mark
+from steer_utils.show.plots.located import MARKS, mark
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
 from steer_utils.study.statistics import random_overlap
 
@@ -60,8 +61,15 @@ def window_figure(curve: np.ndarray, span: AudioSpan, seconds: float, truth: Int
             seaborn.despine(ax=ax)
         top.axvspan(found.start, found.end, color=FOUND, alpha=0.16, linewidth=0)
         below.plot([found.start], [sums.max()], color=FOUND, marker="o", markersize=7)
-        below.annotate(f"largest at {found.start:.2f} s", (found.start, float(sums.max())), xytext=(9, 0),
-                       textcoords="offset points", va="center", color=FOUND, fontsize="small")  # fmt: skip
+        below.annotate(
+            f"largest at {found.start:.2f} s",
+            (found.start, float(sums.max())),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            color=FOUND,
+            fontsize="small",
+        )
         below.axvspan(times[-1], span.duration, facecolor="none", edgecolor=SOFT, hatch="////", alpha=0.4, linewidth=0)
         below.set(xlabel="time (s); hatched: here a window would hang over the end", xlim=(0, span.duration))
         low, high = below.get_ylim()
@@ -116,17 +124,34 @@ def _chance_panel(ax: Axes, layout: Layout) -> None:
     for place, (event, chance) in enumerate(zip(layout.events, chances, strict=True)):
         ax.plot([event.center], [100 * chance], color=TRUE, marker="s", markersize=6)
         if layout.simulated:
-            ax.plot([event.center], [100 * layout.simulated[place]], color=INK, marker="o", markersize=11,
-                    markerfacecolor="none")  # fmt: skip
-        ax.annotate(f"{100 * chance:.1f}", (event.center, 100 * chance), xytext=(0, -9), textcoords="offset points",
-                    ha="center", va="top", fontsize="small")  # fmt: skip
-        ax.plot([event.start, event.end], [2, 2], **{**MARKS["true"], "linestyle": "-", "linewidth": 4},
-                solid_capstyle="butt")  # fmt: skip
+            ax.plot(
+                [event.center],
+                [100 * layout.simulated[place]],
+                color=INK,
+                marker="o",
+                markersize=11,
+                markerfacecolor="none",
+            )
+        ax.annotate(
+            f"{100 * chance:.1f}",
+            (event.center, 100 * chance),
+            xytext=(0, -9),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize="small",
+        )
+        ax.plot(
+            [event.start, event.end],
+            [2, 2],
+            **{**MARKS["true"], "linestyle": "-", "linewidth": 4},
+            solid_capstyle="butt",
+        )
         for edge in (event.start, event.end):
             ax.plot([edge, edge], [0, 4], color=TRUE, linewidth=1.0)
     ax.set_title(f"{layout.title}: mean {100 * float(np.mean(chances)):.1f} %", fontsize="medium")
     ax.set(xlim=(0, layout.span.duration), ylim=(0, 62), xlabel="middle of the event (s)")
-    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     seaborn.despine(ax=ax)
 

@@ -66,9 +66,13 @@ class Dials:
         self.read = module.Dropdown(description="Read", options=READS)
         self.read_from = module.Dropdown(description="in", options=_read_outs(settings, count))
         pairs = (
-            (self.query, self.width), (self.positive, self.negative), (self.contrast, self.question),
-            (self.strength, self.blocks), (self.positions, self.keep_norm), (self.read, self.read_from),
-        )  # fmt: skip
+            (self.query, self.width),
+            (self.positive, self.negative),
+            (self.contrast, self.question),
+            (self.strength, self.blocks),
+            (self.positions, self.keep_norm),
+            (self.read, self.read_from),
+        )
         self.box = module.VBox([row(*(aligned(control) for control in pair)) for pair in pairs])
         self._controls = [control for pair in pairs for control in pair]
         self.reset()

@@ -22,9 +22,8 @@ from matplotlib.figure import Figure
 from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.methods.locate import known_event
 from steer_utils.methods.settings import Settings, model_settings
-from steer_utils.show.widgets.choices import Choice, code_of
 from steer_utils.show.widgets.dials import Dials, SoundDials
-from steer_utils.show.widgets.exploration import Exploration, ExplorerSession
+from steer_utils.show.widgets.exploration import Choice, Exploration, ExplorerSession, code_of
 from steer_utils.show.widgets.intake import Sound, as_sound
 from steer_utils.show.widgets.latest import Latest
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening

@@ -52,8 +52,9 @@ class Sound:
 
     def heard(self, checkpoint: Checkpoint) -> Hearing:
         """This sound, encoded by a model. Raises AudioError for one that is too long for it."""
-        return Hearing(checkpoint, read_audio(self.samples, sampling_rate=self.rate,
-                                              target_rate=checkpoint.sampling_rate))  # fmt: skip
+        return Hearing(
+            checkpoint, read_audio(self.samples, sampling_rate=self.rate, target_rate=checkpoint.sampling_rate)
+        )
 
 
 def uploaded(content: bytes | memoryview, name: str, checkpoint: Checkpoint) -> Sound:

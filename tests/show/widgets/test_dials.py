@@ -12,20 +12,22 @@ import soundfile
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER, Settings
-from steer_utils.show.widgets.choices import Choice
+from steer_utils.show.widgets.dials import Dials, SoundDials
+from steer_utils.show.widgets.exploration import Choice
 from steer_utils.show.widgets.intake import Sound, made_scene
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
 
-pytest.importorskip("ipywidgets", reason="pip install 'steer-utils[course]'")
-
-from steer_utils.show.widgets.dials import Dials, SoundDials
-
 OURS = replace(
-    PAPER, question="How many sounds are there?", vector_question="Is it high or low?", strength=4.0, blocks=(0, 2),
-    read_blocks=(2, 3), read_heads=((1, 2), (3, 0)),
-)  # fmt: skip
+    PAPER,
+    question="How many sounds are there?",
+    vector_question="Is it high or low?",
+    strength=4.0,
+    blocks=(0, 2),
+    read_blocks=(2, 3),
+    read_heads=((1, 2), (3, 0)),
+)
 SCENE = (Event("siren", Interval(0.2, 1.0)), Event("bell", Interval(1.4, 1.9)))
 
 
@@ -68,10 +70,18 @@ def test_reset_undoes_every_dial(one: AudioLM) -> None:
     turned = Turned(one)
     dials, before = turned.dials, turned.choice()
     changes: dict[str, Any] = {
-        "width": 2.0, "positive": "Mind the {event}.", "negative": "Hear it all.", "contrast": "Is it loud?",
-        "question": "Describe the sound.", "strength": -1.0, "blocks": (1, 1), "positions": "text",
-        "keep_norm": False, "read": "share", "read_from": ("after",),
-    }  # fmt: skip
+        "width": 2.0,
+        "positive": "Mind the {event}.",
+        "negative": "Hear it all.",
+        "contrast": "Is it loud?",
+        "question": "Describe the sound.",
+        "strength": -1.0,
+        "blocks": (1, 1),
+        "positions": "text",
+        "keep_norm": False,
+        "read": "share",
+        "read_from": ("after",),
+    }
     for count, (name, value) in enumerate(changes.items(), start=1):
         getattr(dials, name).value = value
         assert turned.count == count, name
@@ -136,9 +146,14 @@ class Chosen:
         self.heard: list[Sound] = []
         self.errors: list[str] = []
         self.dials = SoundDials(
-            one, self.maker, first, index=2, seed=5, heard=self.heard.append,
+            one,
+            self.maker,
+            first,
+            index=2,
+            seed=5,
+            heard=self.heard.append,
             failed=lambda error: self.errors.append(str(error)),
-        )  # fmt: skip
+        )
 
     def upload(self, content: bytes, name: str = "street.wav") -> None:
         upload = self.dials.upload  # as from the browser

@@ -20,21 +20,21 @@ from steer_utils.methods.base import Query
 from steer_utils.methods.locate import UnknownEventError
 from steer_utils.methods.settings import PAPER
 from steer_utils.methods.table import METHODS
-from steer_utils.show.widgets.choices import Choice
-from steer_utils.show.widgets.exploration import explore
+from steer_utils.show.widgets.exploration import Choice, explore
+from steer_utils.show.widgets.explorer import SteeringExplorer
 from steer_utils.sound.audio import AudioError
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 
-pytest.importorskip("ipywidgets", reason="pip install 'steer-utils[course]'")
-pytest.importorskip("anywidget", reason="pip install 'steer-utils[course]'")
-
-from steer_utils.show.widgets.explorer import SteeringExplorer
-
 OURS = replace(
-    PAPER, question="How many sounds are there?", vector_question="Is it high or low?", strength=4.0, blocks=(0, 1),
-    read_blocks=(2, 3), read_heads=((1, 2), (3, 0)),
-)  # fmt: skip
+    PAPER,
+    question="How many sounds are there?",
+    vector_question="Is it high or low?",
+    strength=4.0,
+    blocks=(0, 1),
+    read_blocks=(2, 3),
+    read_heads=((1, 2), (3, 0)),
+)
 RATE = 16_000
 
 
@@ -66,8 +66,9 @@ def test_it_begins_with_the_method_on_a_scene(five: AudioLM, make: Callable[...,
     explorer = make(five, index=2, seed=3)
     scene = SceneMaker(FIVE, seconds=4.0).scene(2, 3)
     event = scene.events[0]
-    found = METHODS["steering"].find(five.hear(scene.samples, sampling_rate=RATE),
-                                     Query(event.name, event.span.duration), OURS)  # fmt: skip
+    found = METHODS["steering"].find(
+        five.hear(scene.samples, sampling_rate=RATE), Query(event.name, event.span.duration), OURS
+    )
     assert explorer.seen.interval == found.interval == explorer.player.located
     assert explorer.seen.truth == event.span and explorer.player.listening.truth == event.span
     assert str(found.interval) in lines(explorer) and "took" in explorer.status.text
@@ -78,10 +79,18 @@ def test_it_begins_with_the_method_on_a_scene(five: AudioLM, make: Callable[...,
 def test_each_dial_reaches_the_result(five: AudioLM, make: Callable[..., SteeringExplorer]) -> None:
     explorer = make(five)
     changes: dict[str, Any] = {
-        "strength": -2.0, "blocks": (1, 1), "positions": "text", "keep_norm": False, "read": "share",
-        "read_from": ("heads", ((1, 2), (3, 0))), "width": 0.5, "question": "Describe the sound.",
-        "positive": "Mind the {event}.", "negative": "Hear everything.", "contrast": "How loud is it?",
-    }  # fmt: skip
+        "strength": -2.0,
+        "blocks": (1, 1),
+        "positions": "text",
+        "keep_norm": False,
+        "read": "share",
+        "read_from": ("heads", ((1, 2), (3, 0))),
+        "width": 0.5,
+        "question": "Describe the sound.",
+        "positive": "Mind the {event}.",
+        "negative": "Hear everything.",
+        "contrast": "How loud is it?",
+    }
     events = explorer.session.events
     for name, value in changes.items():
         getattr(explorer.dials, name).value = value
@@ -113,9 +122,7 @@ def test_a_new_query_and_a_new_scene(five: AudioLM, make: Callable[..., Steering
     assert [name for name, _ in explorer.player.listening.events] == names
 
 
-def test_a_mistake_is_said_and_the_last_good_answer_stays(
-    five: AudioLM, make: Callable[..., SteeringExplorer]
-) -> None:
+def test_a_mistake_is_said_and_the_last_good_answer_stays(five: AudioLM, make: Callable[..., SteeringExplorer]) -> None:
     explorer = make(five)
     good, shown = explorer.seen, explorer.player.listening
     for name, value, says in (

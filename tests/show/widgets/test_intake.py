@@ -131,9 +131,7 @@ def test_a_bad_recording(one: AudioLM, content: bytes, rate: int, says: str) -> 
 
 @how(max_examples=60, deadline=None)
 @drawn(st.binary(max_size=400), st.sampled_from([0, 8000, 16_000, 44_100, 10**7]))
-def test_any_bytes_are_sound_or_an_error_of_ours(
-    tiny_models: dict[str, AudioLM], content: bytes, rate: int
-) -> None:
+def test_any_bytes_are_sound_or_an_error_of_ours(tiny_models: dict[str, AudioLM], content: bytes, rate: int) -> None:
     one = tiny_models["qwen2_audio"]
     for take in (lambda: uploaded(content, "x.wav", one), lambda: recorded(content, rate, one)):
         try:

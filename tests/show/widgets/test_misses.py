@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from pictures import assert_legible, assert_untouched
+from pictures import assert_good
 from tinies import FIVE, knowing_five
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER
-from steer_utils.show.widgets.misses import alt_text_misses, misses, misses_figure, scenes_of
+from steer_utils.show.widgets.misses import MissGallery, alt_text_misses, misses, misses_figure, scenes_of
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import Interval
@@ -145,9 +146,94 @@ def test_a_run_on_recordings_is_made_again_with_them(five: AudioLM, tmp_path: Pa
 
 def test_the_figure_and_its_words(five: AudioLM, table: pd.DataFrame) -> None:
     worst, scenes = misses(table, "asking")[:1] + misses(table, "random")[:2], scenes_of(table, five)
-    assert_legible(misses_figure(worst, scenes))
-    assert_untouched(lambda: misses_figure(worst, scenes))
+    assert_good(lambda: misses_figure(worst, scenes))
     words = alt_text_misses(worst)
     assert all(miss.described() in words for miss in worst) and words.startswith("Spectrograms of 3 misses.")
     with pytest.raises(ValueError, match="no misses to draw"):
         misses_figure([], scenes)
+
+
+@pytest.fixture(scope="module")
+def gallery_table(five: AudioLM) -> pd.DataFrame:
+    return run_benchmark(five, scene_set(five, OURS, count=4, seed=1), OURS, methods=["steering", "asking", "random"])
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., MissGallery]]:
+    made: list[MissGallery] = []
+
+    def one(*args: Any, **options: Any) -> MissGallery:
+        made.append(MissGallery(*args, **options))
+        return made[-1]
+
+    yield one
+    for gallery in made:
+        gallery.close()
+
+
+def test_forth_and_back(five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery]) -> None:
+    gallery = make(five, gallery_table, method="random")
+    worst = misses(gallery_table, "random")
+    assert len(worst) > 2 and [repr(miss) for miss in gallery.misses] == [repr(miss) for miss in worst]
+    assert gallery.previous.disabled and not gallery.next.disabled
+    for place, miss in enumerate(worst):
+        assert gallery.player.located == miss.found and gallery.player.listening.truth == miss.truth
+        assert gallery.status.text == f"{place + 1} of {len(worst)}: {miss.described()}"
+        gallery.next.click()
+    assert gallery.next.disabled and gallery.miss is gallery.misses[-1]
+    gallery.previous.click()
+    assert gallery.miss is gallery.misses[-2] and not gallery.next.disabled
+    gallery.choice.value = 0
+    assert gallery.miss is gallery.misses[0]
+
+
+def test_another_method(five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery]) -> None:
+    gallery = make(five, gallery_table)
+    assert [value for _, value in gallery.method.options] == ["steering", "asking", "random"]
+    gallery.next.click()
+    gallery.method.value = "asking"
+    assert gallery.miss is gallery.misses[0] and gallery.miss.method == "asking"
+    assert "names no time" in gallery.status.text and gallery.player.located is None
+    assert gallery.caption().startswith("asking when (direct prompting): 12 of 12 windows")
+
+
+def test_nothing_missed(five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery]) -> None:
+    best = gallery_table.copy()
+    best.loc[best["method"] == "steering", "overlap"] = 1.0
+    best.attrs = gallery_table.attrs
+    gallery = make(five, best)
+    assert gallery.miss is None and gallery.player.layout.display == "none"
+    assert gallery.status.text == "steering (ours): 0 of 12 windows cover less than 50 %"
+    gallery.next.click()
+    assert len(gallery.twin().axes) == 0 and "0 of 12" in gallery.alt_text()
+    gallery.method.value = "random"
+    assert gallery.player.layout.display is None and gallery.miss is not None
+    gallery.method.value = "steering"
+    assert gallery.miss is None and gallery.player.layout.display == "none"
+
+
+def test_what_cannot_be_shown_is_refused_at_once(
+    five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery]
+) -> None:
+    with pytest.raises(ValueError, match="no method 'mavs'"):
+        make(five, gallery_table, method="mavs")
+    other = SceneSet(SceneMaker(FIVE, seconds=4.0, min_gap=0.05), 4, 1)
+    with pytest.raises(ValueError, match="when it is made again"):
+        make(five, gallery_table, method="random", scenes=other)
+    gallery = make(five, gallery_table, method="random", scenes=SceneSet(SceneMaker(FIVE, seconds=4.0), 4, 1))
+    gallery.scenes = other
+    shown = gallery.player.listening
+    gallery.next.click()
+    assert 'role="alert"' in gallery.status.line.value and gallery.player.listening is shown
+
+
+def test_its_twin_is_the_worst_few(
+    five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    gallery = make(five, gallery_table, method="random")
+    gallery._ipython_display_()
+    assert "image/png" in shown[0] and shown[0]["text/plain"].startswith("Static twin. Spectrograms of 4 misses")
+    assert gallery.caption() in shown[1]["text/plain"] and shown[2]["text/plain"] == repr(gallery)
+    assert len(gallery.twin().axes) == 4

@@ -7,9 +7,6 @@ import pytest
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.show.widgets.intake import MOST_BYTES, recorded
-
-pytest.importorskip("anywidget", reason="pip install 'steer-utils[course]'")
-
 from steer_utils.show.widgets.recorder import MOST_SECONDS, STATIC, Recorder, Uploader
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import nbformat
 import pytest
 from listenings import NOISE, RATE, SPAN, picture
-from pictures import assert_legible, assert_untouched
+from pictures import assert_good
 
 from steer_utils.show.widgets import twins
 from steer_utils.show.widgets.listening import PLAIN, SHIFT, STEERED, Listening
@@ -22,8 +22,7 @@ TWINS = {
 
 @pytest.mark.parametrize("name", TWINS)
 def test_twins_can_be_read(name: str) -> None:
-    assert_legible(twins.twin(TWINS[name]), more_than=6)
-    assert_untouched(lambda: twins.twin(TWINS[name]))
+    assert_good(lambda: twins.twin(TWINS[name]), more_than=6)
 
 
 def test_the_twin_draws_the_default_read_out_of_every_curve() -> None:
@@ -44,9 +43,7 @@ def test_publishing_puts_picture_and_words_into_the_output(monkeypatch: pytest.M
     import IPython.display
 
     shown: list[tuple[dict, dict | None]] = []
-    monkeypatch.setattr(
-        IPython.display, "display", lambda data, raw, metadata=None: shown.append((data, metadata))
-    )
+    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata=None: shown.append((data, metadata)))
     twins.publish(twins.twin(picture()), "In <words>.", "A <b>caption</b>.")
     (data, metadata), (words, _) = shown
     assert data["image/png"].startswith("iVBOR") and metadata == {"image/png": {"alt": f"{twins.TWIN}In <words>."}}
@@ -58,14 +55,17 @@ def test_executed_notebooks_lose_their_widgets_and_nothing_else() -> None:
     v4 = nbformat.v4
     widget = {twins.WIDGET: {"model_id": "a"}, "text/plain": "ListeningPlayer(...)"}
     picture_too = {**widget, "image/png": "iVBOR"}
-    cell = v4.new_code_cell("player", outputs=[
-        v4.new_output("display_data", {"image/png": "iVBOR", "text/plain": "Static twin."}),
-        v4.new_output("display_data", dict(widget)),
-        v4.new_output("execute_result", picture_too, metadata={twins.WIDGET: {}, "image/png": {"alt": "x"}}),
-        v4.new_output("stream", text="printed"),
-        v4.new_output("error", ename="E", evalue="e", traceback=[]),
-        v4.new_output("execute_result", {"text/plain": "3"}),
-    ])  # fmt: skip
+    cell = v4.new_code_cell(
+        "player",
+        outputs=[
+            v4.new_output("display_data", {"image/png": "iVBOR", "text/plain": "Static twin."}),
+            v4.new_output("display_data", dict(widget)),
+            v4.new_output("execute_result", picture_too, metadata={twins.WIDGET: {}, "image/png": {"alt": "x"}}),
+            v4.new_output("stream", text="printed"),
+            v4.new_output("error", ename="E", evalue="e", traceback=[]),
+            v4.new_output("execute_result", {"text/plain": "3"}),
+        ],
+    )
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("text"), cell], metadata={"widgets": {"state": {}}, "a": 1})
     twins.static_outputs(notebook)
     kinds = [each.output_type for each in cell.outputs]

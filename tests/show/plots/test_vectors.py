@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.show.plots import vectors as vector_plots
 
@@ -35,8 +35,12 @@ def matrices(count: int) -> np.ndarray:
 
 def norms(blocks: int = 6) -> pd.DataFrame:
     kinds = ["Is it high or low?", "How many sounds are there?", "Describe the sound.", "audio minus silence"]
-    rows = [(kind, block, 0.3 * (place + 1) + 0.01 * block + spread)
-            for place, kind in enumerate(kinds) for block in range(blocks) for spread in (-0.1, 0.0, 0.1)]  # fmt: skip
+    rows = [
+        (kind, block, 0.3 * (place + 1) + 0.01 * block + spread)
+        for place, kind in enumerate(kinds)
+        for block in range(blocks)
+        for spread in (-0.1, 0.0, 0.1)
+    ]
     return pd.DataFrame(rows, columns=["what", "block", "ratio"])
 
 
@@ -50,14 +54,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    assert_untouched(FIGURES[name])
+test_figures = figure_test(FIGURES)
 
 
 def test_principal_components_against_the_covariance() -> None:

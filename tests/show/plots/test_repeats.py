@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.show.plots.repeats import alt_text_repeats, repeats_figure
 
@@ -18,21 +18,21 @@ def training(model: str, seed: int, base: float) -> dict[str, Any]:
     return {"model": model, "seed": seed, "ships": seed == 1, "procedural": {"chance": 0.24, "overlap": overlap}}
 
 
-TRAININGS = [training("pocket-a-long-name", 1, 0.9), training("pocket-a-long-name", 2, 0.7),
-             training("pocket-b", 1, 0.8), training("pocket-b", 2, 0.81), training("pocket-b", 3, 0.6),
-             training("pocket-once", 1, 0.5)]  # fmt: skip
+TRAININGS = [
+    training("pocket-a-long-name", 1, 0.9),
+    training("pocket-a-long-name", 2, 0.7),
+    training("pocket-b", 1, 0.8),
+    training("pocket-b", 2, 0.81),
+    training("pocket-b", 3, 0.6),
+    training("pocket-once", 1, 0.5),
+]
 
 
 def figure() -> Figure:
     return repeats_figure(TRAININGS)
 
 
-def test_texts_do_not_overlap_and_lie_inside() -> None:
-    assert_legible(figure(), more_than=15)
-
-
-def test_pyplot_and_settings_are_untouched() -> None:
-    assert_untouched(figure)
+test_figures = figure_test({"figure": figure}, more_than=15)
 
 
 def test_marks_stand_at_the_numbers_and_one_training_alone_is_left_out() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.show.plots import shifts as shift_plots
 from steer_utils.study.attention_shift import CONDITIONS
@@ -22,8 +22,17 @@ def shifts(blocks: int = 8, **changes: float) -> pd.DataFrame:
         for place, condition in enumerate(CONDITIONS):
             for block in range(blocks):
                 mean = 0.01 * (place + 1) * (block + 1)
-                rows.append({"measure": measure, "condition": condition, "block": block, "mean": mean,
-                             "low": 0.9 * mean, "high": 1.1 * mean, **changes})  # fmt: skip
+                rows.append(
+                    {
+                        "measure": measure,
+                        "condition": condition,
+                        "block": block,
+                        "mean": mean,
+                        "low": 0.9 * mean,
+                        "high": 1.1 * mean,
+                        **changes,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -31,21 +40,47 @@ def occlusions(**changes: float) -> pd.DataFrame:
     rows = []
     for measure in ("presence", "listed", "changed"):
         for window, drop in zip(WINDOWS, (0.6, 0.1, 0.8), strict=True):
-            rows.append({"measure": measure, "window": window, "before": 0.9, "after": 0.9 - drop, "drop": drop,
-                         "low": drop - 0.05, "high": drop + 0.05, "p": 0.02, **changes})  # fmt: skip
-        rows.append({"measure": measure, "window": "found - random", "drop": 0.5, "low": 0.4, "high": 0.6, "p": 0.0002,
-                     **changes})  # fmt: skip
+            rows.append(
+                {
+                    "measure": measure,
+                    "window": window,
+                    "before": 0.9,
+                    "after": 0.9 - drop,
+                    "drop": drop,
+                    "low": drop - 0.05,
+                    "high": drop + 0.05,
+                    "p": 0.02,
+                    **changes,
+                }
+            )
+        rows.append(
+            {
+                "measure": measure,
+                "window": "found - random",
+                "drop": 0.5,
+                "low": 0.4,
+                "high": 0.6,
+                "p": 0.0002,
+                **changes,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def swaps() -> pd.DataFrame:
     rows = [
-        {"measure": measure, "condition": condition, "against": against, "mean": 0.2 * place, "low": 0.2 * place - 0.1,
-         "high": 0.2 * place + 0.1}
+        {
+            "measure": measure,
+            "condition": condition,
+            "against": against,
+            "mean": 0.2 * place,
+            "low": 0.2 * place - 0.1,
+            "high": 0.2 * place + 0.1,
+        }
         for measure in SWAP_MEASURES
         for place, condition in enumerate(SWAPS)
         for against in ("", "unsteered")
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -57,14 +92,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    assert_untouched(FIGURES[name])
+test_figures = figure_test(FIGURES)
 
 
 def test_lines_stand_at_the_numbers_in_their_units() -> None:
@@ -85,8 +113,10 @@ def test_lines_stand_at_the_numbers_in_their_units() -> None:
 
 def test_conditions_differ_without_colour() -> None:
     figure = shift_plots.shift_figure(shifts())
-    looks = [(line.get_marker(), line.get_markerfacecolor() == "white", line.get_linestyle())
-             for line in figure.legends[0].get_lines()]  # fmt: skip
+    looks = [
+        (line.get_marker(), line.get_markerfacecolor() == "white", line.get_linestyle())
+        for line in figure.legends[0].get_lines()
+    ]
     assert len(set(looks)) == len(CONDITIONS) == len(looks)
 
 

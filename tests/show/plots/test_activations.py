@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched, drawn_texts
+from pictures import drawn_texts, figure_test
 
 from steer_utils.show.plots import activations as activation_plots
 from steer_utils.show.plots.activations import MapMemory
@@ -43,17 +43,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", ["norms", "words", "memory"])
-def test_pyplot_and_settings_are_untouched_and_every_letter_is_drawn(
-    name: str, recwarn: pytest.WarningsRecorder
-) -> None:
-    assert_untouched(FIGURES[name])
-    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+test_figures = figure_test(FIGURES)
 
 
 def test_norms_stand_at_their_medians() -> None:
@@ -73,8 +63,9 @@ def test_norms_stand_at_their_medians() -> None:
 
 def test_words_stand_in_their_cells() -> None:
     figure = activation_plots.lens_figure(words())
-    texts = {(round(text.get_position()[0]), round(text.get_position()[1])): text.get_text()
-             for text in figure.axes[0].texts}  # fmt: skip
+    texts = {
+        (round(text.get_position()[0]), round(text.get_position()[1])): text.get_text() for text in figure.axes[0].texts
+    }
     assert len(texts) == 24
     assert texts[2, 0] == "nothing  0.10" and texts[0, 3] == r"\$x_1\$  0.64" and texts[1, 1].startswith("antidisesta…")
     assert activation_plots.plain(" the\n") == "the" and activation_plots.plain("中") == r"\u4e2d"
@@ -109,8 +100,12 @@ def test_alt_texts_hold_the_numbers() -> None:
 
 
 def test_what_cannot_be_drawn_is_said() -> None:
-    for kinds in ({}, {"audio": np.ones(3)}, {"audio": np.ones((1, 3))},
-                  {"audio": np.ones((3, 2)), "text": np.ones((4, 2))}):  # fmt: skip
+    for kinds in (
+        {},
+        {"audio": np.ones(3)},
+        {"audio": np.ones((1, 3))},
+        {"audio": np.ones((3, 2)), "text": np.ones((4, 2))},
+    ):
         with pytest.raises(ValueError, match=r"kinds? "):
             activation_plots.norm_figure(kinds)
     for columns in ({}, {"a": (["x"], np.ones(2))}):

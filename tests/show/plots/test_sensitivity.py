@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import matplotlib
@@ -10,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from pictures import assert_legible
+from pictures import figure_test
 
 from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.show.palette import HEAT
 from steer_utils.show.plots import sensitivity as plots
 from steer_utils.study.sensitivity import WIDTHS, grid_combinations
 
@@ -30,10 +29,22 @@ def summary(settings: Settings = OWN, *, thorough: bool = False, scenes: int = 1
         for place, width in enumerate(WIDTHS):
             overlap = 0.2 + 0.7 * ((37 * number) % len(made)) / len(made) + 0.02 * place
             rows.append(
-                {"combination": number, "width": width, **each.levels(), "n": 3 * scenes, "scenes": scenes,
-                 "overlap": overlap, "low": overlap - 0.04, "high": overlap + 0.05, "iou": overlap / 2,
-                 "iou_low": 0.1, "iou_high": 0.9, "chance": 0.278 * width, **changes}
-            )  # fmt: skip
+                {
+                    "combination": number,
+                    "width": width,
+                    **each.levels(),
+                    "n": 3 * scenes,
+                    "scenes": scenes,
+                    "overlap": overlap,
+                    "low": overlap - 0.04,
+                    "high": overlap + 0.05,
+                    "iou": overlap / 2,
+                    "iou_low": 0.1,
+                    "iou_high": 0.9,
+                    "chance": 0.278 * width,
+                    **changes,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -47,16 +58,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", ["own plane", "paper plane", "own star"])  # the others hold fewer words
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name](), more_than=30)
-
-
-def test_pyplot_and_settings_are_untouched() -> None:
-    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    FIGURES["one scene"]().savefig(io.BytesIO())
-    FIGURES["paper star"]()
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+test_figures = figure_test(FIGURES, more_than=30)
 
 
 @pytest.mark.parametrize("around", ["own", "paper"])
@@ -71,8 +73,10 @@ def test_cells_stand_at_their_numbers(around: str) -> None:
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == sets
     for ax, read in zip(figure.axes[:2], ("share", "difference"), strict=True):
         assert [text.get_text() for text in ax.get_xticklabels()] == ["0.5", "1", "2", "4", "8", "16"]
-        words = {(round(text.get_position()[1] - 0.5), round(text.get_position()[0] - 0.5)): text.get_text()
-                 for text in ax.texts}  # fmt: skip
+        words = {
+            (round(text.get_position()[1] - 0.5), round(text.get_position()[0] - 0.5)): text.get_text()
+            for text in ax.texts
+        }
         assert len(words) == 60
         for (row, column), said in words.items():
             cell = (read, sets[row], (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)[column])
@@ -89,8 +93,12 @@ def test_cells_stand_at_their_numbers(around: str) -> None:
 
 def test_the_settings_are_outlined_in_their_panel_only() -> None:
     def frames(figure: Figure) -> list[tuple[int, tuple[float, float]]]:
-        return [(place, patch.get_xy()) for place, ax in enumerate(figure.axes[:2]) for patch in ax.patches
-                if isinstance(patch, Rectangle)]  # fmt: skip
+        return [
+            (place, patch.get_xy())
+            for place, ax in enumerate(figure.axes[:2])
+            for patch in ax.patches
+            if isinstance(patch, Rectangle)
+        ]
 
     assert frames(FIGURES["own plane"]()) == [(0, (5, 2))]  # share, strength 16, block 2
     assert frames(FIGURES["paper plane"]()) == [(1, (1, 8))]  # difference, strength 1, blocks 4-7
@@ -108,7 +116,7 @@ def test_a_set_of_the_model_alone_is_in_its_own_plane_only() -> None:
 
 
 def test_the_colours_survive_grey_and_the_words_stand_out() -> None:
-    colours = matplotlib.colormaps[plots.COLOURS](np.linspace(0, 1, 101))
+    colours = matplotlib.colormaps[HEAT](np.linspace(0, 1, 101))
     light = np.array([seaborn.utils.relative_luminance(colour) for colour in colours])
     assert (np.diff(light) < 0).all() and light[0] > 0.9 and light[-1] < 0.05
     ax = FIGURES["paper plane"]().axes[0]
@@ -143,8 +151,10 @@ def test_dots_stand_at_their_numbers() -> None:
     assert chances == pytest.approx([13.9, 27.8, 41.7, 55.6])
     ends = [tuple(line.get_xdata()) for line in width.lines if len(line.get_xdata()) == 2]
     assert ends[1] == pytest.approx((100 * point["low"].iloc[1], 100 * point["high"].iloc[1]))
-    filled = {title: sum(line.get_marker() == "o" and line.get_markerfacecolor() == plots.FOUND for line in ax.lines)
-              for title, ax in titles.items()}  # fmt: skip
+    filled = {
+        title: sum(line.get_marker() == "o" and line.get_markerfacecolor() == plots.FOUND for line in ax.lines)
+        for title, ax in titles.items()
+    }
     assert set(filled.values()) == {1}  # the settings themselves, once in every factor
     names = [text.get_text() for text in titles["steered positions"].get_yticklabels()]
     assert names == ["last token", "all text", "event's words", "all tokens", "audio tokens"]
@@ -156,8 +166,11 @@ def test_dots_stand_at_their_numbers() -> None:
 def test_alt_texts_hold_the_numbers() -> None:
     table = summary()
     said = plots.alt_text_plane(table, "own")
-    plane = table[(table["around"] == "own") & (table["width"] == 1.0) & table["varied"].isin(
-        ["", "strength", "blocks", "strength, blocks"])]  # fmt: skip
+    plane = table[
+        (table["around"] == "own")
+        & (table["width"] == 1.0)
+        & table["varied"].isin(["", "strength", "blocks", "strength, blocks"])
+    ]
     best = plane.loc[plane["overlap"].idxmax()]
     chosen = plane[plane["varied"] == ""].iloc[0]
     for row in (best, plane.loc[plane["overlap"].idxmin()], chosen):

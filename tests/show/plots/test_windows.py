@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.show.plots import windows as window_plots
 from steer_utils.show.plots.windows import Layout
@@ -23,14 +23,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    assert_untouched(FIGURES[name])
+test_figures = figure_test(FIGURES)
 
 
 def test_the_summit_is_where_the_window_begins() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 from PIL import Image
 
 from steer_utils.methods.locate import Located
@@ -44,11 +44,19 @@ def scene() -> SimpleNamespace:
 
 def summary(**changes: float) -> pd.DataFrame:
     rows = [
-        {"method": name, "slot": slot, "n": 600, "overlap": 0.7 - 0.05 * place, "low": 0.6 - 0.05 * place,
-         "high": 0.8 - 0.05 * place, "chance": chance, **changes}
+        {
+            "method": name,
+            "slot": slot,
+            "n": 600,
+            "overlap": 0.7 - 0.05 * place,
+            "low": 0.6 - 0.05 * place,
+            "high": 0.8 - 0.05 * place,
+            "chance": chance,
+            **changes,
+        }
         for place, name in enumerate(METHODS)
         for slot, chance in (("all", 0.28), ("first", 0.21), ("middle", 0.42), ("last", 0.21))
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -62,14 +70,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    assert_untouched(FIGURES[name])
+test_figures = figure_test(FIGURES)
 
 
 @pytest.mark.parametrize("name", ["located", "listening"])
@@ -116,9 +117,13 @@ def test_spectrogram_keeps_its_offset_and_shows_the_tone() -> None:
 
 def test_curve_is_in_even_shares_and_sits_at_its_window() -> None:
     long = located(
-        window=Interval(8, 16), windows=3, duration=20.0, samples=np.tile(NOISE, 3)[: 20 * RATE],
-        interval=FOUND.shifted(8), curve=SHARE,
-    )  # fmt: skip
+        window=Interval(8, 16),
+        windows=3,
+        duration=20.0,
+        samples=np.tile(NOISE, 3)[: 20 * RATE],
+        interval=FOUND.shifted(8),
+        curve=SHARE,
+    )
     below = plots.located_figure(long).axes[1]
     line = max(below.lines, key=lambda each: len(each.get_xdata()))
     assert line.get_xdata()[[0, -1]] == pytest.approx([8.02, 15.98])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from pictures import assert_legible, assert_untouched, drawn_texts
+from pictures import assert_good, drawn_texts
 from sweep_work import made_table
 
 from steer_utils.runs.sweep_results import chosen, summarised
@@ -34,12 +34,8 @@ def figure(summary: pd.DataFrame, best: pd.DataFrame) -> Figure:
     return heat_figure(summary, best)
 
 
-def test_words_can_be_read(figure: Figure) -> None:
-    assert_legible(figure, more_than=60)
-
-
-def test_pyplot_is_untouched(summary: pd.DataFrame, best: pd.DataFrame) -> None:
-    assert_untouched(lambda: heat_figure(summary, best))
+def test_figure(summary: pd.DataFrame, best: pd.DataFrame) -> None:
+    assert_good(lambda: heat_figure(summary, best), more_than=60)
 
 
 def test_each_cell_shows_its_own_mean(figure: Figure, summary: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.show.plots import steering as plots
 
@@ -23,8 +23,10 @@ def reach(blocks: int = 6) -> np.ndarray:
 
 
 def shares() -> dict[str, list[float]]:
-    return {name: [0.1 * (place + 1) + 0.003 * number for number in range(len(STRENGTHS))]
-            for place, name in enumerate(("engine", "dog bark", "bell"))}  # fmt: skip
+    return {
+        name: [0.1 * (place + 1) + 0.003 * number for number in range(len(STRENGTHS))]
+        for place, name in enumerate(("engine", "dog bark", "bell"))
+    }
 
 
 LIMITS = {"engine": (0.1, 0.15), "dog bark": (0.2, 0.25), "bell": (0.3, 0.35)}
@@ -44,14 +46,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    assert_untouched(FIGURES[name])
+test_figures = figure_test(FIGURES)
 
 
 def test_cells_hold_their_numbers_and_nothing_is_left_empty() -> None:

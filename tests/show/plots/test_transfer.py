@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.show.plots.transfer import alt_text_transfer, transfer_figure
 
@@ -14,8 +14,17 @@ VECTORS = ("its own", "carried, names in the fit", "carried, names not in it", "
 
 
 def summary(**changes: float) -> pd.DataFrame:
-    rows = [{"vector": name, "overlap": 0.9 - 0.15 * place, "low": 0.85 - 0.15 * place, "high": 0.95 - 0.15 * place,
-             "chance": 0.24, **changes} for place, name in enumerate(VECTORS)]  # fmt: skip
+    rows = [
+        {
+            "vector": name,
+            "overlap": 0.9 - 0.15 * place,
+            "low": 0.85 - 0.15 * place,
+            "high": 0.95 - 0.15 * place,
+            "chance": 0.24,
+            **changes,
+        }
+        for place, name in enumerate(VECTORS)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -33,12 +42,7 @@ def figure() -> Figure:
     return transfer_figure(PANELS, CURVES)
 
 
-def test_texts_do_not_overlap_and_lie_inside() -> None:
-    assert_legible(figure(), more_than=25)
-
-
-def test_pyplot_and_settings_are_untouched() -> None:
-    assert_untouched(figure)
+test_figures = figure_test({"figure": figure}, more_than=25)
 
 
 def test_dots_and_lines_stand_at_the_numbers() -> None:

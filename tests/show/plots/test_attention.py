@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from pictures import assert_legible
+from pictures import figure_test
 
 from steer_utils.show.plots.attention import RowPanel, alt_text_rows, alt_text_sound, rows_figure, sound_figure
 from steer_utils.sound.scenes import Event, Scene
@@ -42,12 +40,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside_and_settings_are_as_before(name: str) -> None:
-    before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
-    figure = FIGURES[name]()
-    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
-    assert_legible(figure)
+test_figures = figure_test(FIGURES)
 
 
 def test_heat_maps_hold_the_curves_in_even_shares_on_one_scale() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from pictures import assert_legible, assert_untouched
+from pictures import figure_test
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.show.plots import prompt_tokens as layout_plots
@@ -52,14 +52,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_texts_do_not_overlap_and_lie_inside(name: str) -> None:
-    assert_legible(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_pyplot_and_settings_are_untouched(name: str) -> None:
-    assert_untouched(FIGURES[name])
+test_figures = figure_test(FIGURES)
 
 
 # -- the slots of a prompt -----------------------------------------------------------------------------------------
