@@ -85,7 +85,7 @@ def analysis_named(name: str) -> Analysis:
 
 def analysis_of(attrs: Mapping[Any, Any]) -> Analysis | None:
     """The analysis that a table with these attrs came from; None for a table of the benchmark."""
-    return next((each for each in ANALYSES.values() if each.kind == attrs.get("analysis")), None)
+    return next((analysis for analysis in ANALYSES.values() if analysis.kind == attrs.get("analysis")), None)
 
 
 # -- what they say ---------------------------------------------------------------------------------------------------

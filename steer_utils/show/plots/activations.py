@@ -114,8 +114,8 @@ def alt_text_lens(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> st
     """What `lens_figure` shows, in words: every word, in the order of the blocks."""
     _blocks(columns)
     said = [
-        f"{instruction} {', '.join(f'{plain(word)} {each:.2f}' for word, each in zip(words, chance, strict=True))}"
-        for instruction, (words, chance) in columns.items()
+        f"{instruction} {', '.join(f'{plain(word)} {chance:.2f}' for word, chance in zip(words, chances, strict=True))}"
+        for instruction, (words, chances) in columns.items()
     ]
     return f"The word that each decoder block would say, first block first, with its probability: {'; '.join(said)}."
 
@@ -176,10 +176,12 @@ def memory_figure(models: Sequence[MapMemory], budget: float = 80e9) -> Figure:
                     fontsize="small",
                 )
             longest = float(model.seconds[-1])
-            ticks = [each for each in ((1, 2, 4, 8, 16, 30) if longest <= 60 else (1, 10, 100, 600)) if each <= longest]
+            ticks = [
+                second for second in ((1, 2, 4, 8, 16, 30) if longest <= 60 else (1, 10, 100, 600)) if second <= longest
+            ]
             ax.set(xscale="log", xlabel="audio (s)")
             ax.set_title(f"{model.name}, up to {longest:g} s", loc="left", fontsize="medium")
-            ax.set_xticks(ticks, [str(each) for each in ticks])
+            ax.set_xticks(ticks, [str(second) for second in ticks])
             ax.axhline(budget, color=SOFT, linewidth=0.9, linestyle=(0, (1, 1.5)))
             seaborn.despine(ax=ax)
         top = 40 * max(budget, *(float(model.full[-1]) for model in models))

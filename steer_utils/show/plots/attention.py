@@ -194,7 +194,7 @@ def _faint(ax: Axes, darkest: float = 1.0) -> None:
 
 
 def _mark_events(ax: Axes, scene: Scene, query: str | None) -> None:
-    mark(ax, [(each.span, each.name, "true" if each.name == query else "event") for each in scene.events])
+    mark(ax, [(event.span, event.name, "true" if event.name == query else "event") for event in scene.events])
 
 
 def _events(scene: Scene) -> str:

@@ -79,7 +79,7 @@ def mark(ax: Axes, intervals: Sequence[tuple[Interval, str, str]]) -> None:
     low, high = ax.get_xlim()
     second = ax.get_window_extent().width / (high - low)  # in pixels
     rows: list[list[tuple[float, float]]] = []  # what is taken in each row, in seconds
-    for interval, label, kind in sorted(intervals, key=lambda each: (order.index(each[2]), each[0])):
+    for interval, label, kind in sorted(intervals, key=lambda marked: (order.index(marked[2]), marked[0])):
         style = MARKS[kind]
         text = ax.text(0, 1, label, color=style["color"], ha="center", va="bottom", fontsize="small")
         half = 0.55 * text.get_window_extent().width / second
@@ -186,8 +186,8 @@ def listening_figure(
         (panels or [top])[-1].set_xlabel("time (s)")
         figure.align_ylabels()
         marks = [(interval, "located", "located")]
-        marks += [(each.span, each.name, "true" if each.span == truth else "event") for each in scene.events]
-        if truth not in [each.span for each in scene.events]:
+        marks += [(event.span, event.name, "true" if event.span == truth else "event") for event in scene.events]
+        if truth not in [event.span for event in scene.events]:
             marks.append((truth, "true", "true"))
         mark(top, marks)
     return figure
@@ -248,7 +248,9 @@ def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
     for place, name in enumerate(methods):
         if name not in table.index:
             continue
-        mean, low, high, chance = (100 * float(table.loc[name, each]) for each in ("overlap", "low", "high", "chance"))
+        mean, low, high, chance = (
+            100 * float(table.loc[name, column]) for column in ("overlap", "low", "high", "chance")
+        )
         ours = name.startswith("steering")
         color = FOUND if ours else INK
         ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)

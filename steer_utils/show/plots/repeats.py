@@ -33,10 +33,10 @@ def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
         for ax, (model, own) in zip(axes, models.items(), strict=True):
             ax.axvline(100 * own[0][KIND]["chance"], color=TRUE, linestyle=(0, (4, 1.5)), linewidth=1.2)
             for place, method in enumerate(methods):
-                values = [100 * each[KIND]["overlap"][method][0] for each in own]
+                values = [100 * training[KIND]["overlap"][method][0] for training in own]
                 ax.plot([min(values), max(values)], [place, place], color=INK, linewidth=0.8, zorder=1)
-                for each, value in zip(own, values, strict=True):
-                    color, over = (FOUND, 3) if each["ships"] else ("white", 2)
+                for training, value in zip(own, values, strict=True):
+                    color, over = (FOUND, 3) if training["ships"] else ("white", 2)
                     ax.plot([value], [place], "o", color=color, markersize=7, markeredgecolor=FOUND, zorder=over)
             ax.set(xlim=(0, 103), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(len(methods) - 0.5, -0.5))
             ax.set_yticks(range(len(methods)), [METHODS[name].label for name in methods] if ax is axes[0] else [])
@@ -57,8 +57,10 @@ def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
 
 def _by_model(trainings: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """The trainings of each model that was trained more than once."""
-    names = dict.fromkeys(each["model"] for each in trainings)
-    models = {name: [each for each in trainings if each["model"] == name and KIND in each] for name in names}
+    names = dict.fromkeys(training["model"] for training in trainings)
+    models = {
+        name: [training for training in trainings if training["model"] == name and KIND in training] for name in names
+    }
     repeated = {name: own for name, own in models.items() if len(own) > 1}
     if not repeated:
         raise ValueError(f"no model among {', '.join(names) or 'none'} was trained and measured more than once")
@@ -71,7 +73,7 @@ def alt_text_repeats(trainings: Sequence[dict[str, Any]]) -> str:
     for model, own in _by_model(trainings).items():
         parts = []
         for name in own[0][KIND]["overlap"]:
-            values = [100 * each[KIND]["overlap"][name][0] for each in own]
+            values = [100 * training[KIND]["overlap"][name][0] for training in own]
             parts.append(f"{METHODS[name].label} {min(values):.0f} to {max(values):.0f} %")
         said.append(f"{model}, {len(own)} trainings: {', '.join(parts)}; chance {100 * own[0][KIND]['chance']:.0f} %.")
     return f"Overlap with the true interval by method, one mark a training. {' '.join(said)}"

@@ -142,7 +142,7 @@ def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
     sizes = star.groupby("factor", sort=False).size()
     with house_style():
         figure = new_figure(6.6, 1.1 + _ROW * len(star) + 0.12 * len(sizes))
-        axes = figure.subplots(len(sizes), 1, sharex=True, height_ratios=[each + 0.6 for each in sizes])
+        axes = figure.subplots(len(sizes), 1, sharex=True, height_ratios=[size + 0.6 for size in sizes])
         for ax, factor in zip(axes, sizes.index, strict=True):
             levels = star[star["factor"] == factor].reset_index(drop=True)
             for place, row in enumerate(levels.to_dict("records")):

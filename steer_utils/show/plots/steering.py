@@ -226,4 +226,4 @@ def _bar(figure: Figure, ax: Axes, drawn: AxesImage, label: str) -> None:
 
 def _spread(strengths: np.ndarray) -> list[float]:
     """Which strengths get a tick: on the crowded scale about 0 only 0 and those of at least 1."""
-    return [float(each) for each in strengths if each == 0 or abs(each) >= 1]
+    return [float(strength) for strength in strengths if strength == 0 or abs(strength) >= 1]

@@ -58,14 +58,16 @@ def transfer_figure(panels: Mapping[str, DataFrame], curves: Mapping[str, DataFr
 
 def _vectors(panels: Mapping[str, DataFrame]) -> list[str]:
     lists = [list(table["vector"]) for table in panels.values()]
-    if not lists or not lists[0] or any(each != lists[0] for each in lists):
+    if not lists or not lists[0] or any(names != lists[0] for names in lists):
         raise ValueError("panels must hold the same vectors in the same order, at least one")
     return lists[0]
 
 
 def _dots(ax: Axes, table: DataFrame, vectors: list[str], *, labels: bool) -> None:
     for place, name in enumerate(vectors):
-        mean, low, high, chance = (100 * float(table.loc[name, each]) for each in ("overlap", "low", "high", "chance"))
+        mean, low, high, chance = (
+            100 * float(table.loc[name, column]) for column in ("overlap", "low", "high", "chance")
+        )
         filled = name.startswith(_CARRIED)
         color = FOUND if filled else INK
         ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)
@@ -91,8 +93,8 @@ def _growth(ax: Axes, curves: Mapping[str, DataFrame]) -> None:
         ax.plot(names, 100 * curve["overlap"], linewidth=1.2, markersize=5, label=title, **look)
     ax.set(xlabel="names of sounds that the map was fitted on (the tested one never among them)", ylabel="overlap (%)")
     ax.set_ylim(0, 100)
-    ticks = sorted({int(each) for curve in curves.values() for each in curve["names"]})
-    ax.set_xticks(ticks, [str(each) for each in ticks])
+    ticks = sorted({int(count) for curve in curves.values() for count in curve["names"]})
+    ax.set_xticks(ticks, [str(count) for count in ticks])
     ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.legend(loc="upper left", frameon=False, fontsize="small")

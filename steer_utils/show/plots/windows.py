@@ -161,7 +161,7 @@ def alt_text_chance(layouts: Sequence[Layout]) -> str:
     said = []
     for layout in layouts:
         chances = [f"{100 * chance:.1f} %" for chance in layout.chances()]
-        simulated = [f"{100 * each:.1f} %" for each in layout.simulated]
+        simulated = [f"{100 * overlap:.1f} %" for overlap in layout.simulated]
         beside = f" (simulated {', '.join(simulated)})" if simulated else ""
         mean = 100 * float(np.mean(layout.chances()))
         said.append(f"{layout.title}: events in order {', '.join(chances)}{beside}, mean {mean:.1f} %.")

@@ -1,14 +1,10 @@
 """Methods side by side on one sound: where each puts it, how right it is, what it took, and the curve it was read from.
 
-    compared = compare(hearing, Query("dog bark", 2.0), settings, events=scene.events)
-    compared.table()                                     # one row a method
-    comparison_figure(compared)                          # one row a method, on one time axis
-    CompareView(lm, scene)                               # pick a method: see and hear what it found
-
-CompareView: the methods side by side on one sound, each to be seen and heard.
-
-    CompareView(lm, scene)                                      # every event of the scene can be asked for
-    CompareView(lm, "street.wav", query="dog bark", seconds=2.0)
+compared = compare(hearing, Query("dog bark", 2.0), settings, events=scene.events)
+compared.table()                                     # one row a method
+comparison_figure(compared)                          # one row a method, on one time axis
+CompareView(lm, scene)                               # pick a method: see and hear what it found
+CompareView(lm, "street.wav", query="dog bark", seconds=2.0)
 """
 
 from __future__ import annotations
@@ -36,7 +32,16 @@ from steer_utils.show.plots.located import mark
 from steer_utils.show.widgets.intake import Sound, as_sound
 from steer_utils.show.widgets.latest import Latest
 from steer_utils.show.widgets.listening import Listening
-from steer_utils.show.widgets.panels import Panel, StatusLine, aligned, panel_box, row, table_block, text_line, widgets
+from steer_utils.show.widgets.panels import (
+    StatusLine,
+    WorkingPanel,
+    aligned,
+    panel_box,
+    row,
+    table_block,
+    text_line,
+    widgets,
+)
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.spans import Interval
 from steer_utils.study.statistics import random_overlap
@@ -253,7 +258,7 @@ def alt_text_comparison(compared: Comparison) -> str:
 WIDTH = 2.0  # seconds of a window where nothing says how wide the event is
 
 
-class CompareView(Panel):
+class CompareView(WorkingPanel):
     """A list of methods, a table of what they found, and the player with the curve and interval of the one picked.
 
     `sound`: a Scene, a file, samples with their `sampling_rate`, or the `sound` of an explorer. `query`: default the
@@ -315,16 +320,6 @@ class CompareView(Panel):
     def caption(self) -> str:
         """How many methods looked for what."""
         return f"{len(self.compared.rows)} methods look for the {self.compared.query.event}"
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the query asked for last has been compared; False if that takes longer than `seconds`."""
-        return self._latest.wait(seconds)
-
-    def close(self) -> None:
-        """End the worker and take the widgets away."""
-        self._latest.close()
-        self.player.close()
-        self.box.close()
 
     def _work(self, query: str) -> Comparison:
         truth = next((event.span for event in self.events if event.name == query), None)

@@ -9,12 +9,8 @@ Cost of a choice: two suffix passes for a new pair of instructions (kept for the
 and steered, one batch), and the tokens of the answer. Measured with both pocket models on two cores and 8 s of sound: a
 median of 0.06 s, and of 0.2 s while the cores did other work too. Steering the audio itself runs the audio again.
 
-What is explored: a query, a pair of instructions, where and how strongly their difference is added, what is read.
-
-    choice = Choice.of(model_settings(lm), "dog bark", seconds=2.0)     # what METHODS["steering"] does
-    replace(choice, strength=0.0), replace(choice, blocks=(2, 3))       # and its neighbours
-
-A `Choice` is `Settings` without its rules for benchmarks: any two instructions may be contrasted, at any positions.
+A `Choice` says what is explored: a query, a pair of instructions, where and how strongly their difference is added, and
+what is read. It is `Settings` without its rules for benchmarks: any two instructions may be contrasted, anywhere.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from steer_utils.show.widgets.exploration import Choice, Exploration, ExplorerSe
 from steer_utils.show.widgets.intake import Sound, as_sound
 from steer_utils.show.widgets.latest import Latest
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening
-from steer_utils.show.widgets.panels import Panel, StatusLine, code_block, panel_box, row, text_line, widgets
+from steer_utils.show.widgets.panels import StatusLine, WorkingPanel, code_block, panel_box, row, text_line, widgets
 from steer_utils.show.widgets.twins import alt_text_twin, twin
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
@@ -58,7 +58,7 @@ class _Answer:
         return replace(self.session.listening(self.seen), answers={})
 
 
-class SteeringExplorer(Panel):
+class SteeringExplorer(WorkingPanel):
     """Choose a sound and a query, steer, and see where the model then listens.
 
     `sound`: a file, samples (with `sampling_rate`), a Scene, or a ClipBank to make scenes of; None: procedural scenes.
@@ -142,16 +142,6 @@ class SteeringExplorer(Panel):
     def caption(self) -> str:
         """The query and its interval, in one line."""
         return f"{self.seen.choice.query}: {self.seen.described()}"
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until everything asked for has been worked out; False if that takes longer than `seconds`."""
-        return self._latest.wait(seconds)
-
-    def close(self) -> None:
-        """End the worker and take the widgets away."""
-        self._latest.close()
-        self.player.close()
-        self.box.close()
 
     # -- from dials to answers ---------------------------------------------------------------------------------
     def _submit(self) -> None:

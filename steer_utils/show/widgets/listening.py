@@ -174,7 +174,7 @@ def listening_in(
         Query(event, truth.duration),
         settings or model_settings(checkpoint),
         truth=truth,
-        events=[(each.name, each.span) for each in scene.events],
+        events=[(event.name, event.span) for event in scene.events],
         answer=answer,
     )
 
@@ -215,7 +215,7 @@ def listening_of(
         samples,
         rate,
         base.span,
-        {name: each.share.mean(dim=2).numpy() for name, each in maps.items()},
+        {name: attention.share.mean(dim=2).numpy() for name, attention in maps.items()},
         title=title,
         located=located,
         truth=truth,

@@ -340,11 +340,6 @@ class MissGallery(Panel):
         queries = int((self._table["method"] == name).sum())
         return f"{label_of(name)}: {len(self.misses)} of {queries} windows cover less than {100 * self._below:.0f} %"
 
-    def close(self) -> None:
-        """Take the widgets away."""
-        self.player.close()
-        self.box.close()
-
     def _fill(self) -> None:
         """The list of the method's misses, the worst chosen."""
         self.choice.options = [(miss.title, place) for place, miss in enumerate(self.misses)]

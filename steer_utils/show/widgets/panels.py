@@ -12,6 +12,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from steer_utils.show.widgets.latest import Latest
+
 REMEDY = "the explorers need ipywidgets and anywidget: pip install 'steer-utils[course]'"
 NARROW = "1 1 310px"  # of a control: two share a row where there is room for so much each
 
@@ -24,6 +26,7 @@ class Panel:
     """
 
     box: Any
+    player: Any
 
     def twin(self) -> Figure:
         """The static figure."""
@@ -37,6 +40,11 @@ class Panel:
         """One line, for readers without pictures."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Take the widgets away."""
+        self.player.close()
+        self.box.close()
+
     def _ipython_display_(self) -> None:
         """The static twin first, then the widgets: a live view hides the twin, a saved notebook shows it."""
         from IPython.display import display
@@ -46,6 +54,21 @@ class Panel:
         publish(self.twin(), self.alt_text(), f"{self.caption()}. Run this cell to use it.")
         # Not the box's own text: it would repeat every widget in it.
         display({**self.box._repr_mimebundle_(), "text/plain": repr(self)}, raw=True)
+
+
+class WorkingPanel(Panel):
+    """A panel whose controls start work, of which only the newest request counts (see `latest`)."""
+
+    _latest: Latest[Any, Any]
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until everything asked for has been worked out; False if that takes longer than `seconds`."""
+        return self._latest.wait(seconds)
+
+    def close(self) -> None:
+        """End the worker and take the widgets away."""
+        self._latest.close()
+        super().close()
 
 
 def widgets() -> Any:

@@ -7,9 +7,9 @@
 
 Works in any front end of ipywidgets; everything it needs travels with it (static/player.js), nothing is fetched.
 
-What is sent to the browser: all arrays are little-endian and in C order, so that typed arrays can be laid over them. An 8 s scene of a pocket model
-(6 blocks of 6 heads) takes 0.34 MB: sound 256 kB, picture 51 kB, curves 29 kB; of a model with 28 blocks of 28 heads,
-0.93 MB; with 32 of 32, 1.13 MB.
+All arrays that go to the browser are little-endian and in C order, so that typed arrays can be laid over them. An 8 s
+scene of a pocket model (6 blocks of 6 heads) takes 0.34 MB: sound 256 kB, picture 51 kB, curves 29 kB; of a model with
+28 blocks of 28 heads, 0.93 MB; with 32 of 32, 1.13 MB.
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def _sound_figure(listening: Listening) -> Figure:
     with house_style():
         figure = new_figure(7.5, 2.9)
         ax = spectrogram(figure.subplots(), listening.samples, listening.rate)
-        marks = [(each, name, "true" if each == listening.truth else "event") for name, each in listening.events]
+        marks = [
+            (interval, name, "true" if interval == listening.truth else "event") for name, interval in listening.events
+        ]
         if listening.truth is not None and listening.truth not in [each for each, *_ in marks]:
             marks.append((listening.truth, "true", "true"))
         mark(ax, marks)
