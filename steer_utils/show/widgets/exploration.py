@@ -32,7 +32,7 @@ from steer_utils.lm.positions import Positions, check_positions
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.locate import known_event
-from steer_utils.methods.settings import PAPER, Blocks, Heads, Settings
+from steer_utils.methods.settings import PAPER, Heads, Settings
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening, listening_of
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval, best_segment, best_window
