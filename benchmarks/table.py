@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steer_utils.sound.files import whole_file
+from steer_utils.sound.tables import markdown_table
 
 SCRIPTS = (
     "locate_sweep", "locate_floor", "attention_rows", "long_audio", "steering_overhead", "whole_benchmark",
@@ -63,7 +64,7 @@ def latest(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def written(records: Iterable[Mapping[str, Any]]) -> str:
     """The table, and below it what a number rests on, what was missed and what could not run."""
-    lines = ["| claim | target | measured | met | machine |", "|---|---|---|---|---|"]
+    rows: list[list[str]] = []
     notes: list[str] = []
     told: set[tuple[str, str]] = set()  # a script's second row says only what the first did not
     for record in latest(records):
@@ -72,7 +73,7 @@ def written(records: Iterable[Mapping[str, Any]]) -> str:
         how = ", full depth" if options["full_depth"] else ""
         number_type = "" if options["dtype"] == "float32" else f", {options['dtype']}"
         cells = (record["claim"], record["target"], record["measured"], met, f"{where['machine']}{number_type}{how}")
-        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+        rows.append([cell.replace("|", "/") for cell in cells])
         said = list(record["notes"])
         if record["met"] is False and record["script"] in WHY_MISSED:
             said.append(f"missed: {WHY_MISSED[record['script']]}")
@@ -86,9 +87,10 @@ def written(records: Iterable[Mapping[str, Any]]) -> str:
         told |= {(script, each) for each in said}
     versions = sorted({f"{package} {number}" for record in latest(records)
                        for package, number in record["environment"]["versions"].items()})  # fmt: skip
-    if len(lines) == 2:
+    if not rows:
         return "No results yet: `make bench`."
-    return "\n".join([*lines, "", *notes, "", f"Versions: {', '.join(versions)}."])
+    table = markdown_table(("claim", "target", "measured", "met", "machine"), rows)
+    return "\n".join([*table, "", *notes, "", f"Versions: {', '.join(versions)}."])
 
 
 def write(readme: Path = README, results: Path = RESULTS) -> None:

@@ -16,7 +16,6 @@ change nothing, so that a lesson reads the same everywhere.
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from steer_utils.runs.folder import PARTIALS, RECORDED
 from steer_utils.runs.notebooks import RUN_FOLDER
 from steer_utils.runs.parameters import PRESETS, as_plain
 from steer_utils.show.plots.figures import save_figure, show
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import json_safe, whole_file
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
 
@@ -62,7 +61,7 @@ class Lesson:
         """
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the name of a result is {name!r}; pass text such as 'overlap'")
-        plain = _finite(as_plain(name, value))
+        plain = json_safe(as_plain(name, value))
         if self.folder is None:
             return
         path = self.folder / RECORDED
@@ -71,7 +70,7 @@ class Lesson:
             part.write_text(json.dumps({**before, name: plain}, allow_nan=False), encoding="utf-8")
 
     def resume_file(self, name: str) -> Path | None:
-        """Where long work of that name keeps what is finished (see `partials`), in the run's folder; None without one.
+        """Where long work of that name keeps what is finished (see `resume`), in the run's folder; None without one.
 
         A run that was cut off or failed finds it again; each piece of work needs a name of its own. Raises ValueError
         for a name that is no file name.
@@ -91,16 +90,6 @@ def begin(preset: str, figures: str | Path = "figures") -> Lesson:
     folder.mkdir(parents=True, exist_ok=True)
     own = os.environ.get(RUN_FOLDER)
     return Lesson(preset, folder, Path(own) if own else None)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return value
 
 
 def project_folder(here: Path) -> Path:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from torch import nn
 
 from steer_utils.lm.families import FAMILIES, Family, family_of, full_size_config
 from steer_utils.lm.plan import MAX_BATCH, rows_at_once
+from steer_utils.sound.tables import markdown_table
 
 MEL_FRAMES = 100  # a second: the hop of Whisper's feature extractor is 160 samples at 16 kHz
 HEAD_TOKENS = 20  # of the chat before the audio: system turn, "user", the marker of the audio
@@ -146,26 +147,31 @@ def cost_table(
     The defaults are the paper's form of scene and the standard methods.
     """
     run = {"scenes": scenes, "queries": queries, "passes_per_query": passes_per_query, "answer_tokens": answer_tokens}
-    lines = [
-        "| checkpoint | numbers | weights | memory, 2 rows | memory, full batch | passes a scene | PFLOP | hours |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    heads = (
+        "checkpoint",
+        "numbers",
+        "weights",
+        "memory, 2 rows",
+        "memory, full batch",
+        "passes a scene",
+        "PFLOP",
+        "hours",
+    )
+    rows: list[Sequence[object]] = []
     for family in FAMILIES.values():
         config = full_size_config(family.model_type)
         for dtype, rates in ASSUMED.items():
             few, full = (estimate(config, dtype=dtype, seconds=seconds, rows=rows, **run) for rows in (2, MAX_BATCH))
-            memory = " | ".join(f"{each / 1e9:.1f} GB" for each in (few.weight_bytes, few.peak_bytes, full.peak_bytes))
-            lines.append(
-                f"| {family.checkpoint} | {_name(dtype)} | {memory} | {few.passes // scenes} | "
-                f"{few.forward_flops / 1e15:.1f} | {few.hours_at(*rates):.1f} |"
-            )
+            memory = [f"{size / 1e9:.1f} GB" for size in (few.weight_bytes, few.peak_bytes, full.peak_bytes)]
+            work = [few.passes // scenes, f"{few.forward_flops / 1e15:.1f}", f"{few.hours_at(*rates):.1f}"]
+            rows.append([family.checkpoint, _name(dtype), *memory, *work])
     assumed = "; ".join(f"{_name(dtype)} {rate:g} TFLOPS, {read:g} GB/s" for dtype, (rate, read) in ASSUMED.items())
     note = (
         f"Estimated from shapes, not run here: {scenes} scenes of {seconds:g} s, {queries} queries each, "
         f"{passes_per_query} suffixes and one answer of {answer_tokens} tokens a query, at an assumed effective "
         f"throughput ({assumed}). Memory is without what the GPU's libraries keep (about 1 GB)."
     )
-    return "\n".join([*lines, "", note])
+    return "\n".join([*markdown_table(heads, rows, numbers=range(2, len(heads))), "", note])
 
 
 @dataclass(frozen=True)

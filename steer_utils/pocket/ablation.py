@@ -34,6 +34,7 @@ from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
+from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
 
@@ -41,6 +42,15 @@ from steer_utils.study.report import report_dict
 #: 91 % of scenes exactly, but describes 24 % of the named events, and its attention is near chance whatever is changed.
 SHORT = LanguageStage(scenes=6000, steps=800)
 METHODS = ("steering", "prompting", "prompting-best", "unsteered")
+COMPARISON_HEADS = (
+    "training",
+    "listing exact",
+    "focused description",
+    "steering",
+    "prompting, same question",
+    "prompting, its best question",
+    "steering minus prompting (95 %)",
+)
 
 
 @dataclass(frozen=True)
@@ -186,33 +196,36 @@ def ablation_page(measured: dict[str, Any]) -> str:
         "few named events right has not learnt to follow an instruction "
         "yet: its other columns say nothing about the question. Written by `steer-utils pocket ablate`.",
         "",
-        "| training | listing exact | focused description | steering | prompting, same question | prompting, its best "
-        "question | steering minus prompting (95 %) |",
-        "|---|---|---|---|---|---|---|",
     ]
-    for name, one in measured.items():
-        rows = {row["method"]: row for row in one["rows"]}
-        gap = one["steering_minus"]["prompting"]
-        cells = [f"{rows[method]['overlap']:.1%}" for method in METHODS[:3]]
-        lines.append(
-            f"| {name} | {one['listing']:.0%} | {one['focused']:.0%} | {' | '.join(cells)} | "
-            f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}) |"
+    rows = []
+    for name, result in measured.items():
+        overlaps = {row["method"]: row["overlap"] for row in result["rows"]}
+        gap = result["steering_minus"]["prompting"]
+        rows.append(
+            [
+                name,
+                f"{result['listing']:.0%}",
+                f"{result['focused']:.0%}",
+                *(f"{overlaps[method]:.1%}" for method in METHODS[:3]),
+                f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
+            ]
         )
-    missing = [each.name for each in variants(RECIPES["pocket-qwen2-audio"]) if each.name not in measured]
+    lines += markdown_table(COMPARISON_HEADS, rows)
+    missing = [variant.name for variant in variants(RECIPES["pocket-qwen2-audio"]) if variant.name not in measured]
     lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     lines += [
         "",
         "Best overlap on the development classes when one block alone is read, or one block alone is steered "
         "(the last block moves no attention):",
         "",
-        "| training | ‖v‖/‖h‖ by block | one block read | one block steered |",
-        "|---|---|---|---|",
     ]
-    for name, one in measured.items():
-        ratios = " ".join(f"{ratio:.2f}" for ratio in one["norm_ratio"])
-        read, steered = (
-            " ".join("-" if value is None else f"{100 * value:.0f}" for value in one[key])
+    rows = []
+    for name, result in measured.items():
+        ratios = " ".join(f"{ratio:.2f}" for ratio in result["norm_ratio"])
+        by_block = (
+            " ".join("-" if overlap is None else f"{100 * overlap:.0f}" for overlap in result[key])
             for key in ("by_block_read", "by_block_steered")
         )
-        lines.append(f"| {name} | {ratios} | {read} | {steered} |")
+        rows.append([name, ratios, *by_block])
+    lines += markdown_table(("training", "‖v‖/‖h‖ by block", "one block read", "one block steered"), rows)
     return "\n".join(lines) + "\n"

@@ -18,10 +18,11 @@ from steer_utils.pocket.commands import open_pocket
 from steer_utils.show.analyses import ANALYSES, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.datasets import open_clips
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import json_safe, whole_file
 from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
-from steer_utils.study.report import json_safe, report_dict
+from steer_utils.study.report import report_dict
 
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
@@ -121,8 +122,4 @@ def _further(row: dict[str, Any], gaps: dict[str, Any]) -> dict[str, Any]:
 def _markdown(rows: list[dict[str, Any]]) -> list[str]:
     """Rows of equal keys as a table."""
     heads = list(rows[0])
-    return [
-        f"| {' | '.join(heads)} |",
-        "|" + "---|" * len(heads),
-        *(f"| {' | '.join(cell_text(head, row[head]) for head in heads)} |" for row in rows),
-    ]
+    return markdown_table(heads, ([cell_text(head, row[head]) for head in heads] for row in rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from steer_utils.methods.table import METHODS
 from steer_utils.pocket.architecture import TOKENS_PER_SECOND
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.sounds import SOUNDS
+from steer_utils.sound.tables import markdown_table
+from steer_utils.study.benchmark import SLOTS
 
 _CLASSES = {
     "qwen2_audio": "Qwen2AudioForConditionalGeneration",
@@ -84,12 +87,11 @@ def _answers(measured: dict[str, Any]) -> str:
     lines = ["## What it answers", "", "Three-event scenes; share of right answers, 95 % interval over scenes.", ""]
     for kind, title in _KINDS.items():
         if kind in measured:
-            lines += [f"| {title} | right | 95 % | n |", "|---|---|---|---|"]
-            lines += [
-                f"| {row['question']} | {row['right']:.1%} | {row['low']:.1%} - {row['high']:.1%} | {row['n']} |"
+            rows = [
+                (row["question"], f"{row['right']:.1%}", f"{row['low']:.1%} - {row['high']:.1%}", row["n"])
                 for row in measured[kind]["answers"]
             ]
-            lines.append("")
+            lines += [*markdown_table((title, "right", "95 %", "n"), rows), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -105,24 +107,27 @@ def _where(measured: dict[str, Any]) -> str:
             f"{', '.join(scenes['classes'])}. Overlap with the true interval, 95 % interval over scenes; the "
             "window's width is known.",
             "",
-            "| method | overlap | 95 % | first | middle | last | steering minus it |",
-            "|---|---|---|---|---|---|---|",
+            *_overlaps({(row["method"], row["slot"]): row for row in where["rows"]}, where["steering_minus"]),
+            "",
         ]
-        rows = {(row["method"], row["slot"]): row for row in where["rows"]}
-        for name, method in METHODS.items():
-            if (name, "all") not in rows:
-                continue
-            every = rows[name, "all"]
-            slots = " | ".join(f"{rows[name, slot]['overlap']:.1%}" for slot in ("first", "middle", "last"))
-            gap = where["steering_minus"].get(name)
-            against = f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else ""
-            lines.append(
-                f"| {method.label} | {every['overlap']:.1%} | {every['low']:.1%} - {every['high']:.1%} | {slots} "
-                f"| {against} |"
-            )
-        chance = " | ".join(f"{rows['steering', slot]['chance']:.1%}" for slot in ("first", "middle", "last"))
-        lines += [f"| chance (computed) | {rows['steering', 'all']['chance']:.1%} | | {chance} | |", ""]
     return "\n".join(lines).rstrip()
+
+
+def _overlaps(figures: Mapping[tuple[str, str], Any], steering_minus: Mapping[str, Any]) -> list[str]:
+    """Overlap by method and slot, from rows of `report.summary` by (method, slot), and what steering has more."""
+    rows: list[Sequence[object]] = []
+    for name, method in METHODS.items():
+        if (name, "all") not in figures:
+            continue
+        whole = figures[name, "all"]
+        slots = [f"{figures[name, slot]['overlap']:.1%}" for slot in SLOTS]
+        gap = steering_minus.get(name)
+        against = f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else ""
+        interval = f"{whole['low']:.1%} - {whole['high']:.1%}"
+        rows.append([method.label, f"{whole['overlap']:.1%}", interval, *slots, against])
+    whole, *slots = (f"{figures['steering', slot]['chance']:.1%}" for slot in ("all", *SLOTS))
+    rows.append(["chance (computed)", whole, None, *slots, None])
+    return markdown_table(("method", "overlap", "95 %", *SLOTS, "steering minus it"), rows)
 
 
 def _settings(settings: Settings, measured: dict[str, Any]) -> str:
@@ -141,14 +146,18 @@ def _settings(settings: Settings, measured: dict[str, Any]) -> str:
         "",
         f"‖v‖/‖h‖ by block: {ratios}.",
         "",
-        "| steered blocks | read | strength | norm | overlap (development) |",
-        "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {row['blocks']} | {row['read']} of blocks {row['read_blocks']} | {row['strength']:g} "
-        f"| {'kept' if row['keep_norm'] else 'free'} | {row['overlap']:.1%} |"
+    rows = [
+        (
+            row["blocks"],
+            f"{row['read']} of blocks {row['read_blocks']}",
+            f"{row['strength']:g}",
+            "kept" if row["keep_norm"] else "free",
+            f"{row['overlap']:.1%}",
+        )
         for row in best
     ]
+    lines += markdown_table(("steered blocks", "read", "strength", "norm", "overlap (development)"), rows)
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from steer_utils.methods.table import METHODS
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.show.plots.repeats import alt_text_repeats, repeats_figure
 from steer_utils.sound.files import whole_file
+from steer_utils.sound.tables import markdown_table
 
 COMPARED = ("steering", "steering-heads", "steering-paper", "prompting", "prompting-best", "asking")
 KINDS = {"procedural": "Procedural scenes never seen", "recordings": "Scenes of recordings never seen"}
@@ -118,23 +119,22 @@ def repeats_page(trainings: Sequence[dict[str, Any]]) -> str:
 
 
 def _table(trainings: Sequence[dict[str, Any]], kind: str) -> list[str]:
-    labels = [METHODS[name].label for name in COMPARED]
-    lines = [f"| seed | weights | scenes | lists exact | {' | '.join(labels)} |", "|---" * (4 + len(labels)) + "|"]
-    for each in trainings:
-        own = each[kind]
-        cells = [f"{overlap:.1%} ({low:.1%} - {high:.1%})" for overlap, low, high in own["overlap"].values()]
-        ships = ", ships" if each["ships"] else ""
-        lines.append(
-            f"| {each['seed']}{ships} | `{each['weights']}` | {own['scenes']} | {own['listing']:.0%} | "
-            f"{' | '.join(cells)} |"
-        )
-    overlaps = {name: [each[kind]["overlap"][name][0] for each in trainings] for name in COMPARED}
-    listings = [each[kind]["listing"] for each in trainings]
+    """The trainings of one model, measured on one kind of scene; below them the spans of their figures."""
+    rows: list[Sequence[object]] = []
+    for training in trainings:
+        figures = training[kind]
+        ships = ", ships" if training["ships"] else ""
+        cells = [f"{overlap:.1%} ({low:.1%} - {high:.1%})" for overlap, low, high in figures["overlap"].values()]
+        first = (f"{training['seed']}{ships}", f"`{training['weights']}`", figures["scenes"])
+        rows.append([*first, f"{figures['listing']:.0%}", *cells])
+    overlaps = {name: [training[kind]["overlap"][name][0] for training in trainings] for name in COMPARED}
+    listings = [training[kind]["listing"] for training in trainings]
     spans = [f"{min(values):.1%} to {max(values):.1%}" for values in overlaps.values()]
-    lines.append(f"| all | | | {min(listings):.0%} to {max(listings):.0%} | {' | '.join(spans)} |")
+    rows.append(["all", None, None, f"{min(listings):.0%} to {max(listings):.0%}", *spans])
     gaps = []
     for name in COMPARED[1:]:
-        each_gap = [100 * (mine - other) for mine, other in zip(overlaps["steering"], overlaps[name], strict=True)]
-        gaps.append(f"{min(each_gap):+.1f} to {max(each_gap):+.1f}")
-    lines.append(f"| steering minus it | | | | | {' | '.join(gaps)} |")
-    return lines
+        points = [100 * (first - other) for first, other in zip(overlaps["steering"], overlaps[name], strict=True)]
+        gaps.append(f"{min(points):+.1f} to {max(points):+.1f}")
+    rows.append(["steering minus it", None, None, None, None, *gaps])
+    heads = ("seed", "weights", "scenes", "lists exact", *(METHODS[name].label for name in COMPARED))
+    return markdown_table(heads, rows)

@@ -22,8 +22,10 @@ from scipy import stats
 from steer_utils.methods.table import in_order, label_of
 from steer_utils.runs.sweep import Sweep
 from steer_utils.runs.sweep_results import SETTING, chosen, is_of_scenes, summarised, tidy
+from steer_utils.sound.files import json_safe
+from steer_utils.sound.tables import text_table
 from steer_utils.study.benchmark import TEST
-from steer_utils.study.report import json_safe, p_text, read_table, text_table
+from steer_utils.study.report import p_text, read_table
 from steer_utils.study.statistics import DRAWS, RESAMPLES, holm, paired_difference, sign_flip
 
 QUERY = ["seed", "scene", "event"]

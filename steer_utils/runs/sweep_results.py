@@ -20,8 +20,10 @@ from scipy import stats
 
 from steer_utils.runs.measuring import POINT
 from steer_utils.runs.sweep import Sweep
+from steer_utils.sound.files import json_safe
+from steer_utils.sound.tables import text_table
 from steer_utils.study.benchmark import DEVELOPMENT, TEST
-from steer_utils.study.report import json_safe, p_text, text_table, write_table
+from steer_utils.study.report import p_text, write_table
 from steer_utils.study.statistics import estimate_columns, paired_difference, sign_flip
 
 QUERY = ["seed", "scene", "event"]

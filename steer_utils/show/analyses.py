@@ -31,10 +31,12 @@ from steer_utils.show.plots.shifts import (
     shift_figure,
     swap_figure,
 )
+from steer_utils.sound.files import json_safe
+from steer_utils.sound.tables import text_table
 from steer_utils.study.attention_shift import averaged, shift_summary, shift_table
 from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
-from steer_utils.study.report import json_safe, p_text, text_table
+from steer_utils.study.report import p_text
 from steer_utils.study.resume import Progress
 from steer_utils.study.sensitivity import FACTORS, one_at_a_time, sensitivity_summary, sensitivity_table
 

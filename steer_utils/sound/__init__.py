@@ -5,6 +5,7 @@ In the order to read them:
 spans       intervals in seconds, audio tokens, the window where a curve is largest
 audio       sound read safely, measured, and with a stretch masked
 files       text and tables read strictly, targets checked, files written whole
+tables      tables as text: aligned columns, and Markdown
 synthesis   building blocks of made sounds: onsets, tones, bands, fades
 sounds      the fourteen kinds of made sounds
 recordings  a folder of recordings with its table, and a bank that cuts events from it

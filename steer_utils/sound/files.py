@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
@@ -147,3 +149,12 @@ def _is_sound(path: Path) -> bool:
         return bool(soundfile.info(path).frames > 0)
     except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError):  # as in `read_audio`
         return False
+
+
+def json_safe(value: Any) -> Any:
+    """The same, as strict json can hold it: NaN and infinities become None, in mappings and lists at any depth."""
+    if isinstance(value, Mapping):
+        return {key: json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,6 +14,7 @@ from steer_utils.lm.blocks import Blocks, blocks_text
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import PAPER_SECONDS
 from steer_utils.study.sensitivity import STRENGTHS, WIDTHS
 
@@ -133,14 +134,9 @@ def _test() -> tuple[Assumption, ...]:
 
 def assumptions_markdown(settings: Settings = PAPER) -> str:
     """The table as Markdown, one line a row, ending with a newline. What the paper does not state is a dash."""
-    names = [each.name for each in fields(Assumption) if each.name != "factor"]
-    lines = [HEADINGS, tuple("---" for _ in HEADINGS)]
-    lines += [tuple(_cell(getattr(row, name)) for name in names) for row in assumptions(settings)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|") or "–"
+    names = [field.name for field in fields(Assumption) if field.name != "factor"]
+    rows = ([getattr(row, name) or "–" for name in names] for row in assumptions(settings))
+    return "\n".join(markdown_table(HEADINGS, rows)) + "\n"
 
 
 def _levels(numbers: tuple[float, ...]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from steer_utils.lm.models import MAIN_MODELS, WEIGHTS
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.sound.files import whole_file
+from steer_utils.sound.tables import markdown_table
 
 NOT_RUN = "not run here"
 
@@ -53,17 +54,15 @@ def results_table() -> str:
             rows = {row["method"]: row for row in where["rows"] if row["slot"] == "all"}
             rows |= {row["method"]: row for row in _further(name, kind)}
             columns.append((f"{name}, {label} (n = {rows['random']['n']})", rows))
-    lines = [
-        "| overlap, % | " + " | ".join(title for title, _ in columns) + " | paper: Qwen2-Audio | paper: AF3 |",
-        "|---" * (len(columns) + 3) + "|",
-    ]
+    heads = ["overlap, %", *(title for title, _ in columns), "paper: Qwen2-Audio", "paper: AF3"]
+    table: list[list[str]] = []
     for method in METHODS.values():
         if method.name in FURTHER and not any(method.name in rows for _, rows in columns):
             continue
         cells = [_cell(rows.get(method.name), rows.get("random")) for _, rows in columns]
-        paper = PAPER_FIGURES.get(method.name, ("", ""))
-        lines.append("| " + " | ".join([method.label, *cells, *paper]) + " |")
-    lines += [
+        table.append([method.label, *cells, *PAPER_FIGURES.get(method.name, ("", ""))])
+    lines = [
+        *markdown_table(heads, table),
         "",
         "Pocket models: three-event scenes, classes and recordings not used for choosing settings or training; 95 % "
         "interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "

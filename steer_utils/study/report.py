@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.methods.table import in_order, label_of
-from steer_utils.sound.files import check_target, whole_file
+from steer_utils.sound.files import check_target, json_safe, whole_file
 from steer_utils.sound.spans import AudioSpan, Interval
+from steer_utils.sound.tables import text_table
 from steer_utils.study.benchmark import SLOTS
 from steer_utils.study.statistics import (
     Estimate,
@@ -143,15 +143,6 @@ def report_dict(table: pd.DataFrame) -> dict[str, Any]:
         "tests": significance(table).to_dict("records"),
     }
     return dict(json_safe(found))
-
-
-def json_safe(value: Any) -> Any:
-    """The same, as strict json can hold it: what is no finite number is None, in mappings and lists at any depth."""
-    if isinstance(value, Mapping):
-        return {key: json_safe(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_safe(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 SUFFIXES = (".parquet", ".csv")
@@ -283,9 +274,3 @@ def p_text(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return "-"
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def text_table(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines of text, columns two spaces apart."""
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

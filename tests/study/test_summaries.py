@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from steer_utils.sound.files import json_safe
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.report import differences, json_safe, report_dict, significance, summary
+from steer_utils.study.report import differences, report_dict, significance, summary
 
 NAMES = tuple(SOUNDS)[:3]
 TOKENS = 60  # of 0.1 s: events at 0-2, 2-4 and 4-6 s

@@ -18,7 +18,6 @@ from steer_utils.study.report import (
     report_json,
     report_text,
     summary,
-    text_table,
     write_table,
 )
 
@@ -120,7 +119,3 @@ def test_without_pyarrow_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ValueError, match=r"pip install 'steer-utils\[tables\]'"):
         check_table_target(tmp_path / "a.parquet")
     check_table_target(tmp_path / "a.csv")
-
-
-def test_columns_are_aligned() -> None:
-    assert text_table([["a", "bb", "c"], ["aaa", "b", ""]]) == ["a    bb  c", "aaa  b"]
