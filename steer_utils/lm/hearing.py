@@ -23,7 +23,7 @@ from steer_utils.lm.prefixes import encode
 from steer_utils.lm.run import run
 from steer_utils.lm.steering import Injection, as_injections, steered
 from steer_utils.lm.vectors import Provenance, SteeringVector, library_versions
-from steer_utils.sound.audio import AudioError
+from steer_utils.sound.audio import stretches
 from steer_utils.sound.spans import AudioSpan
 
 Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
@@ -57,16 +57,11 @@ class Hearing:
     """
 
     def __init__(self, checkpoint: Checkpoint, samples: np.ndarray) -> None:
-        longest = checkpoint.window_seconds
-        duration = len(samples) / checkpoint.sampling_rate
-        if duration > longest + 1e-9:
-            raise AudioError(
-                f"the audio is {duration:.1f} s long, but {checkpoint.name} takes at most {longest:g} s in one go; "
-                "cut it, or use steer_utils.locate, which works in windows"
-            )
+        rate = checkpoint.sampling_rate
+        stretches(len(samples), rate, checkpoint.window_seconds, "refuse", listener=checkpoint.name)
         self.checkpoint = checkpoint
         self.samples = samples
-        self.duration = duration
+        self.duration = len(samples) / rate
         with alone(checkpoint):
             self._prefix = encode(checkpoint, samples)
         self._known: dict[str, Reading] | None = None  # readings of unsteered instructions, inside `remembering`

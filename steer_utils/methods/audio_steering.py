@@ -12,12 +12,12 @@ steered one. Prompting itself so drops out.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steer_utils.lm.hearing import Hearing, Reading, state_difference
-from steer_utils.lm.steering import Injection, Rule
+from steer_utils.lm.steering import Rule
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.base import Localisation, Query, localise
+from steer_utils.methods.base import Localisation, Query, localise, steered_row
 from steer_utils.methods.settings import Settings
 
 
@@ -80,7 +80,9 @@ def audio_readings(
     base = hearing.read(instruction)
     vector = _difference(hearing, base, hearing.silence.read(instruction))
     scaled = vector.scaled_by_block(block_factors(vector.num_blocks, form.beta))
-    return hearing.read(instruction, steer=Injection(scaled, form.strength, "last", form.rule)), base
+    own = replace(settings, question=instruction, strength=form.strength, keep_norm=True)
+    (steered,) = hearing.read_rows([steered_row(own, scaled, rule=form.rule)])
+    return steered, base
 
 
 def audio_contrast(hearing: Hearing, instruction: str) -> SteeringVector:

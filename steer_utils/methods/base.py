@@ -15,7 +15,8 @@ import numpy as np
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.steering import Injection
+from steer_utils.lm.positions import Positions
+from steer_utils.lm.steering import Injection, Rule
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.settings import Heads, Settings
 from steer_utils.sound.spans import Interval, best_window
@@ -79,12 +80,28 @@ def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> SteeringV
     return vector.select(settings.steered_blocks(hearing.checkpoint.num_blocks))
 
 
+def steered_row(
+    settings: Settings,
+    vector: SteeringVector,
+    *,
+    positions: Positions = "last",
+    rule: Rule = "add",
+    event: str | None = None,
+) -> Row:
+    """The row of a steered read-out: the question of `settings`, with λ `vector` added where `positions` says.
+
+    λ and whether the norm is kept are those of `settings`. `event`: the words that positions "event" means.
+    """
+    injection = Injection(vector, settings.strength, positions, rule)
+    return Row(settings.question, (injection,), settings.keep_norm, event if positions == "event" else None)
+
+
 def steered_attention(hearing: Hearing, vector: SteeringVector, settings: Settings) -> AttentionMap:
     """The attention under the neutral question with `vector` added: itself ("share"), or minus the unsteered one.
 
     Cost: one suffix pass, two for the difference.
     """
-    steered = Row(settings.question, steer=(Injection(vector, settings.strength),), keep_norm=settings.keep_norm)
+    steered = steered_row(settings, vector)
     if settings.read == "share":
         (reading,) = hearing.read_rows([steered])
         return reading.attention

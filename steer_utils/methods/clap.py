@@ -1,7 +1,7 @@
 """An audio-text model as a yardstick: CLAP, when its weights are there. Not part of the audio-language model.
 
-    clap = ClapLocator.load("laion/clap-htsat-unfused")     # or a folder
-    clap.method().find(hearing, Query("dog bark", 2.0), settings)
+clap = ClapLocator.load("laion/clap-htsat-unfused")     # or a folder
+clap.method().find(hearing, Query("dog bark", 2.0), settings)
 """
 
 from __future__ import annotations

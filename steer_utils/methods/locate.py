@@ -20,7 +20,7 @@ from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
-from steer_utils.sound.audio import SILENCE, read_audio, sliding_starts
+from steer_utils.sound.audio import SILENCE, read_audio, stretches
 from steer_utils.sound.spans import Interval, best_segment
 
 DEFAULT_METHOD = "steering"
@@ -99,13 +99,12 @@ def locate(
         raise ValueError(f"seconds is {seconds}; pass a positive width of the window")
     samples = read_audio(audio, sampling_rate=sampling_rate, target_rate=checkpoint.sampling_rate)
     checkpoint.prompt(settings.presence.format(event=event))  # refuses what no prompt can hold
-    rate, longest = checkpoint.sampling_rate, checkpoint.window_seconds
+    rate = checkpoint.sampling_rate
     duration = len(samples) / rate
-    starts = sliding_starts(duration, longest, longest / 2)
+    windows = dict(stretches(len(samples), rate, checkpoint.window_seconds, "slide"))
     heard: tuple[float, float, Hearing] | None = None
-    for start in progress(starts):
-        first = round(start * rate)
-        window = samples[first : first + int(longest * rate)]
+    for start in progress(list(windows)):
+        window = samples[windows[start]]
         if np.abs(window).max() < SILENCE:  # what a model says of digital silence means nothing
             continue
         hearing = Hearing(checkpoint, window)
@@ -125,7 +124,7 @@ def locate(
         model=checkpoint.name,
         duration=duration,
         window=Interval(start, start + hearing.duration),
-        windows=len(starts),
+        windows=len(windows),
         curve=found.curve,
         samples=samples,
         sampling_rate=rate,

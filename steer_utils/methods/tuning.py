@@ -19,11 +19,10 @@ from steer_utils.lm.blocks import Blocks, early, late
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.steering import Injection
-from steer_utils.methods.base import Query, contrast_of, steered_attention
+from steer_utils.methods.base import Query, contrast_of, steered_attention, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.scenemaker import SceneMaker
-from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
+from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
@@ -97,16 +96,16 @@ def tune(
             positive = start.positive.format(event=event.name)
             vector = hearing.contrast(positive, start.negative, prompt=start.contrast_question)
             rows = [
-                Row(start.question, steer=(Injection(vector.select(blocks), strength),), keep_norm=keep)
+                steered_row(replace(start, strength=strength, keep_norm=keep), vector.select(blocks))
                 for strength, blocks, keep in grid
             ]
             asked = [Row(f"{positive} {question}") for question in questions]
             curves = np.stack([_run_curves(each.attention, reads) for each in hearing.read_rows([*asked, *rows])])
             prompted, curves = curves[: len(asked)], curves[len(asked) :]
-            shares.append(overlaps_of(curves, hearing.span, event.span))
-            differences.append(overlaps_of(curves - unsteered, hearing.span, event.span))
-            prompts.append(overlaps_of(prompted, hearing.span, event.span))
-            peaks.append(overlaps_of(unsteered, hearing.span, event.span))
+            shares.append(best_overlaps(curves, hearing.span, event.span))
+            differences.append(best_overlaps(curves - unsteered, hearing.span, event.span))
+            prompts.append(best_overlaps(prompted, hearing.span, event.span))
+            peaks.append(best_overlaps(unsteered, hearing.span, event.span))
             ratios.append(vector.norm_ratio().numpy())
     means = _candidates(grid, reads, np.mean(shares, axis=0), np.mean(differences, axis=0))
     best = max(means, key=means.__getitem__)
@@ -176,12 +175,12 @@ def select_heads(
             vector = contrast_of(hearing, Query(event.name, event.span.duration), settings)
             share = steered_attention(hearing, vector, settings).share[first:]
             seen.append((share.mean(dim=2).flatten(0, 1).numpy(), hearing.span, event.span))
-    single = np.mean([overlaps_of(curves.astype(float), span, truth) for curves, span, truth in seen], axis=0)
+    single = np.mean([best_overlaps(curves.astype(float), span, truth) for curves, span, truth in seen], axis=0)
     ranking = np.argsort(-single, kind="stable")
     means = {}
     for number in counts:
         kept = ranking[:number]
-        found = [overlaps_of(curves[kept].astype(float).mean(axis=0), span, truth) for curves, span, truth in seen]
+        found = [best_overlaps(curves[kept].astype(float).mean(axis=0), span, truth) for curves, span, truth in seen]
         means[number] = float(np.mean(found))
     best = max(means, key=means.__getitem__)
     chosen_on = {
@@ -210,10 +209,3 @@ def _run_curves(attention: AttentionMap, reads: Sequence[Blocks]) -> np.ndarray:
     blocks = attention.share.mean(dim=(1, 2)).double().numpy()
     sums = np.concatenate([np.zeros((1, blocks.shape[1])), blocks.cumsum(axis=0)])
     return np.stack([(sums[run[-1] + 1] - sums[run[0]]) / len(run) for run in reads])
-
-
-def overlaps_of(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
-    """Overlap of each curve's best window with `truth`: (..., tokens) -> (...). As `best_window`, many at once."""
-    width = span.window_tokens(truth.duration)
-    sums = np.concatenate([np.zeros((*curves.shape[:-1], 1)), curves.cumsum(axis=-1)], axis=-1)
-    return window_overlaps((sums[..., width:] - sums[..., :-width]).argmax(axis=-1), width, span, truth)

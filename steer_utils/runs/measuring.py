@@ -20,8 +20,7 @@ from steer_utils.lm.blocks import blocks_text
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.steering import Injection
-from steer_utils.methods.base import Query
+from steer_utils.methods.base import Query, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.runs.executors import Unit
 from steer_utils.sound.datasets import open_clips
@@ -153,7 +152,8 @@ def _curves(
         rows = []
         for each in part:
             vector = vectors[each.question, each.vector].select(each.blocks)
-            rows.append(Row(unit["questions"][each.question], (Injection(vector, each.strength),), own.keep_norm))
+            here = replace(own, question=unit["questions"][each.question], strength=each.strength)
+            rows.append(steered_row(here, vector))
         for point, reading in zip(part, hearing.read_rows(rows), strict=True):
             attention = reading.attention
             attention = attention - bases[point.question] if own.read == "difference" else attention

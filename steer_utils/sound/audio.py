@@ -28,6 +28,9 @@ QUIETEST = 0.25  # seconds of the quietest stretch, which is taken for the backg
 
 Fill = Literal["noise", "silence"]  # of a masked stretch
 
+#: What becomes of an audio that is longer than a model takes in one go.
+WhenLonger = Literal["refuse", "slide", "cut"]
+
 
 class AudioError(ValueError):
     """The sound cannot be used; the message says what was found and what to pass instead."""
@@ -134,6 +137,36 @@ def active_span(samples: np.ndarray, rate: int, floor_db: float = -40.0) -> Inte
         raise AudioError("the sound is silent, so no span of it is active")
     loud = np.flatnonzero(rms >= rms.max() * 10 ** (floor_db / 20))
     return Interval(float(loud[0] * size / rate), float(min((loud[-1] + 1) * size, len(samples)) / rate))
+
+
+def stretches(
+    count: int,
+    rate: int,
+    longest: float,
+    when_longer: WhenLonger,
+    *,
+    label: str = "the audio",
+    listener: str = "the model",
+) -> list[tuple[float, slice]]:
+    """What is heard of `count` samples by a model that takes `longest` s in one go: (start in seconds, slice) of parts.
+
+    Audio that is no longer than that is one part. What becomes of longer audio is decided here, and chosen by callers:
+
+    "refuse"  AudioError, which names `label` and `listener`
+    "slide"   parts of `longest` seconds, half overlapping, the last one flush with the end
+    "cut"     its first `longest` seconds
+    """
+    duration = count / rate
+    if when_longer == "refuse":
+        if duration > longest + 1e-9:
+            raise AudioError(
+                f"{label} is {duration:.1f} s long, but {listener} takes at most {longest:g} s in one go; cut it, or "
+                "use steer_utils.locate, which works in windows"
+            )
+        return [(0.0, slice(0, count))]
+    starts = sliding_starts(duration, longest, longest / 2) if when_longer == "slide" else [0.0]
+    firsts = [round(start * rate) for start in starts]
+    return [(start, slice(first, first + int(longest * rate))) for start, first in zip(starts, firsts, strict=True)]
 
 
 def sliding_starts(duration: float, window: float, hop: float) -> list[float]:

@@ -121,13 +121,21 @@ def best_window(curve: np.ndarray, span: AudioSpan, seconds: float) -> tuple[Int
     One cumulative sum: O(count). Raises ValueError for a curve of another length or with NaN or infinity in it.
     """
     values = checked_curve(curve, span)
-    width = span.window_tokens(seconds)
-    cumulative = np.concatenate([[0.0], np.cumsum(values)])
-    sums = cumulative[width:] - cumulative[:-width]
-    # Rounding in the cumulative sum must not break ties: take the first window within a rounding error of the best.
-    slack = 1e-12 * max(1.0, float(np.abs(values).sum()))
-    first = int(np.argmax(sums >= sums.max() - slack))
+    first, width = int(best_starts(values, span, seconds)), span.window_tokens(seconds)
     return span.interval(first, first + width), float(values[first : first + width].mean())
+
+
+def best_starts(curves: np.ndarray, span: AudioSpan, seconds: float) -> np.ndarray:
+    """The first token of each curve's best window of `seconds`: (..., tokens) -> (...).
+
+    What `best_window` takes, for many curves at once. Curves are not checked: one that holds NaN gives token 0.
+    """
+    curves, width = np.asarray(curves, dtype=np.float64), span.window_tokens(seconds)
+    cumulative = np.concatenate([np.zeros((*curves.shape[:-1], 1)), np.cumsum(curves, axis=-1)], axis=-1)
+    sums = cumulative[..., width:] - cumulative[..., :-width]
+    # Rounding in the cumulative sum must not break ties: take the first window within a rounding error of the best.
+    slack = 1e-12 * np.maximum(1.0, np.abs(curves).sum(axis=-1, keepdims=True))
+    return (sums >= sums.max(axis=-1, keepdims=True) - slack).argmax(axis=-1)
 
 
 def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3) -> tuple[Interval, float]:
@@ -152,6 +160,12 @@ def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3)
         first = min(max(0, first - (least - (stop - first)) // 2), span.count - least)
         stop = first + least
     return span.interval(first, stop), float(values[first:stop].mean())
+
+
+def best_overlaps(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
+    """Overlap |W ∩ E| / |E| of each curve's best window, as wide as `truth`, with it: (..., tokens) -> (...)."""
+    width = span.window_tokens(truth.duration)
+    return window_overlaps(best_starts(curves, span, truth.duration), width, span, truth)
 
 
 def window_overlaps(starts: np.ndarray, tokens: int, span: AudioSpan, truth: Interval) -> np.ndarray:

@@ -32,12 +32,11 @@ from scipy.stats import entropy
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing, Reading
-from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.audio_steering import MAVS, audio_contrast
-from steer_utils.methods.base import Query, contrast_of
+from steer_utils.methods.base import Query, contrast_of, steered_row
 from steer_utils.methods.settings import Settings, paper_settings
-from steer_utils.sound.audio import AudioError, read_audio
+from steer_utils.sound.audio import AudioError, read_audio, stretches
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import SceneSet, hash_seed, query_in, slot_name
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
@@ -164,7 +163,7 @@ def audio_steering(hearing: Hearing, query: Query, settings: Settings) -> Readin
     The question names no event, so the reading is the same for all queries. Two suffix passes, one behind silence.
     """
     vector = audio_contrast(hearing, settings.question)
-    return hearing.read(settings.question, steer=Injection(vector, MAVS.strength))
+    return _steered(hearing, vector, replace(settings, strength=MAVS.strength, keep_norm=True))
 
 
 def prompting(hearing: Hearing, query: Query, settings: Settings) -> Reading:
@@ -178,7 +177,7 @@ def neutral_prompting(hearing: Hearing, query: Query, settings: Settings) -> Rea
 
 
 def _steered(hearing: Hearing, vector: SteeringVector, settings: Settings) -> Reading:
-    return hearing.read(settings.question, steer=Injection(vector, settings.strength), keep_norm=settings.keep_norm)
+    return hearing.read_rows([steered_row(settings, vector)])[0]
 
 
 CONDITIONS: dict[str, Condition] = {
@@ -288,7 +287,8 @@ def question_shift_table(
 def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
     """The audio file as far as the model takes it in one go, and its whole duration in seconds."""
     samples = read_audio(path, target_rate=checkpoint.sampling_rate)
-    heard = samples[: int(checkpoint.window_seconds * checkpoint.sampling_rate)]
+    ((_, part),) = stretches(len(samples), checkpoint.sampling_rate, checkpoint.window_seconds, "cut")
+    heard = samples[part]
     if not np.any(heard):
         raise AudioError(f"the first {checkpoint.window_seconds:g} s of {path!r} are silent; leave it out")
     return Hearing(checkpoint, heard), len(samples) / checkpoint.sampling_rate

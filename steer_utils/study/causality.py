@@ -23,10 +23,9 @@ import pandas as pd
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.asking import presence_probability
-from steer_utils.methods.base import contrast_of
+from steer_utils.methods.base import contrast_of, steered_row
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import method_named
 from steer_utils.sound.audio import Fill, check_fill, occluded, window_apart
@@ -291,8 +290,7 @@ def swap_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _steered(hearing: Hearing, settings: Settings, vector: SteeringVector, steer_answer: bool) -> Row:
     last = hearing.prefix_length + len(hearing.checkpoint.tokens(settings.question).tail) - 1
-    injection = Injection(vector, settings.strength, "last" if steer_answer else [last])
-    return Row(settings.question, steer=(injection,), keep_norm=settings.keep_norm)
+    return steered_row(settings, vector, positions="last" if steer_answer else [last])
 
 
 def _spoken(answer: str, slot: int, events: Sequence[Event]) -> Record:

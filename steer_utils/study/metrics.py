@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import rankdata
 
 from steer_utils.methods.base import Localisation
-from steer_utils.sound.spans import AudioSpan, Interval, checked_curve, window_overlaps
+from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps, checked_curve
 from steer_utils.study.resume import Record
 
 ROUNDING = 1e-9  # token times are multiples of 0.04 s as floats: this much must not decide a threshold
@@ -90,16 +90,8 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     the event). Cost: O(T²) time and memory for T tokens. Raises ValueError as `pointing` does.
     """
     values = checked_curve(curve, span)
-    width = span.window_tokens(truth.duration)
-    placements = span.count - width + 1
-    cumulative = np.concatenate([[0.0], np.cumsum(np.tile(values, 2))])
-    sums = cumulative[width : width + span.count] - cumulative[: span.count]  # of the window from k, round the end
-    # After a rotation by s, the window placed at token a holds the values that began at a - s.
-    seen = sliding_window_view(np.tile(sums, 2)[: span.count + placements - 1], placements)
-    # As in `best_window`: rounding in the cumulative sum must not break ties, the first of equals wins.
-    slack = 1e-12 * max(1.0, float(np.abs(values).sum()))
-    first = (seen >= seen.max(axis=1, keepdims=True) - slack).argmax(axis=1)[-np.arange(span.count)]
-    return window_overlaps(first, width, span, truth)
+    rotated = sliding_window_view(np.tile(values, 2), span.count)[-np.arange(span.count) % span.count]
+    return best_overlaps(rotated, span, truth)
 
 
 def score_row(asked: Record, method: str, found: Localisation) -> Record:

@@ -38,11 +38,11 @@ from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Named, event_tokens
-from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
+from steer_utils.methods.base import steered_row
 from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.methods.tuning import block_sets
-from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
+from steer_utils.sound.spans import AudioSpan, Interval, best_starts, window_overlaps
 from steer_utils.study.benchmark import SceneSet, slot_name
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import estimate_columns, random_overlap
@@ -223,7 +223,7 @@ def sensitivity_table(
                 vector = hearing.contrast(positive, own.negative, prompt=own.contrast_question)
                 ratios[point] = vector.norm_ratio().tolist()
                 here = [each for each in made if each.around == point]
-                curves += _curves(hearing, own.question, vector, event.name, here, bases[point])
+                curves += _curves(hearing, own, vector, event.name, here, bases[point])
             overlap, iou = window_scores(np.stack(curves), hearing.span, event.span)
             row: Record = {"scene": index, "slot": slot_name(slot, len(scene.events)), "event": event.name}
             row["chance"] = [random_overlap(event.span, hearing.span, each * event.span.duration) for each in WIDTHS]
@@ -236,16 +236,12 @@ def sensitivity_table(
 def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
     """Overlap and IoU of the best window of each of `curves` (curves, tokens) in each of WIDTHS: (2, curves, widths).
 
-    As `best_window`, for many at once: the first of equal windows wins. NaN for a curve of NaN. Six digits.
+    The first of equal windows wins. NaN for a curve of NaN. Six digits.
     """
-    sums = np.concatenate([np.zeros((len(curves), 1)), curves.cumsum(axis=1)], axis=1)
-    slack = 1e-12 * np.maximum(1.0, np.abs(curves).sum(axis=1, keepdims=True))
     found = np.empty((2, len(curves), len(WIDTHS)))
     for place, width in enumerate(WIDTHS):
         tokens = span.window_tokens(width * truth.duration)
-        inside = sums[:, tokens:] - sums[:, :-tokens]
-        first = (inside >= inside.max(axis=1, keepdims=True) - slack).argmax(axis=1)
-        overlap = window_overlaps(first, tokens, span, truth)
+        overlap = window_overlaps(best_starts(curves, span, width * truth.duration), tokens, span, truth)
         shared, both = overlap * truth.duration, tokens * span.seconds_per_token + truth.duration
         found[:, :, place] = overlap, shared / (both - shared)
     found[:, np.isnan(curves).any(axis=1)] = np.nan
@@ -254,7 +250,7 @@ def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.nd
 
 def _curves(
     hearing: Hearing,
-    question: str,
+    settings: Settings,
     vector: SteeringVector,
     event: str,
     made: Sequence[Combination],
@@ -262,16 +258,20 @@ def _curves(
 ) -> list[np.ndarray]:
     """The curve of each combination, (tokens,); of NaN where positions "event" is meant and the question has none."""
     runs = list(dict.fromkeys(each.run for each in made))
-    named = _names(hearing.checkpoint, question, event)
+    named = _names(hearing.checkpoint, settings.question, event)
     shares: dict[tuple[SteeredRun, str], np.ndarray] = {}
     for whole in (False, True):  # only where more than the last token is steered can rows before it change
         kept = [run for run in runs if (run.positions != "last") is whole and (named or run.positions != "event")]
         rows = [
-            Row(question, (Injection(vector.select(run.blocks), run.strength, run.positions),), run.keep_norm,
-                event if run.positions == "event" else None)
+            steered_row(
+                replace(settings, strength=run.strength, keep_norm=run.keep_norm),
+                vector.select(run.blocks),
+                positions=run.positions,
+                event=event,
+            )
             for run in kept
-        ]  # fmt: skip
-        for kind, values in _shares(hearing, question, rows, whole).items():
+        ]
+        for kind, values in _shares(hearing, settings.question, rows, whole).items():
             shares.update({(run, kind): value for run, value in zip(kept, values, strict=True)})
     return [_read(each, shares.get((each.run, each.rows)), base[each.rows]) for each in made]
 

@@ -40,9 +40,8 @@ from scipy.linalg import orthogonal_procrustes
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError, library_versions
-from steer_utils.methods.base import Query, contrast_of, localise
+from steer_utils.methods.base import Query, contrast_of, localise, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.study.benchmark import SceneSet, query_in, slot_name
 from steer_utils.study.causality import KEYS, check_rows, difference, rate
@@ -443,10 +442,8 @@ def vector_table(
 
 
 def _curves(hearing: Hearing, vectors: Iterable[SteeringVector], settings: Settings) -> list[np.ndarray]:
-    """What `readout.steered_curve` gives for each vector, as one batch."""
-    steered = [
-        Row(settings.question, (Injection(vector, settings.strength),), settings.keep_norm) for vector in vectors
-    ]
+    """What `base.steered_curve` gives for each vector, as one batch."""
+    steered = [steered_row(settings, vector) for vector in vectors]
     base, *readings = hearing.read_rows([Row(settings.question), *steered])
     shown = [one.attention if settings.read == "share" else one.attention - base.attention for one in readings]
     return [attention.curve(settings.read_blocks) for attention in shown]

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
@@ -19,9 +17,9 @@ from steer_utils.methods import tuning
 from steer_utils.methods.base import Query, steering_heads
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import prompting, prompting_best, steering, unsteered
-from steer_utils.methods.tuning import Candidate, Tuned, block_sets, overlaps_of, runs_of_blocks, select_heads, tune
+from steer_utils.methods.tuning import Candidate, Tuned, block_sets, runs_of_blocks, select_heads, tune
 from steer_utils.sound.scenemaker import SceneMaker
-from steer_utils.sound.spans import AudioSpan, Interval, best_window
+from steer_utils.sound.spans import best_window
 
 NAMES = ("dog bark", "bell", "siren")
 START = Settings(ask="When is the {event}?", presence="Do you hear the {event}?")
@@ -72,19 +70,6 @@ def test_runs_of_blocks_are_all_neighbours(count: int) -> None:
     runs = runs_of_blocks(count)
     assert len(set(runs)) == len(runs) == count * (count + 1) // 2
     assert all(run == tuple(range(run[0], run[-1] + 1)) and 0 <= run[0] <= run[-1] < count for run in runs)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 60), st.floats(0.05, 3.0), st.floats(0, 2), st.integers(0, 999), st.booleans())
-def test_many_overlaps_at_once_are_those_of_best_window(
-    count: int, seconds: float, start: float, seed: int, flat: bool
-) -> None:
-    span, truth = AudioSpan(5, count), Interval(start, start + seconds)
-    rng = np.random.default_rng(seed)
-    # whole numbers add up exactly, so that ties are ties in both, and the first window wins in both
-    curves = np.ones((2, 3, count)) if flat else rng.integers(0, 50, (2, 3, count)).astype(float)
-    expected = [[best_window(curve, span, seconds)[0].covers(truth) for curve in row] for row in curves]
-    assert overlaps_of(curves, span, truth) == pytest.approx(np.array(expected), abs=1e-9)
 
 
 def test_every_candidate_is_tried_and_the_best_is_chosen(tuned: Tuned) -> None:

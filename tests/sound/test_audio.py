@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from steer_utils.sound.audio import (
     AudioError,
+    WhenLonger,
     active_span,
     background,
     mel_band,
@@ -22,6 +23,7 @@ from steer_utils.sound.audio import (
     read_audio,
     rms_curve,
     sliding_starts,
+    stretches,
     window_apart,
 )
 from steer_utils.sound.scenemaker import SceneMaker
@@ -243,6 +245,21 @@ def test_sliding_starts_cover_without_gap_or_overshoot(duration: float, window: 
 def test_sliding_starts_refuses_gaps(arguments: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="hop"):
         sliding_starts(*arguments)
+
+
+def test_longer_audio_is_refused_slid_over_or_cut() -> None:
+    count = 10 * RATE
+    with pytest.raises(AudioError, match=r"the take is 10\.0 s long, but pocket takes at most 4 s in one go; cut it"):
+        stretches(count, RATE, 4.0, "refuse", label="the take", listener="pocket")
+    assert stretches(count, RATE, 4.0, "cut") == [(0.0, slice(0, 4 * RATE))]
+    slid = [(start, slice(round(start * RATE), round((start + 4) * RATE))) for start in (0.0, 2.0, 4.0, 6.0)]
+    assert stretches(count, RATE, 4.0, "slide") == slid
+
+
+@pytest.mark.parametrize("when_longer", ["refuse", "slide", "cut"])
+def test_audio_that_is_not_longer_is_heard_whole(when_longer: WhenLonger) -> None:
+    ((start, part),) = stretches(4 * RATE, RATE, 4.0, when_longer)
+    assert start == 0.0 and len(range(4 * RATE)[part]) == 4 * RATE
 
 
 def test_rms_curve_is_the_rms_of_each_token() -> None:

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steer_utils.sound.spans import AudioSpan, Interval, best_segment, best_window
+from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps, best_segment, best_window
 
 times = st.floats(0, 100, allow_nan=False)
 lengths = st.floats(0.01, 20, allow_nan=False)
@@ -105,6 +105,19 @@ def test_best_window_takes_the_first_of_equals() -> None:
     curve = np.array([0.0, 0.1, 0.0, 0.1, 0.0])
     assert best_window(curve, AudioSpan(0, 5), 0.04)[0] == Interval(0.04, 0.08)
     assert best_window(np.full(200, 0.1), AudioSpan(0, 200), 1.0)[0].start == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.floats(0.05, 3.0), st.floats(0, 2), st.integers(0, 999), st.booleans())
+def test_many_overlaps_at_once_are_those_of_best_window(
+    count: int, seconds: float, start: float, seed: int, flat: bool
+) -> None:
+    span, truth = AudioSpan(5, count), Interval(start, start + seconds)
+    rng = np.random.default_rng(seed)
+    # whole numbers add up exactly, so that ties are ties in both, and the first window wins in both
+    curves = np.ones((2, 3, count)) if flat else rng.integers(0, 50, (2, 3, count)).astype(float)
+    expected = [[best_window(curve, span, seconds)[0].covers(truth) for curve in row] for row in curves]
+    assert best_overlaps(curves, span, truth) == pytest.approx(np.array(expected), abs=1e-9)
 
 
 @pytest.mark.parametrize("curve", [np.zeros(4), np.array([0, np.nan, 0]), np.array([0, np.inf, 0]), np.zeros((3, 1))])

@@ -29,8 +29,8 @@ from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Positions, check_positions
-from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
+from steer_utils.methods.base import steered_row
 from steer_utils.methods.locate import known_event
 from steer_utils.methods.settings import PAPER, Heads, Settings
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening, listening_of
@@ -322,9 +322,8 @@ class ExplorerSession:
         if key not in self._vectors:
             self._vectors[key] = self.hearing.contrast(positive, negative, prompt=choice.asked_of_contrast)
         vector = self._vectors[key].select(choice.blocks or ())
-        injection = Injection(vector, choice.strength, choice.positions)
-        event = choice.query if choice.positions == "event" else None
-        return Row(choice.question, (injection,), choice.keep_norm, event)
+        settings = Settings(question=choice.question, strength=choice.strength, keep_norm=choice.keep_norm)
+        return steered_row(settings, vector, positions=choice.positions, event=choice.query)
 
     def _said(self, rows: list[Row]) -> tuple[str, str]:
         """The plain and the steered answer; the plain one of each question is kept."""

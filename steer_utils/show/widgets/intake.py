@@ -21,7 +21,7 @@ import soundfile
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.sound.audio import AudioError, read_audio
+from steer_utils.sound.audio import AudioError, read_audio, stretches
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Event, Scene
 
@@ -72,7 +72,7 @@ def uploaded(content: bytes | memoryview, name: str, checkpoint: Checkpoint) -> 
     stream = io.BytesIO(bytes(content))
     try:
         with soundfile.SoundFile(stream) as opened:
-            _check_length(f"the file {file!r}", opened.frames / opened.samplerate, checkpoint)
+            _check_length(f"the file {file!r}", opened.frames, opened.samplerate, checkpoint)
             samples, rate = opened.read(dtype="float32", always_2d=True), opened.samplerate
     except AudioError:
         raise
@@ -93,7 +93,7 @@ def recorded(content: bytes | memoryview, rate: int, checkpoint: Checkpoint) -> 
         raise AudioError(f"the recording has {len(content)} bytes, which are no 32-bit samples; record again")
     samples = np.frombuffer(content, dtype="<f4")
     if isinstance(rate, int) and rate > 0:
-        _check_length("the recording", len(samples) / rate, checkpoint)
+        _check_length("the recording", len(samples), rate, checkpoint)
     samples = _read(samples, rate, checkpoint.sampling_rate, "the recording")
     code = "hearing = lm.hear(samples, sampling_rate=rate)  # samples: what was recorded"
     return Sound(samples, checkpoint.sampling_rate, "your recording", code)
@@ -116,7 +116,7 @@ def given(audio: str | os.PathLike[str] | np.ndarray, sampling_rate: int | None,
         title, code = "your samples", f"hearing = lm.hear(samples, sampling_rate={sampling_rate})"
     else:
         title, code = Path(audio).name, f"hearing = lm.hear({os.fspath(audio)!r})"
-    _check_length(title, len(samples) / rate, checkpoint)
+    _check_length(title, len(samples), rate, checkpoint)
     return Sound(samples, rate, title, code)
 
 
@@ -155,10 +155,5 @@ def _read(samples: np.ndarray, rate: int, target_rate: int, label: str) -> np.nd
         raise AudioError(str(error).replace(_ARRAY, label, 1)) from error
 
 
-def _check_length(label: str, duration: float, checkpoint: Checkpoint) -> None:
-    longest = checkpoint.window_seconds
-    if duration > longest + 1e-9:
-        raise AudioError(
-            f"{label} is {duration:.1f} s long, but {checkpoint.name} takes at most {longest:g} s in one go; cut it, "
-            "or use steer_utils.locate, which works in windows"
-        )
+def _check_length(label: str, count: int, rate: int, checkpoint: Checkpoint) -> None:
+    stretches(count, rate, checkpoint.window_seconds, "refuse", label=label, listener=checkpoint.name)

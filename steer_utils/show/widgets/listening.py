@@ -20,8 +20,7 @@ from steer_utils.lm.blocks import Blocks, within
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.steering import Injection
-from steer_utils.methods.base import Query, contrast_of
+from steer_utils.methods.base import Query, contrast_of, steered_row
 from steer_utils.methods.settings import Heads, Settings, model_settings
 from steer_utils.sound.audio import read_audio
 from steer_utils.sound.scenes import Scene
@@ -141,8 +140,7 @@ def listening(
     `heads`: (block, head) pairs to read in place of the settings' blocks, as "steering-heads" does. `answer`: also what
     the model says, plainly and steered. Cost: four suffix passes behind the shared prefix, and the answers' tokens.
     """
-    steer = (Injection(contrast_of(hearing, query, settings), settings.strength),)
-    rows = [Row(settings.question, steer=steer, keep_norm=settings.keep_norm), Row(settings.question)]
+    rows = [steered_row(settings, contrast_of(hearing, query, settings)), Row(settings.question)]
     steered, base = hearing.read_rows(rows)
     said = hearing.answers(rows) if answer else []
     return listening_of(
