@@ -4,10 +4,8 @@ The unit is the scene, not the query: three queries share one audio, so scenes a
 bootstrap, rotated in the null test, and flipped in the paired test. Chance is computed, not simulated: the mean
 overlap of a window placed uniformly on the token grid.
 
-Intervals and tests of many measures of the same queries at once, one measure a column.
-
-`cluster_mean` and `sign_flip` draw anew for every measure, which takes minutes for some hundred of them (measure x
-condition x block). Here scenes are drawn, and signs flipped, once for all columns.
+`cluster_mean` and `sign_flip` are for one measure. `estimate_columns` gives the same for hundreds of measures of the
+same queries (measure x condition x block), one a column: scenes are drawn, and signs flipped, once for all of them.
 """
 
 from __future__ import annotations
@@ -17,14 +15,16 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import pandas as pd
 from scipy.stats import permutation_test
 
 from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
 from steer_utils.study.metrics import rotated_overlaps
+from steer_utils.study.resume import Record
 
 RESAMPLES = 4000
 DRAWS = 10_000  # of the tests: the smallest p is 1e-4, and one of 0.05 has a standard error of 0.002
-FLIPS_AT_ONCE = 1000  # sign vectors held at a time
+FLIPS_AT_ONCE = 1000  # patterns of signs held at a time
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ class Estimate:
         misses, 0.5 to 0.6 on average), 200 scenes x 3 queries give ±3.4 points if r = 0, and ±4.0 if r = 0.2.
         """
         return 0.5 * (self.high - self.low)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnEstimates:
+    """For each column, (columns,): mean with its 95 % interval, and the two-sided p of the mean against zero."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    n: int
+    clusters: int
 
 
 @dataclass(frozen=True)
@@ -77,16 +89,10 @@ def cluster_mean(values: np.ndarray, clusters: np.ndarray, *, seed: int = 0) -> 
     cluster gives no interval: low = high = NaN.
     """
     values = np.asarray(values, float)
-    sums, counts = _by_cluster(values, clusters)
-    mean = float(values.mean())
-    if len(sums) < 2:
-        return Estimate(mean, float("nan"), float("nan"), values.size, len(sums))
-    rng = np.random.default_rng(seed)
-    # How often each cluster is drawn: the same as drawing them with replacement one by one, and summing.
-    times = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES)
-    low, high = np.percentile((times @ sums) / (times @ counts), (2.5, 97.5))
-    # Where all scenes agree the resampled means differ from `mean` by rounding only; the mean stays inside.
-    return Estimate(mean, min(float(low), mean), max(float(high), mean), values.size, len(sums))
+    sums, counts = _by_cluster(values, _one_each(values, clusters))
+    mean = values.mean()
+    low, high = _bootstrap(sums, counts, mean, seed)
+    return Estimate(float(mean), float(low), float(high), values.size, len(sums))
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, clusters: np.ndarray, *, seed: int = 0) -> Estimate:
@@ -108,7 +114,8 @@ def sign_flip(
     `cluster_mean` does.
     """
     _check_resamples(resamples)
-    sums, _ = _by_cluster(_paired(first, second), clusters)
+    gaps = _paired(first, second)
+    sums, _ = _by_cluster(gaps, _one_each(gaps, clusters))
     if len(sums) < 2:  # scipy refuses one; both its signs give a mean as far from 0
         return 1.0
     # The mean difference is the sum of these over a number that no flip changes. `random_state` is what all scipy
@@ -123,6 +130,39 @@ def sign_flip(
         random_state=seed,
     )
     return float(test.pvalue)
+
+
+def estimate_columns(
+    values: np.ndarray, clusters: np.ndarray, *, resamples: int = DRAWS, seed: int = 0
+) -> ColumnEstimates:
+    """What `cluster_mean` and `sign_flip` say of each column of `values` (queries, columns); `clusters` (queries,).
+
+    Intervals are the same numbers. p is of the same test: exact where there are no more than `resamples` patterns of
+    signs, else with patterns drawn once for all columns. One cluster gives no interval (NaN) and p = 1.
+    Raises ValueError for no values, values that are not finite, shapes that do not match, or fewer than one resample.
+    """
+    values, clusters = np.asarray(values, float), np.asarray(clusters)
+    if values.ndim != 2 or clusters.shape != values.shape[:1] or not values.size or resamples < 1:
+        raise ValueError(
+            f"values {values.shape}, clusters {clusters.shape}, resamples {resamples}; pass values (queries, columns), "
+            "one cluster a query, and at least one resample"
+        )
+    sums, counts = _by_cluster(values, clusters)
+    mean = values.mean(axis=0)
+    low, high = _bootstrap(sums, counts, mean, seed)
+    p = np.ones(len(mean)) if len(sums) < 2 else _flip_p(sums, resamples, seed)
+    return ColumnEstimates(mean, low, high, p, len(values), len(sums))
+
+
+def mean_record(values: pd.Series) -> Record:
+    """`cluster_mean` of `values`, indexed by scene and what else names a query, as columns of a summary; p is NaN."""
+    return _record(cluster_mean(values.to_numpy(), _scenes(values)), float("nan"))
+
+
+def difference_record(first: pd.Series, second: pd.Series) -> Record:
+    """`paired_difference` of first - second over the same queries, and its sign-flip p, as columns of a summary."""
+    pair = first.to_numpy(), second.to_numpy(), _scenes(first)
+    return _record(paired_difference(*pair), sign_flip(*pair))
 
 
 def circular_shift_null(
@@ -200,18 +240,6 @@ def chance_corrected(overlap: float, chance: float) -> float:
     return (overlap - chance) / (1.0 - chance)
 
 
-def _by_cluster(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of the values of every cluster."""
-    clusters = np.asarray(clusters)
-    if values.ndim != 1 or clusters.shape != values.shape:
-        raise ValueError(f"values {values.shape} and clusters {clusters.shape} must be lists of one length")
-    if values.size == 0 or not np.isfinite(values).all():
-        bad = np.count_nonzero(~np.isfinite(values))
-        raise ValueError(f"need finite values to average, got {values.size} values, {bad} of them NaN or infinite")
-    _, index = np.unique(clusters, return_inverse=True)
-    return np.bincount(index, weights=values), np.bincount(index)
-
-
 def _paired(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     first, second = np.asarray(first, float), np.asarray(second, float)
     if first.shape != second.shape:
@@ -233,64 +261,60 @@ def _check_resamples(resamples: int) -> None:
         raise ValueError(f"resamples is {resamples}; pass at least 1")
 
 
-AT_ONCE = 1000  # random sign patterns held at a time
+def _scenes(values: pd.Series) -> np.ndarray:
+    return np.asarray(values.index.get_level_values("scene"))
 
 
-@dataclass(frozen=True, eq=False)
-class ColumnEstimates:
-    """For each column, (columns,): mean with its 95 % interval, and the two-sided p of the mean against zero."""
+def _record(estimate: Estimate, p: float) -> Record:
+    return {
+        "mean": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "n": estimate.n,
+        "scenes": estimate.clusters,
+        "p": p,
+    }
 
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p: np.ndarray
-    n: int
-    clusters: int
+
+def _one_each(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """The clusters of a list of values, one each."""
+    clusters = np.asarray(clusters)
+    if values.ndim != 1 or clusters.shape != values.shape:
+        raise ValueError(f"values {values.shape} and clusters {clusters.shape} must be lists of one length")
+    return clusters
 
 
-def estimate_columns(
-    values: np.ndarray, clusters: np.ndarray, *, resamples: int = DRAWS, seed: int = 0
-) -> ColumnEstimates:
-    """What `cluster_mean` and `sign_flip` say of each column of `values` (queries, columns); `clusters` (queries,).
-
-    Intervals are the same numbers. p is of the same test: exact where there are no more than `resamples` patterns of
-    signs, else with patterns drawn once for all columns. One cluster gives no interval (NaN) and p = 1.
-    Raises ValueError for no values, values that are not finite, shapes that do not match, or fewer than one resample.
-    """
-    values, clusters = np.asarray(values, float), np.asarray(clusters)
-    if values.ndim != 2 or clusters.shape != values.shape[:1] or not values.size or resamples < 1:
-        raise ValueError(
-            f"values {values.shape}, clusters {clusters.shape}, resamples {resamples}; pass values (queries, columns), "
-            "one cluster a query, and at least one resample"
-        )
-    if bad := int(np.count_nonzero(~np.isfinite(values))):
-        raise ValueError(f"need finite values to average, {bad} of {values.size} are NaN or infinite")
+def _by_cluster(values: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the values (queries, ...) of every cluster, (clusters, ...), and how many queries it has, (clusters,)."""
+    if values.size == 0 or not np.isfinite(values).all():
+        bad = np.count_nonzero(~np.isfinite(values))
+        raise ValueError(f"need finite values to average, got {values.size} values, {bad} of them NaN or infinite")
     _, index = np.unique(clusters, return_inverse=True)
     counts = np.bincount(index)
-    sums = np.zeros((len(counts), values.shape[1]))
+    sums = np.zeros((len(counts), *values.shape[1:]))
     np.add.at(sums, index, values)
-    mean = values.mean(axis=0)
+    return sums, counts
+
+
+def _bootstrap(sums: np.ndarray, counts: np.ndarray, mean: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high ends of the 95 % interval of `mean` (...), clusters drawn again; NaN for a single cluster."""
     if len(counts) < 2:
-        none = np.full(len(mean), np.nan)
-        return ColumnEstimates(mean, none, none, np.ones(len(mean)), len(values), len(counts))
+        none = np.full_like(mean, np.nan)
+        return none, none
+    # How often each cluster is drawn: the same as drawing them with replacement one by one, and summing.
     times = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
-    low, high = np.percentile((times @ sums) / (times @ counts)[:, None], (2.5, 97.5), axis=0)
-    return ColumnEstimates(
-        mean=mean,
-        low=np.minimum(low, mean),  # where all scenes agree, resampled means differ from the mean by rounding only
-        high=np.maximum(high, mean),
-        p=_flipped(sums, resamples, seed),
-        n=len(values),
-        clusters=len(counts),
-    )
+    resampled = ((times @ sums).T / (times @ counts)).T
+    low, high = np.percentile(resampled, (2.5, 97.5), axis=0)
+    # Where all scenes agree the resampled means differ from `mean` by rounding only; the mean stays inside.
+    return np.minimum(low, mean), np.maximum(high, mean)
 
 
-def _flipped(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def _flip_p(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Two-sided p of each column's total under signs of the clusters (clusters, columns): all patterns, or drawn."""
     observed, above, below = sums.sum(axis=0), np.zeros(sums.shape[1]), np.zeros(sums.shape[1])
     slack = 1e-12 * np.abs(sums).sum(axis=0)  # an equal total counts, however its sum was rounded
     exact = 2 ** len(sums) <= resamples
-    for signs in _patterns(len(sums)) if exact else _drawn(len(sums), resamples, np.random.default_rng(seed)):
+    for signs in _all_signs(len(sums)) if exact else _drawn_signs(len(sums), resamples, seed):
         totals = signs @ sums
         above += (totals >= observed - slack).sum(axis=0)
         below += (totals <= observed + slack).sum(axis=0)
@@ -298,12 +322,13 @@ def _flipped(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return np.minimum(1.0, 2 * fewer / 2 ** len(sums) if exact else 2 * (fewer + 1) / (resamples + 1))
 
 
-def _patterns(clusters: int) -> Iterator[np.ndarray]:
+def _all_signs(clusters: int) -> Iterator[np.ndarray]:
     """All 2^clusters patterns of signs."""
     yield np.array(list(product((-1.0, 1.0), repeat=clusters)))
 
 
-def _drawn(clusters: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """So many random patterns, AT_ONCE at a time."""
-    for first in range(0, resamples, AT_ONCE):
-        yield rng.choice((-1.0, 1.0), size=(min(AT_ONCE, resamples - first), clusters))
+def _drawn_signs(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """So many random patterns, FLIPS_AT_ONCE at a time."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, resamples, FLIPS_AT_ONCE):
+        yield rng.choice((-1.0, 1.0), size=(min(FLIPS_AT_ONCE, resamples - first), clusters))

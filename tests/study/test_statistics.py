@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +17,16 @@ from scipy.stats import kstest
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
 from steer_utils.study.metrics import rotated_overlaps
 from steer_utils.study.statistics import (
+    RESAMPLES,
     Estimate,
     NullTest,
     chance_corrected,
     circular_shift_null,
     cluster_mean,
+    difference_record,
+    estimate_columns,
     holm,
+    mean_record,
     paired_difference,
     random_overlap,
     sign_flip,
@@ -120,6 +126,23 @@ def test_scenes_of_unequal_size_weigh_by_their_queries() -> None:
     estimate = cluster_mean(np.array([1.0, 1.0, 1.0, 0.0]), np.array(["a", "a", "a", "b"]))
     assert estimate.mean == 0.75
     assert (estimate.low, estimate.high) == (0.0, 1.0)  # both drawn from a, or both from b
+
+
+def test_unequal_scenes_are_drawn_with_all_their_queries() -> None:
+    rng = np.random.default_rng(8)
+    sizes = rng.integers(1, 9, size=12)
+    clusters, values = np.repeat(np.arange(12), sizes), rng.normal(size=(sizes.sum(), 3)) + rng.normal(size=3)
+    values += sizes[clusters][:, None]  # large scenes have large values: a scene a vote would give another interval
+    times = np.random.default_rng(6).multinomial(12, np.full(12, 1 / 12), size=RESAMPLES)
+    means = [values[np.repeat(np.arange(len(values)), drawn[clusters])].mean(axis=0) for drawn in times]
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    columns = estimate_columns(values, clusters, seed=6)
+    assert columns.mean == pytest.approx(values.mean(axis=0))
+    assert columns.low == pytest.approx(low) and columns.high == pytest.approx(high)
+    assert (columns.n, columns.clusters) == (sizes.sum(), 12)
+    for column, number in zip(values.T, range(3), strict=True):
+        estimate = cluster_mean(column, clusters, seed=6)
+        assert (estimate.low, estimate.high) == pytest.approx((low[number], high[number]))
 
 
 def test_the_order_of_rows_and_names_of_scenes_do_not_matter_and_the_seed_decides() -> None:
@@ -423,7 +446,7 @@ def test_holm_by_hand() -> None:
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=8))
+@given(st.dictionaries(st.text("abcde", max_size=3), st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values: dict[str, float]) -> None:
     adjusted = holm(p_values)
     assert list(adjusted) == list(p_values)
@@ -439,3 +462,92 @@ def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values: dict[s
 def test_holm_refuses(p_values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         holm(p_values)
+
+
+# -- many measures at once --------------------------------------------------------------------------------------------
+def several_measures(scenes: int, columns: int = 4, per: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(scenes)
+    values = rng.normal(size=(scenes * per, columns)) + np.linspace(0, 0.4, columns)
+    order = rng.permutation(scenes * per)
+    return values, np.repeat(np.arange(scenes), per)[order]
+
+
+@pytest.mark.parametrize("scenes", [2, 5, 40])
+def test_intervals_of_columns_are_those_of_cluster_mean(scenes: int) -> None:
+    values, clusters = several_measures(scenes)
+    found = estimate_columns(values, clusters, seed=3)
+    assert (found.n, found.clusters) == (3 * scenes, scenes)
+    for column, measure in enumerate(values.T):
+        one = cluster_mean(measure, clusters, seed=3)
+        np.testing.assert_allclose(
+            [found.mean[column], found.low[column], found.high[column]], [one.mean, one.low, one.high], atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("scenes", [1, 2, 5, 9])
+def test_columns_of_few_scenes_are_tested_exactly(scenes: int) -> None:
+    values, clusters = several_measures(scenes)
+    expected = [sign_flip(measure, 0 * measure, clusters) for measure in values.T]
+    np.testing.assert_allclose(estimate_columns(values, clusters).p, expected, atol=1e-12)
+
+
+def test_columns_of_many_scenes_are_tested_by_the_same_draws() -> None:
+    values, clusters = several_measures(40)
+    expected = np.array([sign_flip(measure, 0 * measure, clusters) for measure in values.T])
+    found = estimate_columns(values, clusters).p
+    assert np.all(np.abs(found - expected) < 4 * np.sqrt(2 * expected / 10_000) + 4e-4)
+    assert found.min() < 0.05 < found.max()  # the comparison spans both
+    doubled = estimate_columns(np.hstack([values, values]), clusters).p
+    assert doubled.tolist() == [*found, *found]
+
+
+def test_columns_without_change_are_no_evidence() -> None:
+    for scenes in (3, 40):
+        found = estimate_columns(np.zeros((2 * scenes, 2)), np.repeat(np.arange(scenes), 2))
+        assert found.p.tolist() == [1.0, 1.0] and found.low.tolist() == found.high.tolist() == [0.0, 0.0]
+
+
+def test_p_of_columns_is_uniform_where_nothing_is_there() -> None:
+    rng = np.random.default_rng(5)
+    signs = np.repeat(rng.choice((-1, 1), size=(30, 200)), 2, axis=0)  # the queries of a scene agree
+    p = estimate_columns(np.abs(rng.normal(size=(60, 200))) * signs, np.repeat(np.arange(30), 2), resamples=2000).p
+    assert 0.01 < np.mean(p < 0.05) < 0.1 and 0.4 < np.mean(p < 0.5) < 0.6
+
+
+def test_one_scene_gives_columns_no_interval() -> None:
+    found = estimate_columns(np.array([[1.0], [3.0]]), np.array([0, 0]))
+    assert found.mean.tolist() == [2.0] and np.isnan(found.low).all() and found.p.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clusters": np.arange(3)}, "one cluster a query"),
+        ({"values": np.ones(4)}, "one cluster a query"),
+        ({"values": np.ones((4, 0))}, "one cluster a query"),
+        ({"resamples": 0}, "at least one resample"),
+        ({"values": np.array([[1.0, np.nan]] + 3 * [[1.0, 1.0]])}, "8 values, 1 of them NaN"),
+        ({"values": np.array([[1.0, np.inf]] + 3 * [[1.0, 1.0]])}, "8 values, 1 of them NaN or infinite"),
+    ],
+)
+def test_columns_that_cannot_be_averaged_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        estimate_columns(**{"values": np.ones((4, 2)), "clusters": np.arange(4), "resamples": 100, **change})
+
+
+def test_records_are_the_estimates_by_scene() -> None:
+    values, scenes = several_measures(6, columns=2)
+    index = pd.MultiIndex.from_arrays([scenes, range(18)], names=["scene", "event"])
+    first, second = (pd.Series(column, index=index) for column in values.T)
+    mean, gap = cluster_mean(values[:, 0], scenes), paired_difference(values[:, 0], values[:, 1], scenes)
+    assert mean_record(first).items() >= {"mean": mean.mean, "low": mean.low, "n": 18, "scenes": 6}.items()
+    assert math.isnan(mean_record(first)["p"])
+    p = sign_flip(values[:, 0], values[:, 1], scenes)
+    assert difference_record(first, second) == {
+        "mean": gap.mean,
+        "low": gap.low,
+        "high": gap.high,
+        "n": 18,
+        "scenes": 6,
+        "p": p,
+    }
