@@ -244,7 +244,7 @@ def line_rows(
 
 def _modules(checkpoint: Checkpoint, blocks: Iterable[int]) -> dict[int, nn.Module]:
     """The attention module of each block. Raises ValueError for those that do not see the whole past."""
-    modules: dict[int, Any] = {block: checkpoint.blocks[block].self_attn for block in blocks}
+    modules: dict[int, Any] = {block: checkpoint.family.attention(checkpoint.blocks[block]) for block in blocks}
     if any(getattr(module, "sliding_window", None) for module in modules.values()):
         raise ValueError("attention rows cannot be read from blocks with a sliding window")
     return modules

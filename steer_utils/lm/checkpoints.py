@@ -122,9 +122,8 @@ class Checkpoint:
 
     @property
     def seconds_per_token(self) -> float:
-        """Seconds one audio token stands for: mel hop, halved in time by a convolution and again by pooling."""
-        extractor = self.processor.feature_extractor
-        return 2 * 2 * extractor.hop_length / extractor.sampling_rate
+        """Seconds one audio token stands for."""
+        return self.family.seconds_per_token(self.processor)
 
     @property
     def audio_token_id(self) -> int:
@@ -295,7 +294,7 @@ def stop_tokens(checkpoint: Checkpoint) -> list[int]:
     tokenizer = checkpoint.processor.tokenizer
     configured = checkpoint.model.generation_config.eos_token_id
     ids = list(configured) if isinstance(configured, (list, tuple)) else [configured]
-    ids += [tokenizer.eos_token_id, tokenizer.get_vocab().get("<|im_end|>")]
+    ids += [tokenizer.eos_token_id, tokenizer.get_vocab().get(checkpoint.family.turn_end)]
     return sorted({int(token) for token in ids if token is not None})
 
 

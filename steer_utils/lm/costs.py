@@ -28,11 +28,10 @@ import torch
 import transformers
 from torch import nn
 
-from steer_utils.lm.families import FAMILIES, Family, family_of, full_size_config
+from steer_utils.lm.families import FAMILIES, Family, family_of
 from steer_utils.lm.plan import MAX_BATCH, rows_at_once
 from steer_utils.sound.tables import markdown_table
 
-MEL_FRAMES = 100  # a second: the hop of Whisper's feature extractor is 160 samples at 16 kHz
 HEAD_TOKENS = 20  # of the chat before the audio: system turn, "user", the marker of the audio
 SUFFIX_TOKENS = 32  # after the audio: an instruction, a question, the turn of the assistant
 #: Suffix passes a query of the standard methods with the paper's settings: 4 for each of steering, steering-paper,
@@ -99,7 +98,7 @@ def estimate(
     the library itself takes fewer where their caches are large (`plan.rows_at_once`). Both are upper bounds: rows
     are counted as if they shared nothing (see `branching`), and the peak is that of answers, each of which copies the
     prefix's cache; readings copy nothing.
-    Raises UnsupportedModelError for another kind of model, ValueError for counts that are no counts, audio that the
+    Raises UnsupportedModelError for another kind of model, ValueError for numbers that count nothing, audio that the
     model does not take in one go, or a number type other than float32, float16 and bfloat16.
     """
     _check_counts({"scenes": scenes, "queries": queries, "rows": rows, "suffix_tokens": suffix_tokens}, least=1)
@@ -107,29 +106,36 @@ def estimate(
     _check_counts(may_be_none, least=0)
     if dtype not in BYTES:
         raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(map(str, BYTES))}")
-    shape, size = _Shape.of(config), BYTES[dtype]
-    windows, audio = shape.heard(seconds)
-    prefix = head_tokens + audio
+    shape, number_bytes = _Shape.of(config), BYTES[dtype]
+    windows, audio_tokens = shape.windows_and_tokens(seconds)
+    prefix = head_tokens + audio_tokens
     context = prefix + suffix_tokens + answer_tokens
-    scene = windows * shape.tower_flops() + shape.decoder_flops(prefix, prefix)
-    suffix = shape.decoder_flops(suffix_tokens, prefix + suffix_tokens) + shape.head_flops()
-    step = shape.decoder_flops(1, context) + shape.head_flops()
-    answer = suffix + (answer_tokens - 1) * step if answer_tokens else 0
+    scene_flops = windows * shape.tower_flops() + shape.decoder_flops(prefix, prefix)
+    suffix_flops = shape.decoder_flops(suffix_tokens, prefix + suffix_tokens) + shape.head_flops()
+    step_flops = shape.decoder_flops(1, context) + shape.head_flops()
+    answer_flops = suffix_flops + (answer_tokens - 1) * step_flops if answer_tokens else 0
     passes = 1 + queries * (passes_per_query + answer_tokens)
 
-    weights, prefix_cache, cache = (size * n for n in (shape.whole, shape.cached(prefix), shape.cached(context)))
-    rows = min(rows, rows_at_once(prefix_cache))
-    hearing = max(size * shape.tower_work(windows), prefix_cache + size * shape.decoder_work(prefix, 1))
-    reading = prefix_cache + rows * cache + size * shape.decoder_work(rows * suffix_tokens, rows)
+    weight_bytes = number_bytes * shape.parameters
+    prefix_bytes = number_bytes * shape.cache_numbers(prefix)
+    cache_bytes = number_bytes * shape.cache_numbers(context)
+    rows = min(rows, rows_at_once(prefix_bytes))
+    hearing_bytes = max(
+        number_bytes * shape.tower_activations(windows),
+        prefix_bytes + number_bytes * shape.decoder_activations(prefix, 1),
+    )
     # Of one block: keys in float32, from which attention rows are computed, then keys and values of grouped queries.
-    keys = rows * context * max(4 * shape.key_width, 2 * size * shape.text.hidden_size)
+    key_bytes = rows * context * max(4 * shape.key_width, 2 * number_bytes * shape.text.hidden_size)
+    reading_bytes = (
+        prefix_bytes + rows * cache_bytes + number_bytes * shape.decoder_activations(rows * suffix_tokens, rows)
+    )
     return Cost(
-        parameters=shape.whole,
-        weight_bytes=weights,
-        cache_bytes=cache,
-        peak_bytes=weights + max(hearing, reading + keys),
-        forward_flops=scenes * (scene + queries * (passes_per_query * suffix + answer)),
-        read_bytes=scenes * size * (shape.tower + shape.projector + passes * (shape.blocks + shape.head)),
+        parameters=shape.parameters,
+        weight_bytes=weight_bytes,
+        cache_bytes=cache_bytes,
+        peak_bytes=weight_bytes + max(hearing_bytes, reading_bytes + key_bytes),
+        forward_flops=scenes * (scene_flops + queries * (passes_per_query * suffix_flops + answer_flops)),
+        read_bytes=scenes * number_bytes * (shape.tower + shape.projector + passes * (shape.blocks + shape.head)),
         passes=scenes * passes,
     )
 
@@ -147,43 +153,34 @@ def cost_table(
     The defaults are the paper's form of scene and the standard methods.
     """
     run = {"scenes": scenes, "queries": queries, "passes_per_query": passes_per_query, "answer_tokens": answer_tokens}
-    heads = (
-        "checkpoint",
-        "numbers",
-        "weights",
-        "memory, 2 rows",
-        "memory, full batch",
-        "passes a scene",
-        "PFLOP",
-        "hours",
-    )
-    rows: list[Sequence[object]] = []
+    heads = "checkpoint; numbers; weights; memory, 2 rows; memory, full batch; passes a scene; PFLOP; hours".split("; ")
+    lines: list[Sequence[object]] = []
     for family in FAMILIES.values():
-        config = full_size_config(family.model_type)
+        config = family.full_size_config()
         for dtype, rates in ASSUMED.items():
             few, full = (estimate(config, dtype=dtype, seconds=seconds, rows=rows, **run) for rows in (2, MAX_BATCH))
             memory = [f"{size / 1e9:.1f} GB" for size in (few.weight_bytes, few.peak_bytes, full.peak_bytes)]
             work = [few.passes // scenes, f"{few.forward_flops / 1e15:.1f}", f"{few.hours_at(*rates):.1f}"]
-            rows.append([family.checkpoint, _name(dtype), *memory, *work])
+            lines.append([family.checkpoint, _name(dtype), *memory, *work])
     assumed = "; ".join(f"{_name(dtype)} {rate:g} TFLOPS, {read:g} GB/s" for dtype, (rate, read) in ASSUMED.items())
     note = (
         f"Estimated from shapes, not run here: {scenes} scenes of {seconds:g} s, {queries} queries each, "
         f"{passes_per_query} suffixes and one answer of {answer_tokens} tokens a query, at an assumed effective "
         f"throughput ({assumed}). Memory is without what the GPU's libraries keep (about 1 GB)."
     )
-    return "\n".join([*markdown_table(heads, rows, numbers=range(2, len(heads))), "", note])
+    return "\n".join([*markdown_table(heads, lines, numbers=range(2, len(heads))), "", note])
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What the cost depends on: the configuration, and how many parameters each part has."""
+    """What the cost depends on: the configuration, and how many parameters the whole and each part have."""
 
     family: Family
     text: Any
     audio: Any
-    whole: int
+    parameters: int
     tower: int
-    layers: int  # the blocks of the tower
+    tower_blocks: int
     convolutions: tuple[int, int]
     projector: int
     blocks: int
@@ -199,9 +196,9 @@ class _Shape:
             family=family,
             text=config.text_config,
             audio=config.audio_config,
-            whole=_count(model),
+            parameters=_count(model),
             tower=_count(tower),
-            layers=_count(tower.layers),
+            tower_blocks=_count(tower.layers),
             convolutions=(_count(tower.conv1), _count(tower.conv2)),
             projector=_count(family.projector(model)),
             blocks=_count(family.blocks(model)),
@@ -213,24 +210,26 @@ class _Shape:
         return self.text.num_key_value_heads * (self.text.hidden_size // self.text.num_attention_heads)
 
     @property
-    def frames(self) -> int:
-        """Of a window, as the blocks of the tower see them: half the mel frames, twice the audio tokens."""
+    def window_frames(self) -> int:
+        """Frames of one window, as the blocks of the tower see them."""
         return int(self.audio.max_source_positions)
 
-    def heard(self, seconds: float) -> tuple[int, int]:
+    def windows_and_tokens(self, seconds: float) -> tuple[int, int]:
         """Windows of the tower and audio tokens of an audio. Raises ValueError if it is too long, or no length."""
-        longest = self.family.max_windows * 2 * self.frames / MEL_FRAMES
+        family, window_mel = self.family, self.family.tower_stride * self.window_frames
+        longest = family.max_windows * window_mel / family.mel_rate
         if not (math.isfinite(seconds) and 0.1 <= seconds <= longest):
-            raise ValueError(f"seconds is {seconds}; {self.family.name} of this size takes 0.1 to {longest:g} s")
-        mel = math.ceil(round(seconds * MEL_FRAMES, 6))
-        # As both processors count: a convolution of stride two, then pooling by two.
-        return math.ceil(mel / (2 * self.frames)), ((mel - 1) // 2 + 1 - 2) // 2 + 1
+            raise ValueError(f"seconds is {seconds}; {family.name} of this size takes 0.1 to {longest:g} s")
+        mel = math.ceil(round(seconds * family.mel_rate, 6))
+        return math.ceil(mel / window_mel), family.audio_tokens(mel)
 
     def tower_flops(self) -> int:
+        """Of one window. The first convolution sees mel frames, the projector what is left after pooling."""
         first, second = self.convolutions
-        weights = 2 * first + second + self.layers + self.projector // 2  # by how many frames each of them sees
-        attention = 4 * self.audio.num_hidden_layers * self.audio.hidden_size * self.frames
-        return self.frames * (2 * weights + attention)
+        stride, pooling = self.family.tower_stride, self.family.pooling
+        weights = stride * first + second + self.tower_blocks + self.projector // pooling
+        attention = 4 * self.audio.num_hidden_layers * self.audio.hidden_size * self.window_frames
+        return self.window_frames * (2 * weights + attention)
 
     def decoder_flops(self, tokens: int, context: int) -> int:
         attention = 4 * self.text.num_hidden_layers * self.text.hidden_size * context
@@ -239,15 +238,15 @@ class _Shape:
     def head_flops(self) -> int:
         return 2 * self.head
 
-    def cached(self, tokens: int) -> int:
+    def cache_numbers(self, tokens: int) -> int:
         """Numbers in the keys and values of one row."""
         return 2 * self.text.num_hidden_layers * self.key_width * tokens
 
-    def tower_work(self, windows: int) -> int:
+    def tower_activations(self, windows: int) -> int:
         """Numbers that live at once in a block of the tower: its stream four times, the widest layer in and out."""
-        return windows * self.frames * (4 * self.audio.hidden_size + 2 * self.audio.intermediate_size)
+        return windows * self.window_frames * (4 * self.audio.hidden_size + 2 * self.audio.intermediate_size)
 
-    def decoder_work(self, tokens: int, rows: int) -> int:
+    def decoder_activations(self, tokens: int, rows: int) -> int:
         """The same in a block of the decoder, whose feed-forward has two inner sides; and the logits of each row."""
         return tokens * (4 * self.text.hidden_size + 3 * self.text.intermediate_size) + 2 * rows * self.text.vocab_size
 

@@ -1,25 +1,25 @@
-"""One entry a model family: where its parts are, and how its processor is called.
+"""One entry a model family says all that the library must know of it: to add one, add an entry to FAMILIES.
 
-The paths are explicit. Both families hold two stacks of numbered layers (audio tower and decoder), so a search
-by name or by depth may find the audio tower and steer the wrong network.
+The paths are explicit. All families hold two stacks of numbered layers (audio tower and decoder), so a search by name
+or by depth may find the audio tower and steer the wrong network.
 
-The configurations of the two published checkpoints, written out: what can be checked before 16 GB are downloaded.
-
-Each number comes from the checkpoint's config.json or from the script that made it; what is not named here is the
-default of the transformers classes, as it is for `from_pretrained`. The shapes settle the number of parameters.
+Each number of a published checkpoint comes from its config.json or from the script that made it; what is not named
+here is the default of the transformers classes, as it is for `from_pretrained`. So a model can be laid out, and its
+cost counted, before 16 GB are downloaded.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AudioFlamingo3Config, Qwen2AudioConfig
+from transformers import AutoConfig
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,20 @@ class UnsupportedModelError(ValueError):
 class Family:
     """What the library must know about one kind of audio-language model.
 
-    The paths start at the model that `from_pretrained` returns. `backbone` is that model without its output head.
+    name            for people
+    model_type      of its transformers config; the key in FAMILIES
+    model_class     in transformers
+    checkpoint      the published weights, a hub id, with their `licence`
+    parameters      how many there are in the published weights
+    full_size       the published configuration, as arguments of its transformers class
+    max_windows     how many windows of the audio tower the published checkpoint joins to one audio
+    mel_rate        mel frames a second at full size: Whisper's hop is 160 samples at 16 kHz
+    tower_stride    mel frames to a frame of the tower's blocks: a convolution of stride two
+    pooling         frames of the tower to an audio token
+    turn_end        the token that ends a turn of its chat
+    attention_name  what the attention module of a decoder block is called
+    ..._path        where the parts are, from the model that `from_pretrained` returns; `backbone` is that model without
+                    its output head
     """
 
     name: str
@@ -41,13 +54,21 @@ class Family:
     checkpoint: str
     licence: str
     non_commercial: bool
+    parameters: int
+    full_size: Mapping[str, Any] = field(repr=False, hash=False)
+    max_windows: int = 1
+    mel_rate: int = 100
+    tower_stride: int = 2
+    pooling: int = 2
+    turn_end: str = "<|im_end|>"
+    attention_name: str = "self_attn"
     backbone_path: str = "model"
     decoder_path: str = "model.language_model"
     blocks_path: str = "model.language_model.layers"
+    norm_path: str = "model.language_model.norm"
     audio_tower_path: str = "model.audio_tower"
     projector_path: str = "model.multi_modal_projector"
     head_path: str = "lm_head"
-    max_windows: int = 1  # how many windows of the audio tower the full-size checkpoint joins to one audio
 
     def decoder(self, model: nn.Module) -> nn.Module:
         """The language model inside `model`. Raises UnsupportedModelError if its width or depth is unexpected."""
@@ -55,10 +76,10 @@ class Family:
         blocks = _resolve(model, self.blocks_path)
         config: Any = model.config
         width, depth = config.text_config.hidden_size, config.text_config.num_hidden_layers
-        found: Any = decoder.get_input_embeddings()  # type: ignore[operator]
-        if found.embedding_dim != width or not isinstance(blocks, nn.ModuleList) or len(blocks) != depth:
+        embeddings: Any = decoder.get_input_embeddings()  # type: ignore[operator]
+        if embeddings.embedding_dim != width or not isinstance(blocks, nn.ModuleList) or len(blocks) != depth:
             raise UnsupportedModelError(
-                f"{self.decoder_path} has width {found.embedding_dim} and {len(list(blocks.children()))} blocks, "
+                f"{self.decoder_path} has width {embeddings.embedding_dim} and {len(list(blocks.children()))} blocks, "
                 f"but the text config says width {width} and {depth} blocks"
             )
         logger.info("%s: decoder at %s, %d blocks of width %d", self.name, self.decoder_path, depth, width)
@@ -69,6 +90,14 @@ class Family:
         blocks = _resolve(model, self.blocks_path)
         assert isinstance(blocks, nn.ModuleList)
         return blocks
+
+    def attention(self, block: nn.Module) -> nn.Module:
+        """The attention module of a decoder block."""
+        return _resolve(block, self.attention_name)
+
+    def norm(self, model: nn.Module) -> nn.Module:
+        """What normalises the last block's output before the head."""
+        return _resolve(model, self.norm_path)
 
     def backbone(self, model: nn.Module) -> nn.Module:
         """The model without its output head: token ids and audio features in, last hidden states out."""
@@ -94,10 +123,10 @@ class Family:
 
     def inputs(self, processor: Any, text: str, samples: np.ndarray, sampling_rate: int) -> dict[str, torch.Tensor]:
         """Everything the model's forward takes for one prompt and one mono audio (samples,): ids, masks, features."""
-        made: Mapping[str, Any] = processor(
+        values: Mapping[str, Any] = processor(
             text=[text], audio=[samples], sampling_rate=sampling_rate, return_tensors="pt"
         )
-        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
     def window_seconds(self, processor: Any) -> float:
         """The longest audio in seconds that the processor takes without cutting it off."""
@@ -105,51 +134,23 @@ class Family:
         longest = getattr(processor, "max_audio_len", None)  # Audio Flamingo 3 joins several chunks
         return float(chunk if longest is None else max(1, longest // chunk) * chunk)
 
+    def seconds_per_token(self, processor: Any) -> float:
+        """Seconds one audio token stands for: the mel hop, made longer by the convolution and by pooling."""
+        extractor = processor.feature_extractor
+        return self.tower_stride * self.pooling * extractor.hop_length / extractor.sampling_rate
 
-FAMILIES: dict[str, Family] = {
-    "qwen2_audio": Family(
-        name="Qwen2-Audio",
-        model_type="qwen2_audio",
-        model_class="Qwen2AudioForConditionalGeneration",
-        checkpoint="Qwen/Qwen2-Audio-7B-Instruct",
-        licence="Qwen2-Audio weights: Apache-2.0",
-        non_commercial=False,
-    ),
-    "audioflamingo3": Family(
-        name="Audio Flamingo 3",
-        model_type="audioflamingo3",
-        model_class="AudioFlamingo3ForConditionalGeneration",
-        checkpoint="nvidia/audio-flamingo-3-hf",
-        licence="Audio Flamingo 3 weights: NVIDIA OneWay Noncommercial License, research use only",
-        non_commercial=True,
-        max_windows=20,  # its processor's max_audio_len, 600 s, in windows of 30 s
-    ),
-}
+    def audio_tokens(self, mel_frames: int) -> int:
+        """How many tokens `mel_frames` become: a convolution that pads, then pooling that drops an incomplete rest."""
+        return ((mel_frames - 1) // self.tower_stride + 1) // self.pooling
+
+    def full_size_config(self) -> Any:
+        """A new configuration of the published checkpoint."""
+        return AutoConfig.for_model(self.model_type, **copy.deepcopy(dict(self.full_size)))
 
 
-def family_of(config: Any) -> Family:
-    """The entry for a transformers config. Raises UnsupportedModelError that lists what is supported."""
-    model_type = getattr(config, "model_type", None)
-    if model_type in FAMILIES:
-        return FAMILIES[model_type]
-    supported = "; ".join(f"{key} (for example {family.checkpoint})" for key, family in FAMILIES.items())
-    raise UnsupportedModelError(f"model type {model_type!r} is not supported; supported are: {supported}")
-
-
-def _resolve(model: nn.Module, path: str) -> nn.Module:
-    try:
-        return model.get_submodule(path)
-    except AttributeError as error:
-        raise UnsupportedModelError(f"{type(model).__name__} has no module at {path!r}") from error
-
-
-#: Parameters in the published weights. Qwen2-Audio: the hub counts 8.4 B (its technical report, arXiv 2407.10759,
-#: says 8.2 B). Audio Flamingo 3: Qwen2.5-7B with the vocabulary below (7.61 B), AF-Whisper (0.64 B), projector.
-PARAMETERS = {"qwen2_audio": 8_397_094_912, "audioflamingo3": 8_267_215_360}
-
-#: Both towers have the shape of Whisper large-v3's encoder (arXiv 2407.10759; arXiv 2507.08128). It is named in
-#: Qwen2-Audio's config.json, and is the default of AudioFlamingo3EncoderConfig, which the script below takes.
-#: 1500 frames after the convolutions are 30 s.
+# Both towers have the shape of Whisper large-v3's encoder (arXiv 2407.10759; arXiv 2507.08128). It is named in
+# Qwen2-Audio's config.json, and is the default of AudioFlamingo3EncoderConfig, which the script below takes.
+# 1500 frames after the convolutions are 30 s.
 _TOWER = {
     "num_mel_bins": 128,
     "num_hidden_layers": 32,
@@ -159,7 +160,7 @@ _TOWER = {
     "max_source_positions": 1500,
 }
 
-#: Qwen/Qwen2-Audio-7B-Instruct, config.json: its text_config names the last eight, the rest are Qwen2Config's defaults.
+# Qwen/Qwen2-Audio-7B-Instruct, config.json: its text_config names the last eight, the rest are Qwen2Config's defaults.
 _QWEN2_AUDIO_TEXT = {
     "hidden_size": 4096,
     "num_hidden_layers": 32,
@@ -175,8 +176,8 @@ _QWEN2_AUDIO_TEXT = {
     "vocab_size": 156032,
 }
 
-#: nvidia/audio-flamingo-3-hf: the Qwen2Config in transformers' convert_audioflamingo3_to_hf.py, into which the
-#: published weights are loaded strictly. Qwen2.5-7B's shape, with three tokens added to its vocabulary.
+# nvidia/audio-flamingo-3-hf: the Qwen2Config in transformers' convert_audioflamingo3_to_hf.py, into which the
+# published weights are loaded strictly. Qwen2.5-7B's shape, with three tokens added to its vocabulary.
 _AUDIO_FLAMINGO_3_TEXT = {
     "hidden_size": 3584,
     "num_hidden_layers": 28,
@@ -189,17 +190,60 @@ _AUDIO_FLAMINGO_3_TEXT = {
     "vocab_size": 151672,
 }
 
+FAMILIES: dict[str, Family] = {
+    "qwen2_audio": Family(
+        name="Qwen2-Audio",
+        model_type="qwen2_audio",
+        model_class="Qwen2AudioForConditionalGeneration",
+        checkpoint="Qwen/Qwen2-Audio-7B-Instruct",
+        licence="Qwen2-Audio weights: Apache-2.0",
+        non_commercial=False,
+        parameters=8_397_094_912,  # as the hub counts; its technical report, arXiv 2407.10759, says 8.2 B
+        full_size={
+            "audio_config": {"model_type": "qwen2_audio_encoder", **_TOWER},
+            "text_config": {"model_type": "qwen2", **_QWEN2_AUDIO_TEXT},
+            "audio_token_index": 151646,
+        },
+    ),
+    "audioflamingo3": Family(
+        name="Audio Flamingo 3",
+        model_type="audioflamingo3",
+        model_class="AudioFlamingo3ForConditionalGeneration",
+        checkpoint="nvidia/audio-flamingo-3-hf",
+        licence="Audio Flamingo 3 weights: NVIDIA OneWay Noncommercial License, research use only",
+        non_commercial=True,
+        parameters=8_267_215_360,  # Qwen2.5-7B with the vocabulary above (7.61 B), AF-Whisper (0.64 B), projector
+        full_size={
+            "audio_config": {"model_type": "audioflamingo3_encoder", **_TOWER},
+            "text_config": {"model_type": "qwen2", **_AUDIO_FLAMINGO_3_TEXT},
+            "audio_token_id": 151669,
+        },
+        max_windows=20,  # its processor's max_audio_len, 600 s, in windows of 30 s
+    ),
+}
+
+
+def family_of(config: Any) -> Family:
+    """The entry for a transformers config. Raises UnsupportedModelError that lists what is supported."""
+    model_type = getattr(config, "model_type", None)
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    supported = "; ".join(f"{key} (for example {family.checkpoint})" for key, family in FAMILIES.items())
+    raise UnsupportedModelError(f"model type {model_type!r} is not supported; supported are: {supported}")
+
 
 def full_size_config(model_type: str) -> Any:
-    """A new configuration of the published checkpoint of this family (a key of `families.FAMILIES`).
+    """A new configuration of the published checkpoint of this family (a key of FAMILIES).
 
     Raises UnsupportedModelError for another model type.
     """
-    if model_type == "qwen2_audio":
-        audio, text = {"model_type": "qwen2_audio_encoder", **_TOWER}, {"model_type": "qwen2", **_QWEN2_AUDIO_TEXT}
-        return Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=151646)
-    if model_type == "audioflamingo3":
-        audio = {"model_type": "audioflamingo3_encoder", **_TOWER}
-        text = {"model_type": "qwen2", **_AUDIO_FLAMINGO_3_TEXT}
-        return AudioFlamingo3Config(audio_config=audio, text_config=text, audio_token_id=151669)
-    raise UnsupportedModelError(f"no full-size checkpoint of {model_type!r}; there are: {', '.join(FAMILIES)}")
+    if model_type not in FAMILIES:
+        raise UnsupportedModelError(f"no full-size checkpoint of {model_type!r}; there are: {', '.join(FAMILIES)}")
+    return FAMILIES[model_type].full_size_config()
+
+
+def _resolve(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise UnsupportedModelError(f"{type(model).__name__} has no module at {path!r}") from error

@@ -87,7 +87,7 @@ def lens_curve(hearing: Hearing, names: tuple[int, ...], block: int = -1) -> np.
     with hidden_states(checkpoint, token_mask("audio", [layout])) as kept:
         prefix.recomputed(1)
     states = kept.states()[0, block].to(checkpoint.device, checkpoint.dtype)
-    head, norm = checkpoint.family.head(checkpoint.model), checkpoint.decoder.norm
+    head, norm = checkpoint.family.head(checkpoint.model), checkpoint.family.norm(checkpoint.model)
     found = []
     for chunk in states.split(LENS_TOKENS):
         logits = head(norm(chunk))

@@ -31,7 +31,7 @@ from transformers import (
 
 from steer_utils.lm.attention import attention_rows
 from steer_utils.lm.checkpoints import CheckpointError, open_checkpoint, stop_tokens
-from steer_utils.lm.families import FAMILIES, PARAMETERS, UnsupportedModelError, full_size_config
+from steer_utils.lm.families import FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.models import AudioLM, load
@@ -143,7 +143,7 @@ def test_the_parts_are_where_the_family_says(whole: AudioLM, model_type: str) ->
 
 
 def test_as_many_parameters_as_were_published(whole: AudioLM, model_type: str) -> None:
-    assert sum(parameter.numel() for parameter in whole.model.parameters()) == PARAMETERS[model_type]
+    assert sum(parameter.numel() for parameter in whole.model.parameters()) == whole.family.parameters
 
 
 def test_vectors_must_have_the_full_shape(whole: AudioLM, model_type: str) -> None:
