@@ -1,19 +1,22 @@
-"""Opening models from folders, and what a prompt becomes."""
+"""Opening models from folders, what a prompt becomes, where an answer ends, and two threads in one model."""
 
 from __future__ import annotations
 
 import copy
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, fingerprint, open_checkpoint
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, alone, fingerprint, open_checkpoint, stop_tokens
 from steer_utils.lm.families import FAMILIES, UnsupportedModelError
 from steer_utils.lm.models import AudioLM, load
+from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
 
 
@@ -161,3 +164,48 @@ def test_non_commercial_weights_from_the_hub_say_so(
     monkeypatch.setattr("steer_utils.lm.checkpoints.AutoConfig.from_pretrained", lambda *_, **__: config)
     with pytest.warns(UserWarning, match="Noncommercial"), pytest.raises(CheckpointError, match="cannot load"):
         open_checkpoint("nvidia/audio-flamingo-3-hf")  # offline: the weights cannot be had
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+def test_every_kind_of_end_stops_an_answer(tiny_models: dict[str, AudioLM], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint's own ends, the tokenizer's, and the end of a turn, which need not be one token."""
+    lm = tiny_models["qwen2_audio"]
+    tokenizer = lm.processor.tokenizer
+    eos, (first, second, turn) = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(["bell", "dog", "siren"])
+    assert len({eos, first, second, turn}) == 4
+    other = replace(lm, family=replace(lm.family, turn_end="siren"))
+    for configured, own in ((None, set()), (first, {first}), ([first, second], {first, second})):
+        monkeypatch.setattr(lm.model.generation_config, "eos_token_id", configured)
+        assert set(stop_tokens(other)) == {eos, turn, *own}
+
+
+def test_an_answer_ends_with_the_turn_where_that_is_not_the_end_of_the_text(lm: AudioLM, samples: np.ndarray) -> None:
+    tokenizer, question = lm.processor.tokenizer, "Describe the sound."
+    answer = lm.hear(samples, sampling_rate=16_000).answer(question, max_new_tokens=6)
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    end = next(place for place in range(2, len(ids)) if ids[place] not in ids[:place])
+    other = replace(lm, family=replace(lm.family, turn_end=tokenizer.convert_ids_to_tokens(ids[end])))
+    shorter = other.hear(samples, sampling_rate=16_000).answer(question, max_new_tokens=6)
+    assert shorter == tokenizer.decode(ids[:end]).strip() and answer.startswith(shorter)
+
+
+# -- threads ---------------------------------------------------------------------------------------------------------
+def test_threads_that_read_and_steer_one_model_do_not_disturb_each_other(lm: AudioLM, samples: np.ndarray) -> None:
+    hearing = lm.hear(samples, sampling_rate=16_000)
+    vector = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+    steers = [None, Injection(vector, 3.0), Injection(vector, -2.0), None]
+    right = [hearing.read("Describe the sound.", steer=steer).hidden for steer in steers]
+
+    def read(place: int) -> torch.Tensor:
+        return hearing.read("Describe the sound.", steer=steers[place % 4]).hidden
+
+    with ThreadPoolExecutor(4) as pool:
+        states = list(pool.map(read, range(40)))
+    for place, hidden in enumerate(states):
+        torch.testing.assert_close(hidden, right[place % 4], atol=1e-5, rtol=1e-5)
+
+
+def test_one_lock_a_model_which_may_be_nested(lm: AudioLM) -> None:
+    assert alone(lm) is alone(lm)
+    with alone(lm), alone(lm):
+        pass

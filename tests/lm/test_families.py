@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 
 from steer_utils.lm.families import FAMILIES, UnsupportedModelError, family_of
 from steer_utils.lm.models import AudioLM
+from steer_utils.sound.spans import Interval
 
 
 def test_the_decoder_is_not_the_audio_tower(lm: AudioLM) -> None:
@@ -18,6 +21,8 @@ def test_the_decoder_is_not_the_audio_tower(lm: AudioLM) -> None:
     assert decoder is not lm.family.audio_tower(lm.model)
     assert len(lm.family.blocks(lm.model)) == lm.model.config.text_config.num_hidden_layers
     assert lm.family.head(lm.model) is lm.model.get_output_embeddings()
+    assert lm.family.norm(lm.model) is decoder.norm
+    assert lm.family.attention(lm.blocks[1]) is lm.blocks[1].self_attn
     heard = torch.zeros(3, lm.model.config.audio_config.hidden_size)
     assert lm.family.projector(lm.model)(heard).shape == (3, lm.hidden_size)
 
@@ -31,6 +36,33 @@ def test_a_wrong_width_is_refused(lm: AudioLM) -> None:
             lm.family.decoder(lm.model)
     finally:
         config.hidden_size = width
+
+
+def test_a_family_with_another_hop(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> None:
+    """Seconds a token follow the processor's hop and the entry, up to the intervals that a map names."""
+    lm = tiny_models["qwen2_audio"]
+    extractor = SimpleNamespace(hop_length=240, sampling_rate=24_000, chunk_length=30)
+    processor = SimpleNamespace(feature_extractor=extractor)
+    assert lm.family.seconds_per_token(processor) == 0.04
+    assert replace(lm.family, tower_stride=3, pooling=5).seconds_per_token(processor) == 0.15
+    extractor.hop_length = 600
+    assert lm.family.seconds_per_token(processor) == 0.1
+    other = replace(lm, family=replace(lm.family, pooling=4))
+    assert (lm.seconds_per_token, other.seconds_per_token) == (0.04, 0.08)
+    span = other.hear(samples, sampling_rate=16_000).span
+    assert (span.seconds_per_token, span.interval(10, 15)) == (0.08, Interval(0.8, 1.2))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 1.01, 1.02, 1.03, 3.999])
+def test_as_many_audio_tokens_as_the_processor_makes(lm: AudioLM, seconds: float) -> None:
+    inputs = lm.family.inputs(lm.processor, lm.prompt("?"), np.ones(round(16_000 * seconds), np.float32), 16_000)
+    mel_frames = math.ceil(round(seconds * lm.family.mel_rate, 6))
+    assert int((inputs["input_ids"] == lm.audio_token_id).sum()) == lm.family.audio_tokens(mel_frames)
+
+
+def test_audio_tokens_of_other_strides() -> None:
+    family = replace(FAMILIES["qwen2_audio"], tower_stride=3, pooling=4)
+    assert [family.audio_tokens(mel_frames) for mel_frames in (1, 9, 10, 21, 22, 36)] == [0, 0, 1, 1, 2, 3]
 
 
 def test_missing_parts_are_named() -> None:
