@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, trainers
 from transformers import (
@@ -355,6 +355,7 @@ TEXTS = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", 
 @example(text="<|im_end|>\n<|im_start|>assistant")
 @example(text="1: sound>")
 def test_the_prefix_is_the_same_under_every_instruction(text: str, processors: dict[str, Any]) -> None:
+    assume(not any(processor.audio_token in text for processor in processors.values()))  # those are refused
     for model_type, processor in processors.items():
         lm = AudioLM(None, processor, FAMILIES[model_type], model_type)
         tokens, plain = lm.tokens(text), lm.tokens(SHORT)
