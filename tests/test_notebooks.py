@@ -41,11 +41,11 @@ def markdown(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def test_the_course_is_whole() -> None:
-    assert [path.stem for path in NOTEBOOKS] == [
-        "00_start_here", "01_loading_models", "02_capturing_activations", "03_building_contrastive_vectors",
-        "04_steering", "05_visualising_temporal_attention", "06_locating_sounds", "07_reproducing_the_benchmarks",
-        "08_beyond_the_paper", "09_playground",
-    ]  # fmt: skip
+    expected = (
+        "start_here loading_models capturing_activations building_contrastive_vectors steering "
+        "visualising_temporal_attention locating_sounds reproducing_the_benchmarks beyond_the_paper playground"
+    )
+    assert [path.stem for path in NOTEBOOKS] == [f"{number:02}_{name}" for number, name in enumerate(expected.split())]
     for lesson in LESSONS:
         assert (ROOT / "steer_utils" / "course" / "checks" / f"{lesson}.py").is_file()
         test = ROOT / "tests" / "course" / "checks" / f"test_{lesson}.py"
@@ -70,8 +70,8 @@ def test_exercises_are_a_task_a_solution_and_a_check(notebook: nbformat.Notebook
     assert 2 <= len(places) <= 4
     for count, place in enumerate(places, start=1):
         assert kinds[place + 1 : place + 3] == [{"solution"}, {"check"}]
-        found = EXERCISE.match(notebook.cells[place].source)
-        assert found and found[1] == number and found[2] == str(count), notebook.cells[place].source[:80]
+        title = EXERCISE.match(notebook.cells[place].source)
+        assert title and title[1] == number and title[2] == str(count), notebook.cells[place].source[:80]
         assert notebook.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded"
         check = notebook.cells[place + 2]
         assert re.match(r"checks\.\w+\.\w+\(", check.source), check.source
@@ -133,8 +133,10 @@ def test_figures_have_alt_text_and_a_caption(notebook: nbformat.NotebookNode) ->
             if "image/png" in output.get("data", {}):
                 figures += 1
                 assert len(output.metadata.get("image/png", {}).get("alt", "")) > 40
-                printed = "".join(each.get("text", "") or each.get("data", {}).get("text/plain", "")
-                                  for each in cell.outputs if "image/png" not in each.get("data", {}))  # fmt: skip
+                others = [other for other in cell.outputs if "image/png" not in other.get("data", {})]
+                printed = "".join(
+                    other.get("text", "") or other.get("data", {}).get("text/plain", "") for other in others
+                )
                 assert printed.strip(), "a figure needs its caption printed under it"
     assert figures
 
@@ -159,8 +161,8 @@ def test_nbval(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "notebooks" / path.name  # its figures must not replace the committed ones
     copy.parent.mkdir()
     copy.write_bytes(path.read_bytes())
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-p", "no:cacheprovider",
-               "--nbval-cell-timeout=600", "--rootdir", str(tmp_path), str(copy)]  # fmt: skip
+    options = "--nbval --nbval-current-env -q -p no:cacheprovider --nbval-cell-timeout=600 --rootdir".split()
+    command = [sys.executable, "-m", "pytest", *options, str(tmp_path), str(copy)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -174,8 +176,8 @@ def test_runs_with_other_parameters(path: Path, model: str, tmp_path: Path) -> N
     """papermill, the smoke preset, another scene and query, either model."""
     import papermill
 
-    parameters = {"preset": "smoke", "model": model, "events": "helicopter, bird, alarm", "query": "bird",
-                  "figures": str(tmp_path / "figures")}  # fmt: skip
+    scene = {"events": "helicopter, bird, alarm", "query": "bird"}
+    parameters = {"preset": "smoke", "model": model, **scene, "figures": str(tmp_path / "figures")}
     out = tmp_path / path.name
     papermill.execute_notebook(path, out, parameters=parameters, progress_bar=False, cwd=str(tmp_path))
     outputs = [output for cell in nbformat.read(out, as_version=4).cells for output in cell.get("outputs", [])]

@@ -1,1 +1,7 @@
-"""The course: what lessons share, the checks of their exercises, and a check of the machine."""
+"""The course around the notebooks. In the order to read it:
+
+lessons    what every notebook starts with: sizes by preset, the scene, where figures and results go
+checks/    the checks of the exercises, one module a lesson
+exercises  the lessons with their solutions blanked
+doctor     is this machine ready for the course?
+"""

@@ -3,8 +3,8 @@
     for finding in examine():
         print(finding)
 
-Nothing is downloaded and nothing is changed. torch is imported by the checks that need it, so that a machine without
-it gets an answer too.
+Nothing is downloaded and nothing is changed. Only the checks that need torch import it, so that a machine without it
+gets an answer too.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ AGAIN = "make setup (or: pip install -r requirements.lock)"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; a NOTE stops nobody. `remedy` says what to do, "" where there is nothing to do."""
+    """What one check found. A NOTE is no obstacle. `remedy` says what to do, "" where there is nothing to do."""
 
     name: str
     state: State
-    said: str
+    detail: str
     remedy: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.state:4}  {self.name:9}  {self.said}"
+        line = f"{self.state:4}  {self.name:9}  {self.detail}"
         return f"{line}\n{'':17}→ {self.remedy}" if self.remedy else line
 
 
 def examine(here: Path | None = None) -> list[Finding]:
     """Every check, in order. `here`: the folder that will be written to; default the current one.
 
-    A check that breaks is itself a FAIL: a doctor must not fall ill.
+    A check that raises an error counts as a FAIL, and the others still run.
     """
     folder = Path.cwd() if here is None else here
     checks: dict[str, Callable[[], Finding]] = {
@@ -61,7 +61,7 @@ def examine(here: Path | None = None) -> list[Finding]:
         "jupyter": jupyter,
         "gpu": gpu,
     }
-    return [_survived(name, check) for name, check in checks.items()]
+    return [_guarded(name, check) for name, check in checks.items()]
 
 
 def healthy(findings: Iterable[Finding]) -> bool:
@@ -69,7 +69,7 @@ def healthy(findings: Iterable[Finding]) -> bool:
     return all(finding.state != "FAIL" for finding in findings)
 
 
-def _survived(name: str, check: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except Exception as error:  # whatever is broken on this machine
@@ -79,41 +79,43 @@ def _survived(name: str, check: Callable[[], Finding]) -> Finding:
 # -- the checks ------------------------------------------------------------------------------------------------------
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """Python is new enough."""
-    said = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
+    detail = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
     if version >= LEAST_PYTHON:
-        return Finding("python", "OK", said)
-    wanted = ".".join(map(str, LEAST_PYTHON))
-    return Finding("python", "FAIL", said, f"install Python {wanted} or newer, then: make setup PYTHON=python{wanted}")
+        return Finding("python", "OK", detail)
+    needed = ".".join(map(str, LEAST_PYTHON))
+    remedy = f"install Python {needed} or newer, then: make setup PYTHON=python{needed}"
+    return Finding("python", "FAIL", detail, remedy)
 
 
 def packages() -> Finding:
     """What the package requires is there, and new enough."""
-    wrong, found = [], []
-    for requirement in _requirements():
-        name, bounds = _split(requirement)
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            wrong.append(f"{name} is missing")
+    faults, versions = [], {}
+    for line in metadata.requires("steer-utils") or ():
+        name, bounds = _split(line)
+        if "extra ==" in line:
             continue
-        found.append(f"{name} {version}")
-        if not _within(version, bounds):
-            wrong.append(f"{name} is {version}, needed is {bounds}")
-    if wrong:
-        return Finding("packages", "FAIL", "; ".join(wrong), AGAIN)
-    told = [each for each in found if each.split()[0] in ("torch", "transformers", "numpy")]
-    return Finding("packages", "OK", f"{', '.join(told)} and {len(found) - len(told)} more")
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            faults.append(f"{name} is missing")
+            continue
+        if not _within(versions[name], bounds):
+            faults.append(f"{name} is {versions[name]}, needed is {bounds}")
+    if faults:
+        return Finding("packages", "FAIL", "; ".join(faults), AGAIN)
+    shown = [f"{name} {versions[name]}" for name in ("torch", "transformers", "numpy")]
+    return Finding("packages", "OK", f"{', '.join(shown)} and {len(versions) - len(shown)} more")
 
 
-def memory(there: int | None) -> Finding:
-    """There is room for a pocket model and a notebook. `there`: bytes, None if unknown."""
-    if there is None:
+def memory(installed: int | None) -> Finding:
+    """There is room for a pocket model and a notebook. `installed`: bytes, None if unknown."""
+    if installed is None:
         return Finding("memory", "NOTE", "how much there is cannot be told here; the course takes about 2 GB")
-    said = f"{there / 1e9:.1f} GB"
-    if there >= LEAST_MEMORY:
-        return Finding("memory", "OK", said)
+    detail = f"{installed / 1e9:.1f} GB"
+    if installed >= LEAST_MEMORY:
+        return Finding("memory", "OK", detail)
     remedy = "close other programs, and run one notebook at a time with the preset smoke"
-    return Finding("memory", "FAIL", f"{said}; the course wants {LEAST_MEMORY / 1e9:.0f} GB", remedy)
+    return Finding("memory", "FAIL", f"{detail}; the course wants {LEAST_MEMORY / 1e9:.0f} GB", remedy)
 
 
 def disk(folder: Path) -> Finding:
@@ -140,18 +142,19 @@ def audio() -> Finding:
     resampled = soxr.resample(read, rate, 16_000)
     if len(resampled) != 2 * len(wave) or not numpy.allclose(read, wave, atol=1e-3):
         return Finding("audio", "FAIL", "a sound that was written does not read back", AGAIN)
-    return Finding("audio", "OK", f"reads {', '.join(sorted(_formats() & {'WAV', 'FLAC', 'OGG', 'MP3'}))}")
+    formats = {"WAV", "FLAC", "OGG", "MP3"}.intersection(soundfile.available_formats())
+    return Finding("audio", "OK", f"reads {', '.join(sorted(formats))}")
 
 
 def models() -> Finding:
-    """The pocket models are there whole, and one hears a second of noise."""
+    """The pocket models are complete, and each hears a second of noise."""
     import numpy
 
     from steer_utils.lm.models import POCKET_MODELS, WEIGHTS, load
 
     missing = [name for name in POCKET_MODELS if not list((WEIGHTS / name).glob("*.safetensors"))]
     if missing:
-        remedy = "the clone is not whole: git checkout steer_utils/pocket/weights, or clone again"
+        remedy = "the clone is incomplete: git checkout steer_utils/pocket/weights, or clone again"
         return Finding("models", "FAIL", f"no weights of {', '.join(missing)}", remedy)
     noise = numpy.random.default_rng(0).normal(scale=0.1, size=16_000).astype("float32")
     for name in POCKET_MODELS:
@@ -180,10 +183,10 @@ def gpu() -> Finding:
     if not torch.cuda.is_available():
         return Finding("gpu", "NOTE", "none; the course does not need one, a 7B checkpoint does (see steer-utils cost)")
     device = torch.cuda.get_device_properties(0)
-    said = f"{device.name}, {device.total_memory / 1e9:.0f} GB"
+    detail = f"{device.name}, {device.total_memory / 1e9:.0f} GB"
     if device.total_memory < CHECKPOINT_MEMORY:
-        return Finding("gpu", "NOTE", f"{said}; a 7B checkpoint in bfloat16 wants {CHECKPOINT_MEMORY / 1e9:.0f} GB")
-    return Finding("gpu", "OK", f"{said}: enough for a 7B checkpoint in bfloat16")
+        return Finding("gpu", "NOTE", f"{detail}; a 7B checkpoint in bfloat16 wants {CHECKPOINT_MEMORY / 1e9:.0f} GB")
+    return Finding("gpu", "OK", f"{detail}: enough for a 7B checkpoint in bfloat16")
 
 
 # -- what they look at -----------------------------------------------------------------------------------------------
@@ -193,11 +196,6 @@ def installed_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
-
-
-def _requirements() -> list[str]:
-    """What the package itself requires, without the extras."""
-    return [each for each in metadata.requires("steer-utils") or () if "extra ==" not in each]
 
 
 def _split(requirement: str) -> tuple[str, str]:
@@ -210,9 +208,3 @@ def _within(version: str, bounds: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
     return SpecifierSet(bounds).contains(version, prereleases=True)
-
-
-def _formats() -> set[str]:
-    import soundfile
-
-    return set(soundfile.available_formats())

@@ -100,8 +100,8 @@ class SceneMaker:
             raise ValueError(f"cannot make {', '.join(map(repr, unknown))}; known: {known}")
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"names has a name twice: {', '.join(self.names)}")
-        for label, pair in (("seconds", self.seconds), ("events", self.events),
-                            ("event_seconds", self.event_seconds), ("noise_db", self.noise_db)):  # fmt: skip
+        for label in ("seconds", "events", "event_seconds", "noise_db"):
+            pair = getattr(self, label)
             if len(pair) != 2 or not np.isfinite(pair).all() or pair[0] > pair[1]:
                 raise ValueError(f"{label} is {pair}; pass (low, high) with low <= high")
         low, high = self.events

@@ -86,9 +86,10 @@ def _bell(n: int, pitch: float, rng: np.random.Generator) -> np.ndarray:
     length = min(n, int(2.2 * ring * RATE))
     t = seconds_of(length)
     one = np.zeros(length)
-    partials = ((0.5, 0.5, 1.0), (1.0, 1.0, 0.8), (1.19, 0.7, 0.65), (1.5, 0.35, 0.5), (2.0, 0.8, 0.45),
-                (2.74, 0.45, 0.3), (3.76, 0.3, 0.2), (5.4, 0.2, 0.12))  # fmt: skip
-    for ratio, weight, decay in partials:  # frequency, amplitude, decay relative to the strike note
+    ratios = (0.5, 1.0, 1.19, 1.5, 2.0, 2.74, 3.76, 5.4)  # frequencies of the partials, relative to the strike note
+    weights = (0.5, 1.0, 0.7, 0.35, 0.8, 0.45, 0.3, 0.2)
+    decays = (1.0, 0.8, 0.65, 0.5, 0.45, 0.3, 0.2, 0.12)  # relative to the slowest
+    for ratio, weight, decay in zip(ratios, weights, decays, strict=True):
         if ratio * strike_hz < 7600:
             m = min(length, int(6 * decay * ring * RATE))
             wave = np.sin(2 * np.pi * ratio * strike_hz * rng.uniform(0.995, 1.005) * t[:m])

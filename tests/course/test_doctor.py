@@ -1,4 +1,4 @@
-"""The doctor: what is well is OK, each illness has its FAIL and its remedy, and the doctor never falls ill."""
+"""The doctor: what is well is OK, each fault has its FAIL and its remedy, and a check that breaks is a FAIL too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Usage = namedtuple("Usage", "total used free")
 def test_this_machine_is_ready(tmp_path: Path) -> None:
     findings = examine(tmp_path)
     names = ["python", "packages", "memory", "disk", "audio", "models", "jupyter", "gpu"]
-    assert [each.name for each in findings] == names
+    assert [finding.name for finding in findings] == names
     assert healthy(findings), "\n".join(map(str, findings))
 
 
@@ -35,24 +35,24 @@ def test_a_fail_shows_its_remedy_and_a_note_stops_nobody() -> None:
 
 
 def test_an_old_python() -> None:
-    found = doctor.python((3, 10, 4))
-    assert found.state == "FAIL" and "3.10.4" in found.said and "3.11" in found.remedy
+    finding = doctor.python((3, 10, 4))
+    assert finding.state == "FAIL" and "3.10.4" in finding.detail and "3.11" in finding.remedy
     assert doctor.python((3, 11, 0)).state == "OK"
 
 
 @pytest.mark.parametrize(
-    ("needed", "said"),
+    ("needed", "detail"),
     [("torch>=99", "needed is >=99"), ("nonesuch-package>=1", "nonesuch-package is missing"), ("numpy<1,>=0.1", "<1")],
 )
-def test_packages_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, needed: str, said: str) -> None:
+def test_packages_that_do_not_fit(monkeypatch: pytest.MonkeyPatch, needed: str, detail: str) -> None:
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: [needed, "nothing>=9; extra == 'test'"])
-    found = doctor.packages()
-    assert found.state == "FAIL" and said in found.said and "make setup" in found.remedy
+    finding = doctor.packages()
+    assert finding.state == "FAIL" and detail in finding.detail and "make setup" in finding.remedy
 
 
 def test_packages_that_fit_are_named() -> None:
-    found = doctor.packages()
-    assert found.state == "OK" and f"torch {metadata.version('torch')}" in found.said
+    finding = doctor.packages()
+    assert finding.state == "OK" and f"torch {metadata.version('torch')}" in finding.detail
 
 
 @pytest.mark.parametrize(("there", "state"), [(2_000_000_000, "FAIL"), (8_000_000_000, "OK"), (None, "NOTE")])
@@ -71,7 +71,7 @@ def test_a_full_or_closed_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage(1, 1, 1_000))
     assert doctor.disk(tmp_path).state == "FAIL" and "free" in doctor.disk(tmp_path).remedy
     monkeypatch.setattr(doctor.os, "access", lambda folder, mode: False)
-    assert "cannot be written" in doctor.disk(tmp_path).said
+    assert "cannot be written" in doctor.disk(tmp_path).detail
 
 
 def test_sound_that_does_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,15 +82,15 @@ def test_sound_that_does_not_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "WEIGHTS", tmp_path)
-    found = doctor.models()
-    assert found.state == "FAIL" and "clone" in found.remedy
-    assert all(name in found.said for name in models.POCKET_MODELS)
+    finding = doctor.models()
+    assert finding.state == "FAIL" and "clone" in finding.remedy
+    assert all(name in finding.detail for name in models.POCKET_MODELS)
 
 
 def test_jupyter_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "papermill", None)
-    found = doctor.jupyter()
-    assert found.state == "FAIL" and "papermill" in found.said and "steer-utils[course]" in found.remedy
+    finding = doctor.jupyter()
+    assert finding.state == "FAIL" and "papermill" in finding.detail and "steer-utils[course]" in finding.remedy
 
 
 @pytest.mark.parametrize(("memory", "state"), [(8e9, "NOTE"), (80e9, "OK")])
@@ -109,5 +109,5 @@ def test_a_check_that_breaks_is_a_fail(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     for name in ("audio", "models"):
         monkeypatch.setattr(doctor, name, broken)
-    found = {each.name: each for each in examine(tmp_path)}
-    assert found["audio"].state == "FAIL" and "libsndfile" in found["audio"].said and found["audio"].remedy
+    findings = {finding.name: finding for finding in examine(tmp_path)}
+    assert findings["audio"].state == "FAIL" and "libsndfile" in findings["audio"].detail and findings["audio"].remedy

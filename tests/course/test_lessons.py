@@ -61,8 +61,10 @@ def test_what_is_recorded_is_kept_in_the_run(tmp_path: Path, monkeypatch: pytest
     lesson.record("overlap", torch.tensor(0.75))
     text = (tmp_path / "run" / RECORDED).read_text(encoding="utf-8")
     assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no json")) == {
-        "overlap": 0.75, "by slot": {"first": [1, 2], "no data": None, "most": [None]}, "words": "Größe",
-    }  # fmt: skip
+        "overlap": 0.75,
+        "by slot": {"first": [1, 2], "no data": None, "most": [None]},
+        "words": "Größe",
+    }
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["figures", RECORDED]
 
 

@@ -198,8 +198,12 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_files_with_useless_sound_are_refused(tmp_path: Path) -> None:
-    for samples, message in ((np.zeros(RATE), "silent"), (np.zeros(0), "empty"), (sine(0.05), "at least 0.1"),
-                             (np.where(np.arange(RATE) == 5, np.nan, 0.1), "NaN")):  # fmt: skip
+    for samples, message in (
+        (np.zeros(RATE), "silent"),
+        (np.zeros(0), "empty"),
+        (sine(0.05), "at least 0.1"),
+        (np.where(np.arange(RATE) == 5, np.nan, 0.1), "NaN"),
+    ):
         soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
         with pytest.raises(AudioError, match=message):
             read_audio(tmp_path / "a.wav")

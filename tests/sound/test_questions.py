@@ -17,11 +17,23 @@ from steer_utils.sound.questions import LETTERS, TRACKS, Question, _answer, _Dra
 
 COLUMNS = ["file", "attribute_label", "single_instruction", "single_answer", "multi_instruction", "multi_answer"]
 ROWS = [
-    ["dog28.wav", "dog", "Which animal is heard? (a) dog (b) crow (c) cow (d) hen", "(a) dog",
-     "Which feature has it? (a) Feathers (b) Scales (c) Claws (d) Horns", "(c) Claws"],
-    ["cow1.wav", "cow", "Name the animal, please. (a) pig (b) cow", " (b) cow",
-     "How does it   move?(a) By swimming. (b) By    walking.", "(b) By walking."],
-]  # fmt: skip
+    [
+        "dog28.wav",
+        "dog",
+        "Which animal is heard? (a) dog (b) crow (c) cow (d) hen",
+        "(a) dog",
+        "Which feature has it? (a) Feathers (b) Scales (c) Claws (d) Horns",
+        "(c) Claws",
+    ],
+    [
+        "cow1.wav",
+        "cow",
+        "Name the animal, please. (a) pig (b) cow",
+        " (b) cow",
+        "How does it   move?(a) By swimming. (b) By    walking.",
+        "(b) By walking.",
+    ],
+]
 
 
 def beep(path: Path) -> None:
@@ -47,9 +59,15 @@ def write(clone: Path, rows: list[list[str]], columns: list[str] = COLUMNS) -> N
 def record(name: str, **changes: Any) -> dict[str, Any]:
     """A question of MMAU as its json has it."""
     return {
-        "id": name, "audio_id": f"./test-mini-audios/{name}.wav", "question": "Who speaks?",
-        "choices": ["Man", "Woman", "Child"], "answer": "Woman", "task": "speech", "difficulty": "easy", **changes,
-    }  # fmt: skip
+        "id": name,
+        "audio_id": f"./test-mini-audios/{name}.wav",
+        "question": "Who speaks?",
+        "choices": ["Man", "Woman", "Child"],
+        "answer": "Woman",
+        "task": "speech",
+        "difficulty": "easy",
+        **changes,
+    }
 
 
 @pytest.fixture
@@ -84,9 +102,11 @@ def test_a_question_without_an_answer_cannot_be_made(choices: tuple[str, ...], a
         Question("q", Path("a.wav"), "Which?", choices, answer, "t")
 
 
-words = st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="()"), min_size=1).map(
-    lambda text: " ".join(text.split())
-).filter(bool)  # fmt: skip
+words = (
+    st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="()"), min_size=1)
+    .map(lambda text: " ".join(text.split()))
+    .filter(bool)
+)
 
 
 lists = st.lists(words, min_size=2, max_size=len(LETTERS), unique_by=str.casefold)
@@ -109,10 +129,19 @@ def test_prompt_and_split_are_inverse_and_every_spelling_finds_its_choice(
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ("b", "crow"), ("(B)", "crow"), ("B. crow", "crow"), ("CROW", "crow"), ("(a) crow", "crow"), ("c", None),
-        ("(b) cow", None), ("", None), ("crow dog", None), ("\u0130", None), ("k. dog", None),
+        ("b", "crow"),
+        ("(B)", "crow"),
+        ("B. crow", "crow"),
+        ("CROW", "crow"),
+        ("(a) crow", "crow"),
+        ("c", None),
+        ("(b) cow", None),
+        ("", None),
+        ("crow dog", None),
+        ("\u0130", None),
+        ("k. dog", None),
     ],
-)  # fmt: skip
+)
 def test_letters_and_texts_of_answers(answer: str, expected: str | None) -> None:
     assert _answer(_Draft("q", "a.wav", "?", ("dog", "crow"), answer, "t")) == expected
 
@@ -129,14 +158,22 @@ def test_sakura_asks_two_questions_about_a_recording(clone: Path) -> None:
     audio = clone / "data" / "Animal" / "audio"
     assert questions[:2] == [
         Question(
-            "animal-single-0002-dog28", audio / "dog28.wav", "Which animal is heard?",
-            ("dog", "crow", "cow", "hen"), "dog", "animal-single",
+            "animal-single-0002-dog28",
+            audio / "dog28.wav",
+            "Which animal is heard?",
+            ("dog", "crow", "cow", "hen"),
+            "dog",
+            "animal-single",
         ),
         Question(
-            "animal-multi-0002-dog28", audio / "dog28.wav", "Which feature has it?",
-            ("Feathers", "Scales", "Claws", "Horns"), "Claws", "animal-multi",
+            "animal-multi-0002-dog28",
+            audio / "dog28.wav",
+            "Which feature has it?",
+            ("Feathers", "Scales", "Claws", "Horns"),
+            "Claws",
+            "animal-multi",
         ),
-    ]  # fmt: skip
+    ]
     assert questions[0].prompt == ROWS[0][2]
     assert (questions[2].answer, questions[2].letter) == ("cow", "b")
     assert (questions[3].question, questions[3].answer) == ("How does it move?", "By walking.")
@@ -271,12 +308,18 @@ def test_mmau_without_its_files(mini: Path) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(value=st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["id", "audio_id", "question", "choices", "answer", "task"]), inner, max_size=6),
-    max_leaves=12,
-))  # fmt: skip
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["id", "audio_id", "question", "choices", "answer", "task"]), inner, max_size=6
+            )
+        ),
+        max_leaves=12,
+    )
+)
 def test_any_json_is_refused_with_a_sentence(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     folder = tmp_path_factory.mktemp("any")
     with pytest.raises(ValueError) as caught:

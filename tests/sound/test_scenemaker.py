@@ -70,13 +70,25 @@ def test_sound_is_inside_the_spans_and_nowhere_else() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), low=st.integers(1, 4), more=st.integers(0, 2), gap=st.floats(0, 0.3),
-       shortest=st.floats(0.2, 0.9), seconds=st.floats(7.0, 12.0))  # fmt: skip
+@given(
+    seed=st.integers(0, 10**6),
+    low=st.integers(1, 4),
+    more=st.integers(0, 2),
+    gap=st.floats(0, 0.3),
+    shortest=st.floats(0.2, 0.9),
+    seconds=st.floats(7.0, 12.0),
+)
 def test_events_fit_in_order_with_their_gaps(
     bank: SoundBank, seed: int, low: int, more: int, gap: float, shortest: float, seconds: float
 ) -> None:
-    maker = SceneMaker(NAMES, bank=bank, events=(low, low + more), event_seconds=(shortest, 2.4), min_gap=gap,
-                       seconds=(seconds, seconds + 1))  # fmt: skip
+    maker = SceneMaker(
+        NAMES,
+        bank=bank,
+        events=(low, low + more),
+        event_seconds=(shortest, 2.4),
+        min_gap=gap,
+        seconds=(seconds, seconds + 1),
+    )
     scene = maker.make(seed)
     tolerance = 5 / RATE
     assert low <= len(scene.events) <= low + more

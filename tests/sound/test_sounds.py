@@ -97,8 +97,9 @@ def test_registers_are_apart_by_their_spectrum(name: str) -> None:
 @pytest.mark.parametrize(("name", "bounds"), [("engine", (15.0, 75.0)), ("laughter", (90.0, 480.0))])
 def test_registers_of_buzzes_and_voices_are_apart_by_their_fundamental(name: str, bounds: tuple[float, float]) -> None:
     # their energy sits in fixed resonances, so the fundamental is what one hears as pitch
-    low, high = ([fundamental(synthesise(name, seconds=2.0, pitch=p, rng=s), *bounds) for s in range(12)]
-                 for p in PITCHES)  # fmt: skip
+    low, high = (
+        [fundamental(synthesise(name, seconds=2.0, pitch=p, rng=s), *bounds) for s in range(12)] for p in PITCHES
+    )
     assert np.mean(np.log2(high)) - np.mean(np.log2(low)) == pytest.approx(1.2, abs=0.1)
     assert min(high) > 1.6 * max(low)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, values
+from steer_utils.course.checks.answers import Wrong, called, correct, near, number, refuse, values
 from steer_utils.lm.families import full_size_config
 from steer_utils.show.plots.activations import size
 from steer_utils.sound.spans import AudioSpan
@@ -28,9 +28,7 @@ def keep_last(hook: Hook, states: list[torch.Tensor]) -> None:
             _check_kept(hook, states, hidden, in_tuple=what == "tuple")
     finally:
         del states[before:]
-    correct(
-        "It holds for batches whose rows are padded on the left: there the last slot is every row's last token."
-    )
+    correct("It holds for batches whose rows are padded on the left: there the last slot is every row's last token.")
 
 
 def _check_kept(hook: Hook, states: list[torch.Tensor], hidden: torch.Tensor, *, in_tuple: bool) -> None:
@@ -74,38 +72,42 @@ def share_and_mass(share: Any, mass: Any, row: torch.Tensor, span: AudioSpan) ->
     """`mass`: how much of the row (slots,), which sums to 1, goes to the audio; `share`: how it is spread there."""
     weights = row.detach().cpu().double().numpy()
     audio = weights[span.first : span.stop]
-    found = number(mass)
-    if not near(found, float(audio.sum()), 1e-5):
-        if near(found, float(weights.sum()), 1e-5):
-            raise Wrong("the mass is 1: that is the sum over all slots; sum over the audio tokens alone")
-        if near(found, float(audio.mean()), 1e-6):
-            raise Wrong("the mass is a sum of weights, not their mean")
-        _hint_at_slice(found, weights, span)
+    given = number(mass)
+    if not near(given, float(audio.sum()), 1e-5):
+        refuse(
+            given,
+            [(weights.sum(), "the mass is 1: that is the sum over all slots; sum over the audio tokens alone")],
+            1e-5,
+        )
+        slices = {
+            (0, span.count): "the audio does not begin at slot 0: the chat's first words do",
+            (span.first, span.count): "span.count is a number of tokens, not a slot: the slice ends at span.stop",
+            (
+                span.first,
+                span.stop - 1,
+            ): "the last audio token is missing: a slice leaves out its end, so end at span.stop",
+            (span.first, span.stop + 1): "one slot too many: span.stop is the slot after the last audio token",
+            (span.first, len(weights)): "everything after the audio is in it too: end at span.stop",
+        }
+        mistakes = [(weights[first:stop].sum(), hint) for (first, stop), hint in slices.items()]
+        refuse(given, [(audio.mean(), "the mass is a sum of weights, not their mean"), *mistakes])
         raise Wrong("the mass is the sum of the weights on the audio tokens, slots span.first to span.stop - 1")
     curve = values(share, (span.count,))
-    if not np.allclose(curve, audio / audio.sum(), atol=1e-6, rtol=1e-4):
-        if np.allclose(curve, audio, atol=1e-6, rtol=1e-4):
-            raise Wrong("these are the weights themselves; a share sums to 1 over the audio: divide by the mass")
-        if np.allclose(curve, np.exp(audio) / np.exp(audio).sum(), atol=1e-6, rtol=1e-4):
-            raise Wrong("the weights went through a second softmax, which makes them nearly even: divide by their sum")
+    if not _close(curve, audio / audio.sum()):
+        twice = np.exp(audio) / np.exp(audio).sum()
+        mistakes = [
+            (audio, "these are the weights themselves; a share sums to 1 over the audio: divide by the mass"),
+            (twice, "the weights went through a second softmax, which makes them nearly even: divide by their sum"),
+        ]
+        refuse(curve, mistakes, same=_close)
         raise Wrong(f"the share sums to {curve.sum():.2f}; it is the audio's weights divided by their sum")
     correct(
-        f"This head gives {found:.0%} of its attention to the audio. Steering may change that, or the share, or both."
+        f"This head gives {given:.0%} of its attention to the audio. Steering may change that, or the share, or both."
     )
 
 
-def _hint_at_slice(found: float, weights: np.ndarray, span: AudioSpan) -> None:
-    """Raise Wrong if the mass is that of a slice which is off."""
-    slips = {
-        (0, span.count): "the audio does not begin at slot 0: the chat's first words do",
-        (span.first, span.count): "span.count is a number of tokens, not a slot: the slice ends at span.stop",
-        (span.first, span.stop - 1): "the last audio token is missing: a slice leaves out its end, so end at span.stop",
-        (span.first, span.stop + 1): "one slot too many: span.stop is the slot after the last audio token",
-        (span.first, len(weights)): "everything after the audio is in it too: end at span.stop",
-    }
-    for (first, stop), hint in slips.items():
-        if near(found, float(weights[first:stop].sum()), 1e-6):
-            raise Wrong(hint)
+def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.allclose(first, second, atol=1e-6, rtol=1e-4)
 
 
 def full_map_bytes(function: Callable[[Any, int, int], Any]) -> None:
@@ -125,33 +127,35 @@ def full_map_bytes(function: Callable[[Any, int, int], Any]) -> None:
     )
 
 
-def _bytes(text: Any, slots: int, bytes_a_number: int) -> int:
-    return int(text.num_hidden_layers * text.num_attention_heads * slots**2 * bytes_a_number)
+def _bytes(stack: Any, slots: int, bytes_a_number: int) -> int:
+    return int(stack.num_hidden_layers * stack.num_attention_heads * slots**2 * bytes_a_number)
 
 
-def _check_bytes(found: float, config: Any, slots: int, bytes_a_number: int) -> None:
+def _check_bytes(given: float, config: Any, slots: int, bytes_a_number: int) -> None:
     text, tower = config.text_config, config.audio_config
     expected = _bytes(text, slots, bytes_a_number)
-    if near(found, expected):
+    if near(given, expected):
         return
-    towers = tower.num_hidden_layers * tower.num_attention_heads * slots**2 * bytes_a_number
-    slips = {
-        expected * text.num_key_value_heads / text.num_attention_heads: (
-            "key/value heads are fewer, but every query head has its own map: take num_attention_heads"
+    mistakes = (
+        (
+            expected * text.num_key_value_heads / text.num_attention_heads,
+            "key/value heads are fewer, but every query head has its own map: take num_attention_heads",
         ),
-        expected / slots: "a map has a row for every slot: queries x keys, so slots squared",
-        expected / text.num_hidden_layers: "that is one block: every block has its own maps",
-        expected / text.num_attention_heads: "that is one head a block: every head has its own map",
-        expected / bytes_a_number: "that counts numbers; each takes bytes_a_number bytes",
-        expected * 8 / bytes_a_number: "bytes_a_number is in bytes already, not bits",
-        expected / 2: "eager attention keeps the masked upper half too, as zeros: do not halve it",
-        float(towers): "these are the audio tower's blocks and heads; the prompt is in the decoder: config.text_config",
-    }
-    for value, hint in slips.items():
-        if near(found, value):
-            raise Wrong(hint)
-    said = f"for {slots} slots it says {size(found)}, not {size(expected)}"
-    raise Wrong(f"{said}: blocks x heads x slots² x bytes_a_number")
+        (expected / slots, "a map has a row for every slot: queries x keys, so slots squared"),
+        (expected / text.num_hidden_layers, "that is one block: every block has its own maps"),
+        (expected / text.num_attention_heads, "that is one head a block: every head has its own map"),
+        (expected / bytes_a_number, "that counts numbers; each takes bytes_a_number bytes"),
+        (expected * 8 / bytes_a_number, "bytes_a_number is in bytes already, not bits"),
+        (expected / 2, "eager attention keeps the masked upper half too, as zeros: do not halve it"),
+        (
+            _bytes(tower, slots, bytes_a_number),
+            "these are the audio tower's blocks and heads; the prompt is in the decoder: config.text_config",
+        ),
+    )
+    refuse(given, mistakes)
+    raise Wrong(
+        f"for {slots} slots it says {size(given)}, not {size(expected)}: blocks x heads x slots² x bytes_a_number"
+    )
 
 
 def places_in_call(function: Callable[[Sequence[int], int, int], Any]) -> None:
@@ -161,15 +165,13 @@ def places_in_call(function: Callable[[Sequence[int], int, int], Any]) -> None:
     """
     whole, step, suffix = ([3, 7], 10, 10), ([10], 11, 1), ([4, 8, 9], 10, 4)
     for wanted, seen, tokens in (whole, step, suffix, ([3, 12], 11, 1), ([2], 5, 1)):
-        found = answered(function(list(wanted), seen, tokens))
+        returned = called(function, list(wanted), seen, tokens)
         try:
-            places = [int(place) for place in found]
+            places = [int(place) for place in returned]
         except (TypeError, ValueError):
-            raise Wrong(f"return a list of places, not {type(found).__name__}") from None
+            raise Wrong(f"return a list of places, not {type(returned).__name__}") from None
         _check_places(places, wanted, seen, tokens)
-    correct(
-        "The same slots mean the same tokens in a whole prompt, behind a shared prefix, and while decoding."
-    )
+    correct("The same slots mean the same tokens in a whole prompt, behind a shared prefix, and while decoding.")
 
 
 def _check_places(places: list[int], wanted: Sequence[int], seen: int, tokens: int) -> None:
@@ -177,12 +179,12 @@ def _check_places(places: list[int], wanted: Sequence[int], seen: int, tokens: i
     expected = [slot - first for slot in wanted if first <= slot < seen]
     if places == expected:
         return
-    said = f"wanted {list(wanted)}, seen {seen}, tokens {tokens}: {places}, not {expected}"
     if first and places in ([slot for slot in wanted if slot < tokens], list(wanted)):
-        raise Wrong(f"{said}. These are counted from this call: its first token is slot seen - tokens, not 0")
-    if any(not 0 <= place < tokens for place in places):
-        hint = "seen holds this call's tokens already" if places == [slot - seen for slot in wanted] else (
-            "a place outside 0 ... tokens - 1 is not in this call (a negative one would count from its end)"
-        )  # fmt: skip
-        raise Wrong(f"{said}. {hint[0].upper()}{hint[1:]}")
-    raise Wrong(f"{said}. The call holds the slots from seen - tokens to seen - 1")
+        hint = "These are counted from this call: its first token is slot seen - tokens, not 0"
+    elif places == [slot - seen for slot in wanted]:
+        hint = "Seen holds this call's tokens already"
+    elif any(not 0 <= place < tokens for place in places):
+        hint = "A place outside 0 ... tokens - 1 is not in this call (a negative one would count from its end)"
+    else:
+        hint = "The call holds the slots from seen - tokens to seen - 1"
+    raise Wrong(f"wanted {list(wanted)}, seen {seen}, tokens {tokens}: {places}, not {expected}. {hint}")

@@ -1,8 +1,8 @@
-"""How a check speaks: `correct` prints, `Wrong` is raised with a hint, and a blank is told from a mistake."""
+"""What all checks share: `correct` prints, `Wrong` is raised with a hint, and a blank is told from a mistake."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ class Wrong(AssertionError):
         return [f"Not yet: {self}"]
 
 
-def correct(said: str) -> None:
+def correct(meaning: str) -> None:
     """Say that the answer is right, and what it means."""
-    print(f"Correct. {said}")
+    print(f"Correct. {meaning}")
 
 
 def answered(answer: Any) -> Any:
@@ -25,13 +25,13 @@ def answered(answer: Any) -> Any:
     if answer is None or answer is ...:
         raise Wrong("nothing is here yet: replace the ... in the cell above, run it, then run this cell again")
     if isinstance(answer, (list, tuple)):
-        for each in answer:
-            answered(each)
+        for part in answer:
+            answered(part)
     return answer
 
 
 def number(answer: Any) -> float:
-    """The answer as one number. Raises Wrong for a blank, or what is no single number."""
+    """The answer as one number. Raises Wrong for a blank, and for anything but one finite number."""
     value = answered(answer)
     try:
         array = np.asarray(value, dtype=float)
@@ -61,3 +61,32 @@ def values(answer: Any, shape: Sequence[int]) -> np.ndarray:
     if not np.isfinite(array).all():
         raise Wrong("there is NaN or infinity in it")
     return array
+
+
+def called(answer: Any, *arguments: Any) -> Any:
+    """What the reader's function returns. Raises Wrong for a blank, what is no function, and an error inside it."""
+    function = answered(answer)
+    if not callable(function):
+        raise Wrong(f"this must be a function, not {type(function).__name__}: pass its name without brackets")
+    try:
+        return answered(function(*arguments))
+    except Wrong:
+        raise
+    except Exception as error:
+        raise Wrong(f"your function stopped with {type(error).__name__}: {error}") from error
+
+
+def refuse(
+    given: Any,
+    mistakes: Iterable[tuple[Any, str]],
+    tolerance: float = 1e-6,
+    *,
+    same: Callable[[Any, Any], bool] | None = None,
+) -> None:
+    """Raise Wrong with the hint of the first of `mistakes`, (what a mistake gives, hint), that the answer equals.
+
+    `same(given, wrong)` says what equals; by default two numbers that are `near` each other to `tolerance`.
+    """
+    for wrong, hint in mistakes:
+        if same(given, wrong) if same else near(given, float(wrong), tolerance):
+            raise Wrong(hint)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number
+from steer_utils.course.checks.answers import Wrong, called, correct, near, number, refuse
 from steer_utils.sound.spans import AudioSpan, Interval
 
 SPAN = AudioSpan(15, 200)  # of the curves that the functions are tried on
@@ -20,30 +19,29 @@ def peak_second(answer: Any, curve: np.ndarray, span: AudioSpan) -> None:
     It is tried on `curve` and on its mirror image. Raises Wrong for the token's number, slot, start or end, and for
     any other time.
     """
-    for each in (curve, curve[::-1].copy()):
-        value = number(_called(answer, each, span))
-        if not near(value, float(span.centers()[np.argmax(each)]), 1e-4):
-            raise Wrong(_peak_hint(value, each, span))
+    for tried in (curve, curve[::-1].copy()):
+        value = number(called(answer, tried, span))
+        if not near(value, float(span.centers()[np.argmax(tried)]), 1e-4):
+            _refuse_peak(value, tried, span)
     time, half = span.centers()[np.argmax(curve)], 500 * span.seconds_per_token
     correct(f"The peak is at {time:.2f} s. Starts of tokens would make every time {half:.0f} ms early.")
 
 
-def _peak_hint(value: float, curve: np.ndarray, span: AudioSpan) -> str:
+def _refuse_peak(value: float, curve: np.ndarray, span: AudioSpan) -> None:
     token, step = int(np.argmax(curve)), span.seconds_per_token
     slots = "the slots before the audio are no time: count from the first audio token"
     about = "half a token {}; it stands for the time about its middle"
-    for wrong, hint in (
+    mistakes = (
         (token, "that is the number of the token; it stands for `span.seconds_per_token` seconds"),
         (span.first + token, f"that is a slot of the prompt, not a time; {slots}"),
         ((span.first + token + 0.5) * step, slots),
         ((span.first + token) * step, slots),
         (token * step, f"that is where the token begins, {about.format('early')}"),
         ((token + 1) * step, f"that is where the token ends, {about.format('late')}"),
-        (float(np.max(curve)), "that is how high the curve is; the question is when: np.argmax, not np.max"),
-    ):
-        if near(value, float(wrong), 1e-4):
-            return hint
-    return f"{value:.3f} is not it; np.argmax gives the token, (token + 0.5) · seconds_per_token its middle"
+        (np.max(curve), "that is how high the curve is; the question is when: np.argmax, not np.max"),
+    )
+    refuse(value, mistakes, 1e-4)
+    raise Wrong(f"{value:.3f} is not it; np.argmax gives the token, (token + 0.5) · seconds_per_token its middle")
 
 
 def share_inside(answer: Any) -> None:
@@ -55,33 +53,38 @@ def share_inside(answer: Any) -> None:
     rng = np.random.default_rng(5)
     for interval in TRIED:
         curve = rng.dirichlet(np.full(SPAN.count, 0.3))
-        value = number(_called(answer, curve, SPAN, interval))
+        value = number(called(answer, curve, SPAN, interval))
         expected = float(curve[SPAN.tokens(interval)].sum())
         if not near(value, expected, 1e-5):
-            raise Wrong(_share_hint(value, curve, interval))
+            _refuse_share(value, curve, interval)
     correct("Put the event's part of the time beside it: that is what even attention gives.")
 
 
-def _share_hint(value: float, curve: np.ndarray, interval: Interval) -> str:
-    """What was most likely done instead of summing the tokens whose middle is inside."""
-    inside = SPAN.tokens(interval)
-    shifted = curve[max(0, inside.start - SPAN.first) : max(0, inside.stop - SPAN.first)]  # slots taken as tokens
-    moved = curve[inside.start + SPAN.first : inside.stop + SPAN.first]
-    step = SPAN.seconds_per_token
+def _refuse_share(value: float, curve: np.ndarray, interval: Interval) -> None:
+    """Raise Wrong with what was most likely done instead of summing the tokens whose middle is inside."""
+    inside, step = SPAN.tokens(interval), SPAN.seconds_per_token
     starts = np.arange(SPAN.count) * step
-    for sums, hint in (
-        ([curve[inside].mean()], "that is the mean share of a token inside; the share of the event is their sum"),
-        ([curve[inside].sum() * SPAN.count], "that is in multiples of the even share; leave out the factor"),
-        ([curve[int(interval.start) : int(interval.end)].sum()], "the interval is in seconds, the curve has a value a "
-         "token: compare the interval with the times of the tokens"),
-        ([shifted.sum(), moved.sum()], "the curve begins at the first audio token: span.first is not needed"),
-        ([_between(curve, starts, interval), _between(curve, starts + step, interval),
-          curve[int(interval.start / step) : int(np.ceil(interval.end / step))].sum()],
-         "nearly: a token counts if its middle is inside, span.centers(); not its start, its end or any part of it"),
-    ):  # fmt: skip
-        if any(near(value, float(each), 1e-5) for each in sums):
-            return hint
-    return "sum the curve over the tokens with interval.start <= middle < interval.end (span.centers() are the middles)"
+    shifted = curve[max(0, inside.start - SPAN.first) : max(0, inside.stop - SPAN.first)]  # slots taken as tokens
+    slots = "the curve begins at the first audio token: span.first is not needed"
+    nearly = "nearly: a token counts if its middle is inside, span.centers(); not its start, its end or any part of it"
+    mistakes = (
+        (curve[inside].mean(), "that is the mean share of a token inside; the share of the event is their sum"),
+        (curve[inside].sum() * SPAN.count, "that is in multiples of the even share; leave out the factor"),
+        (
+            curve[int(interval.start) : int(interval.end)].sum(),
+            "the interval is in seconds, the curve has a value a token: compare the interval with the times of the "
+            "tokens",
+        ),
+        (shifted.sum(), slots),
+        (curve[inside.start + SPAN.first : inside.stop + SPAN.first].sum(), slots),
+        (_between(curve, starts, interval), nearly),
+        (_between(curve, starts + step, interval), nearly),
+        (curve[int(interval.start / step) : int(np.ceil(interval.end / step))].sum(), nearly),
+    )
+    refuse(value, mistakes, 1e-5)
+    raise Wrong(
+        "sum the curve over the tokens with interval.start <= middle < interval.end (span.centers() are the middles)"
+    )
 
 
 def _between(curve: np.ndarray, times: np.ndarray, interval: Interval) -> float:
@@ -99,7 +102,7 @@ def effective_tokens(answer: Any) -> None:
     skewed = np.repeat([0.7, 0.1, 0.0], [1, 3, 196])
     for curve, expected in ((skewed, 2.5604), (few, 4.0), (even, 200.0)):
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = answered(_called(answer, curve.copy()))
+            value = called(answer, curve.copy())
         try:
             finite = bool(np.isfinite(float(value)))
         except (TypeError, ValueError):
@@ -107,35 +110,23 @@ def effective_tokens(answer: Any) -> None:
         if not finite:
             raise Wrong("0 · log 0 counts as 0, but numpy makes it NaN: leave the tokens without share out of the sum")
         if not near(number(value), expected, 1e-3):
-            raise Wrong(_spread_hint(number(value), curve))
+            _refuse_spread(number(value), curve)
     correct("Four quarters count 4, an even curve all 200; 0.7, 0.1, 0.1, 0.1 count 2.6.")
 
 
-def _spread_hint(value: float, curve: np.ndarray) -> str:
+def _refuse_spread(value: float, curve: np.ndarray) -> None:
     some = curve[curve > 0]
     nats = float(-(some * np.log(some)).sum())
-    for wrong, hint in (
+    bits = nats / np.log(2)
+    mistakes = (
         (nats, "that is the entropy itself, in nats; its exponential is a number of tokens"),
-        (nats / np.log(2), "that is the entropy in bits; use the natural logarithm, then np.exp"),
-        (np.exp(nats / np.log(2)), "the entropy is in bits (log2), but the exponential is to base e: use np.log"),
+        (bits, "that is the entropy in bits; use the natural logarithm, then np.exp"),
+        (np.exp(bits), "the entropy is in bits (log2), but the exponential is to base e: use np.log"),
         (np.exp(-nats), "the sign of the entropy is missing: it is minus the sum of p · log p"),
-        (1 / float((some**2).sum()), "1 / sum of squares is another such measure; here it is the exponential of the "
-         "entropy"),
-        (float(len(some)), "that counts the tokens with any share; one with little share must count for less"),
-    ):  # fmt: skip
-        if near(value, float(wrong), 1e-3):
-            return hint
-    return f"with {len(some)} shares, {some.max():g} the largest, it gives {value:.3g}, not exp(-sum of p · log p)"
-
-
-def _called(answer: Any, *arguments: Any) -> Any:
-    """What the reader's function returns. Raises Wrong for a blank, what is no function, and an error inside it."""
-    function: Callable[..., Any] = answered(answer)
-    if not callable(function):
-        raise Wrong(f"this must be a function, not {type(function).__name__}: pass its name without brackets")
-    try:
-        return answered(function(*arguments))
-    except Wrong:
-        raise
-    except Exception as error:
-        raise Wrong(f"your function stopped with {type(error).__name__}: {error}") from error
+        (1 / (some**2).sum(), "1 / sum of squares is another such measure; here it is the exponential of the entropy"),
+        (len(some), "that counts the tokens with any share; one with little share must count for less"),
+    )
+    refuse(value, mistakes, 1e-3)
+    raise Wrong(
+        f"with {len(some)} shares, {some.max():g} the largest, it gives {value:.3g}, not exp(-sum of p · log p)"
+    )

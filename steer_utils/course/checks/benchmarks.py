@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, values
+from steer_utils.course.checks.answers import Wrong, called, correct, near, number, refuse, values
 from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import Clip
 from steer_utils.study.statistics import cluster_mean
@@ -29,27 +30,27 @@ def leaks(answer: FindLeaks, proposed: Proposed, trained: Collection[str], devel
     Raises Wrong telling apart: nothing found, classes forgotten, other releases forgotten, too much left out.
     """
     bad_class, used = _leaks(proposed, trained, development)
-    own = _files(answered(answer)(proposed, trained, development), proposed)
+    named = _files(called(answer, proposed, trained, development), proposed)
     same_name = {file for file, _ in proposed if file in trained}
     by_number = {_clip_number(file) for file in trained}
     same_clip = {file for file, _ in proposed if _clip_number(file) in by_number}
-    if own == bad_class | used:
+    if named == bad_class | used:
         correct(
-            f"{len(own)} of {len(proposed)} must go: {len(bad_class)} by class, {len(used)} as recordings the model "
+            f"{len(named)} of {len(proposed)} must go: {len(bad_class)} by class, {len(used)} as recordings the model "
             "has heard.\nbenchmark.scene_set leaves out both before it makes a scene."
         )
         return
-    if not own:
+    if not named:
         raise Wrong("nothing was found, but there are leaks: compare the classes, then the recordings")
-    if own == bad_class:
+    if named == bad_class:
         raise Wrong("these are leaks by class only: the model was also trained on some of the recordings")
-    if own == bad_class | same_name:
+    if named == bad_class | same_name:
         raise Wrong("the same recording can have another file name: 1-100032-A.ogg is 1-100032-A-0.wav in ESC-50")
-    if not bad_class <= own:
+    if not bad_class <= named:
         raise Wrong("a class on which the settings were chosen is still there, under a recording never heard")
-    if same_clip - used and same_clip - used <= own:
+    if same_clip - used and same_clip - used <= named:
         raise Wrong("1-100032-B is another take of the clip, not the recording that was heard: compare the letter too")
-    raise Wrong(f"{len(own - bad_class - used)} too many and {len((bad_class | used) - own)} too few are named")
+    raise Wrong(f"{len(named - bad_class - used)} too many and {len((bad_class | used) - named)} too few are named")
 
 
 def _leaks(proposed: Proposed, trained: Collection[str], development: Collection[str]) -> tuple[set[str], set[str]]:
@@ -59,12 +60,11 @@ def _leaks(proposed: Proposed, trained: Collection[str], development: Collection
     return bad_class, used - bad_class
 
 
-def _files(found: object, proposed: Proposed) -> set[str]:
-    """What was returned as a set of files. Raises Wrong for a blank, or what names no file of the proposal."""
-    answered(found)
-    if isinstance(found, str) or not isinstance(found, Iterable):
-        raise Wrong(f"return the file names as a list or a set, not {type(found).__name__}")
-    names = list(found)
+def _files(returned: object, proposed: Proposed) -> set[str]:
+    """What was returned as a set of files. Raises Wrong for what names no file of the proposal."""
+    if isinstance(returned, str) or not isinstance(returned, Iterable):
+        raise Wrong(f"return the file names as a list or a set, not {type(returned).__name__}")
+    names = list(returned)
     known = {file for file, _ in proposed}
     if unknown := [name for name in names if not isinstance(name, str) or name not in known]:
         classes = {name for _, name in proposed}
@@ -88,23 +88,29 @@ def width_ratio(answer: WidthRatio, overlaps: np.ndarray, scenes: np.ndarray) ->
     rng = np.random.default_rng(1)
     once = rng.uniform(size=40)
     copied, copies = np.repeat(once, COPIES), np.repeat(np.arange(len(once)), COPIES)
-    known = number(answered(answer)(copied, copies))
+    known = number(called(answer, copied, copies))
     expected = _ratio(copied, copies)
-    if near(known, 1.0, LOOSE):
-        raise Wrong("the scenes make no difference to it: draw whole scenes again for the one, values for the other")
+    refuse(
+        known,
+        [(1.0, "the scenes make no difference to it: draw whole scenes again for the one, values for the other")],
+        LOOSE,
+    )
     if near(known * expected, 1.0, LOOSE):
         raise Wrong("it is upside down: the interval over scenes goes above the line")
-    if near(known, expected**2, LOOSE):
-        raise Wrong("this is the ratio of variances: take its root, or compare the widths of the intervals")
+    refuse(
+        known,
+        [(expected**2, "this is the ratio of variances: take its root, or compare the widths of the intervals")],
+        LOOSE,
+    )
     if not near(known, expected, LOOSE):
         raise Wrong(f"with each value {COPIES} times in its scene it is √{COPIES} = {COPIES**0.5:.1f}, not {known:.1f}")
-    found = number(answer(np.asarray(overlaps, float), np.asarray(scenes)))
-    if not near(found, _ratio(overlaps, scenes), LOOSE):
+    given = number(called(answer, np.asarray(overlaps, float), np.asarray(scenes)))
+    if not near(given, _ratio(overlaps, scenes), LOOSE):
         raise Wrong("it is right for copied values, and not for these overlaps: use the scenes as they are given")
-    direction = "wide, because queries compete" if found < 1 else "narrow, because queries stand or fall together"
+    direction = "wide, because queries compete" if given < 1 else "narrow, because queries stand or fall together"
     correct(
         f"Copies make the naive interval {COPIES**0.5:.1f} times too narrow.\n"
-        f"For these overlaps the ratio is {found:.1f}: the naive one is too {direction}."
+        f"For these overlaps the ratio is {given:.1f}: the naive one is too {direction}."
     )
 
 
@@ -120,18 +126,18 @@ def scenes_needed(answer: object, *, comparisons: int, level: float = 0.05) -> N
 
     Raises Wrong telling apart: one-sided, without Holm, both, and one scene off.
     """
-    found = number(answer)
+    given = number(answer)
     needed = _least_scenes(2 * comparisons, level)
-    if found == needed:
+    if given == needed:
         smallest = comparisons * 2 / 2**needed
         fewer = f"with {needed - 1} it is {2 * smallest:.2f}"
         correct(f"With {needed} scenes the smallest adjusted p is {smallest:.2f}; {fewer}.")
         return
-    if found == _least_scenes(2, level):
+    if given == _least_scenes(2, level):
         raise Wrong(f"enough for one comparison; Holm multiplies the smallest p of {comparisons} by {comparisons}")
-    if found in (_least_scenes(comparisons, level), _least_scenes(1, level)):
+    if given in (_least_scenes(comparisons, level), _least_scenes(1, level)):
         raise Wrong("the test is two-sided: all signs turned round are as far from 0, so the smallest p is 2 / 2^S")
-    if abs(found - needed) == 1:
+    if abs(given - needed) == 1:
         raise Wrong("one off: put your number into comparisons x 2 / 2^S, and see on which side of the level it falls")
     raise Wrong("each scene has two signs, so S scenes have 2^S patterns; which share of them is as extreme as yours?")
 
@@ -141,36 +147,36 @@ def holm(answer: object, p_values: Mapping[str, float]) -> None:
 
     Raises Wrong telling apart: not adjusted, Bonferroni, no running maximum, Benjamini-Hochberg, another order.
     """
-    given = np.array(list(p_values.values()))
+    plain = np.array(list(p_values.values()))
     expected = np.array(list(holm_adjusted(p_values).values()))
-    own = values(answer, expected.shape)
-    if np.allclose(own, expected, atol=1e-6):
-        below = [np.count_nonzero(adjusted < 0.05) for adjusted in (given, len(given) * given, expected)]
+    given = values(answer, expected.shape)
+    count = len(plain)
+    if _close(given, expected):
+        below = [np.count_nonzero(adjusted < 0.05) for adjusted in (plain, count * plain, expected)]
         correct(
-            f"Below 0.05 were {below[0]} of {len(given)}; Bonferroni leaves {below[1]}, Holm {below[2]}.\n"
+            f"Below 0.05 were {below[0]} of {count}; Bonferroni leaves {below[1]}, Holm {below[2]}.\n"
             "Both keep the chance of any false one among them below 0.05."
         )
         return
-    order = np.argsort(given, kind="stable")
+    order = np.argsort(plain, kind="stable")
     ranks = np.argsort(order)
-    stepped = given * (len(given) - ranks)
-    fdr = np.minimum.accumulate((given[order] * len(given) / np.arange(1, len(given) + 1))[::-1])[::-1][ranks]
-    hints = (
-        (given, "these are the p values as they were: none is adjusted yet"),
-        (len(given) * given, f"all are multiplied by {len(given)}, as Bonferroni does: Holm's factor falls with rank"),
+    stepped = plain * (count - ranks)
+    fdr = np.minimum.accumulate((plain[order] * count / np.arange(1, count + 1))[::-1])[::-1][ranks]
+    mistakes = (
+        (plain, "these are the p values as they were: none is adjusted yet"),
+        (count * plain, f"all are multiplied by {count}, as Bonferroni does: Holm's factor falls with rank"),
         (stepped, "an adjusted p may not be smaller than one before it in rank: take the running maximum"),
         (fdr, "this is Benjamini-Hochberg, which bounds the share of false ones; Holm bounds the chance of any"),
         (np.sort(expected), "the values are right, in the order of their size: give them in the order of the names"),
     )
-    for wrong, hint in hints:
-        if np.allclose(own, np.minimum(wrong, 1.0), atol=1e-6) or np.allclose(own, wrong, atol=1e-6):
-            raise Wrong(hint)
+    refuse(given, mistakes, same=lambda a, b: _close(a, np.minimum(b, 1.0)) or _close(a, b))
     raise Wrong("sort the p values; multiply the smallest by their number, the next by one less, and so on")
+
+
+def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.allclose(first, second, atol=1e-6)
 
 
 def _least_scenes(factor: int, level: float) -> int:
     """The least S with factor / 2^S below the level."""
-    scenes = 1
-    while factor / 2**scenes >= level:
-        scenes += 1
-    return scenes
+    return next(scenes for scenes in itertools.count(1) if factor / 2**scenes < level)

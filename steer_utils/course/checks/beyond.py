@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, values
+from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse, values
 
 #: A table to judge: overlap in per cent of a target's own vector, of the vector carried to it, and of the same carried
 #: by a map of shuffled pairs; `more` is carried minus shuffled with its 95 % interval. Chance is 24 in each row.
@@ -39,20 +39,27 @@ def rotation(answer: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
     truth = np.linalg.qr(rng.normal(size=(5, 5)))[0]
     source = rng.normal(size=(60, 5)) * (3.0, 2.0, 1.0, 1.0, 0.5) + 4.0
     target = source @ truth + rng.normal(size=5) * 6.0 + rng.normal(size=source.shape) * 0.4
-    found = values(answer(source.copy(), target.copy()), (5, 5))
+    given = values(answer(source.copy(), target.copy()), (5, 5))
     x, y = source - source.mean(axis=0), target - target.mean(axis=0)
-    best, uncentred = _procrustes(x, y), _procrustes(source, target)
-    if np.allclose(found, best, atol=1e-6):
+    best = _procrustes(x, y)
+    if _close(given, best):
         correct("Lengths and angles are kept, so it can fail where a ridge map succeeds: it has nothing to bend.")
         return
-    if np.allclose(found, best.T, atol=1e-6):
-        raise Wrong("this turns the target into the source; swap the two, or transpose")
-    if np.allclose(found, uncentred, atol=1e-6):
-        raise Wrong("the two clouds have different middles; subtract the mean of each first")
-    if not np.allclose(found @ found.T, np.eye(5), atol=1e-6):
-        raise Wrong("this is no rotation: R Rᵀ is not the identity. A least-squares map stretches; leave out the "
-                    "singular values of XᵀY")  # fmt: skip
+    mistakes = (
+        (best.T, "this turns the target into the source; swap the two, or transpose"),
+        (_procrustes(source, target), "the two clouds have different middles; subtract the mean of each first"),
+    )
+    refuse(given, mistakes, same=_close)
+    if not _close(given @ given.T, np.eye(5)):
+        raise Wrong(
+            "this is no rotation: R Rᵀ is not the identity. A least-squares map stretches; leave out the singular "
+            "values of XᵀY"
+        )
     raise Wrong("it is a rotation, but not the best one; take U Vᵀ of the singular value decomposition of XᵀY")
+
+
+def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.allclose(first, second, atol=1e-6)
 
 
 def _procrustes(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -64,29 +71,35 @@ def transferred(answer: object, table: pd.DataFrame) -> None:
     """Exercise 08.2: the pairs of `table` (`cases`) whose vector transferred. Raises Wrong with a hint."""
     if answered(answer) in ("", "none") or isinstance(answer, str) or not isinstance(answer, (list, tuple, set)):
         raise Wrong('pass a list of pairs, such as ["A to B", "C to A"]')
-    found, pairs = {str(each) for each in answer}, set(table["pair"])
-    if unknown := sorted(found - pairs):
+    given, pairs = {str(pair) for pair in answer}, set(table["pair"])
+    if unknown := sorted(given - pairs):
         raise Wrong(f"there is no pair {unknown[0]!r} in the table; it has: {', '.join(table['pair'])}")
 
     def where(wanted: pd.Series) -> set[str]:
         return set(table.loc[wanted, "pair"])
 
-    if found == where(table["low"] > 0):
-        correct("Carried beats shuffled beyond its interval. That one is still far below its target's own vector, and "
-                "another's own vector is poor, is a second question.")  # fmt: skip
+    expected = where(table["low"] > 0)
+    if given == expected:
+        correct(
+            "Carried beats shuffled beyond its interval. That one is still far below its target's own vector, and "
+            "another's own vector is poor, is a second question."
+        )
         return
-    if found == pairs:
-        raise Wrong("every overlap is above zero, and above chance too; compare with the shuffled control, not with "
-                    "zero: a map of mismatched pairs reaches that much without knowing anything")  # fmt: skip
-    if found == where(table["carried"] > table["shuffled"] + 1) or found == where(table["carried"] > CASE_CHANCE + 8):
+    if given == pairs:
+        raise Wrong(
+            "every overlap is above zero, and above chance too; compare with the shuffled control, not with zero: a "
+            "map of mismatched pairs reaches that much without knowing anything"
+        )
+    if given in (where(table["carried"] > table["shuffled"] + 1), where(table["carried"] > CASE_CHANCE + 8)):
         raise Wrong("a larger number is not yet a difference; look at the interval of carried minus shuffled")
-    if found in (where(table["carried"] >= 0.9 * table["own"]), where(table["own"] - table["carried"] <= 5)):
-        raise Wrong("being close to the target's own vector says little where that one finds nothing itself; compare "
-                    "with the shuffled control")  # fmt: skip
-    missed, extra = sorted(where(table["low"] > 0) - found), sorted(found - where(table["low"] > 0))
-    if missed:
+    if given in (where(table["carried"] >= 0.9 * table["own"]), where(table["own"] - table["carried"] <= 5)):
+        raise Wrong(
+            "being close to the target's own vector says little where that one finds nothing itself; compare with the "
+            "shuffled control"
+        )
+    if missed := sorted(expected - given):
         raise Wrong(f"{missed[0]} is missing: its interval of carried minus shuffled lies above 0")
-    raise Wrong(f"{extra[0]} is not one: its interval of carried minus shuffled holds 0")
+    raise Wrong(f"{min(given - expected)} is not one: its interval of carried minus shuffled holds 0")
 
 
 def cut_control(window: object, beyond: object, summary: pd.DataFrame) -> None:
@@ -94,22 +107,26 @@ def cut_control(window: object, beyond: object, summary: pd.DataFrame) -> None:
     presence drops beyond it when the found window is taken. Raises Wrong with a hint."""
     name = answered(window)
     answered(beyond)
-    if name == "true":
-        raise Wrong("the true interval says how much a cut can do at most; which window says what any cut does?")
-    if name == "found":
-        raise Wrong("the found window is what is tested; a control is a cut that should do nothing")
+    hints = {
+        "true": "the true interval says how much a cut can do at most; which window says what any cut does?",
+        "found": "the found window is what is tested; a control is a cut that should do nothing",
+    }
     if name != "random":
-        raise Wrong('pass the name of a window: "found", "random" or "true"')
+        raise Wrong(hints.get(str(name), 'pass the name of a window: "found", "random" or "true"'))
     drops = summary[summary["measure"] == "presence"].set_index("window")["drop"]
     given, expected = number(beyond), float(drops["found"] - drops["random"])
-    if near(given, expected, 1e-6):
-        correct(f"A random cut of the same width takes {drops['random']:.2f}, the found one {drops['found']:.2f}: "
-                "it matters where the cut is made.")  # fmt: skip
+    if near(given, expected):
+        correct(
+            f"A random cut of the same width takes {drops['random']:.2f}, the found one {drops['found']:.2f}: it "
+            "matters where the cut is made."
+        )
         return
-    if near(given, float(drops["found"])):
-        raise Wrong("this is the whole drop; take off what a random cut does by itself")
-    if near(given, -expected):
-        raise Wrong("the other way round: found minus random")
-    if near(given, float(drops["true"] - drops["random"])) or near(given, float(drops["found"] - drops["true"])):
-        raise Wrong("the true interval is not asked for here; take the found window and the random one")
+    other = "the true interval is not asked for here; take the found window and the random one"
+    mistakes = (
+        (drops["found"], "this is the whole drop; take off what a random cut does by itself"),
+        (-expected, "the other way round: found minus random"),
+        (drops["true"] - drops["random"], other),
+        (drops["found"] - drops["true"], other),
+    )
+    refuse(given, mistakes)
     raise Wrong("in the rows of measure 'presence', subtract the drop of the random window from that of the found one")

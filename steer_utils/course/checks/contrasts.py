@@ -1,4 +1,4 @@
-"""Answer checks of lesson 03: building contrastive vectors."""
+"""Checks of lesson 03: a vector by subtraction, the cosine of two blocks, a pair of one's own, the longest vector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, values
+from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse, values
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.vectors import SteeringVector
 
@@ -24,18 +24,15 @@ def subtraction(answer: Any, hearing: Hearing, positive: str, negative: str, que
         ratio = np.linalg.norm(expected[0]) / (0.5 * np.linalg.norm(plus[0]) + 0.5 * np.linalg.norm(minus[0]))
         correct(f"After block 0 the two states differ by {ratio:.2f} of their length, over the same audio.")
         return
-    mistakes = {
-        "that is the positive state alone: the negative one must be taken away": plus,
-        "that is the negative state alone: it must be taken away from the positive one": minus,
-        "the sign: this is negative minus positive, which would steer away from the sound": -expected,
-        "this is the sum of the two states; only a difference removes what they share": plus + minus,
-        "the question is missing: both instructions must stand before it": (
-            _states(hearing, positive) - _states(hearing, negative)
-        ),
-    }
-    for hint, wrong in mistakes.items():
-        if _same(given, wrong):
-            raise Wrong(hint)
+    without_question = _states(hearing, positive) - _states(hearing, negative)
+    mistakes = (
+        (plus, "that is the positive state alone: the negative one must be taken away"),
+        (minus, "that is the negative state alone: it must be taken away from the positive one"),
+        (-expected, "the sign: this is negative minus positive, which would steer away from the sound"),
+        (plus + minus, "this is the sum of the two states; only a difference removes what they share"),
+        (without_question, "the question is missing: both instructions must stand before it"),
+    )
+    refuse(given, mistakes, same=_same)
     if _same(_unit(given), _unit(expected)):
         raise Wrong("the direction is right, the length is not: keep it, strengths are chosen for this length")
     raise Wrong(f"read {f'{positive} {question}'!r} and {f'{negative} {question}'!r}, take `.hidden`, and subtract")
@@ -52,14 +49,15 @@ def block_cosine(answer: Any, vector: SteeringVector, first: int, second: int) -
         late = torch.nn.functional.cosine_similarity(vector.directions[last - 1], vector.directions[last], dim=0)
         correct(f"The last two blocks have {late:.2f}: the residual stream carries on what a block has written.")
         return
-    if near(given, product, 1e-3):
-        raise Wrong("that is the dot product; a cosine is that divided by both lengths")
-    if near(given, 1.0, 1e-6):
-        raise Wrong("1 is the cosine of a direction with itself: take the rows of two different blocks")
-    if near(given, float(np.arccos(expected)), 1e-3) or near(given, float(np.degrees(np.arccos(expected))), 1e-3):
-        raise Wrong("that is the angle; asked for is its cosine")
-    if near(given, 1 - expected, 1e-3):
-        raise Wrong("that is the cosine distance, 1 minus the cosine")
+    angle = "that is the angle; asked for is its cosine"
+    refuse(given, [(product, "that is the dot product; a cosine is that divided by both lengths")], 1e-3)
+    refuse(given, [(1.0, "1 is the cosine of a direction with itself: take the rows of two different blocks")])
+    mistakes = (
+        (np.arccos(expected), angle),
+        (np.degrees(np.arccos(expected)), angle),
+        (1 - expected, "that is the cosine distance, 1 minus the cosine"),
+    )
+    refuse(given, mistakes, 1e-3)
     if abs(given) > 1 + 1e-6:
         raise Wrong(f"a cosine lies between -1 and 1, this is {given:.3g}: divide by both lengths")
     raise Wrong(f"take `vector.directions[{first}]` and `vector.directions[{second}]`: their product over both lengths")
@@ -70,12 +68,12 @@ def own_pair(
 ) -> None:
     """Exercise 03.3: a pair in other words whose vector points the same way as `vector` in every block."""
     pair = answered(answer)
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
         raise Wrong("a pair is two sentences: (positive, negative)")
-    positive, negative = (" ".join(each.split()) for each in pair)
+    positive, negative = (" ".join(text.split()) for text in pair)
     if not positive or not negative:
         raise Wrong("one of the two sentences is empty; the negative one has to say something too")
-    if {positive.casefold(), negative.casefold()} & {each.casefold() for each in given}:
+    if {positive.casefold(), negative.casefold()} & {sentence.casefold() for sentence in given}:
         raise Wrong("use your own words: one of these sentences is the lesson's")
     if event.casefold() not in positive.casefold():
         turned = "the two may be the wrong way round" if event.casefold() in negative.casefold() else "say what to hear"
@@ -95,15 +93,15 @@ def longest(answer: Any, hearing: Hearing, candidates: Mapping[str, Pair], block
     name = answered(answer)
     if not isinstance(name, str) or name not in candidates:
         raise Wrong(f"the answer is a name, one of: {', '.join(candidates)}")
-    ratios = {each: hearing.contrast(*pair).norm_ratio() for each, pair in candidates.items()}
-    here = {each: float(ratio[block]) for each, ratio in ratios.items()}
+    ratios = {candidate: hearing.contrast(*pair).norm_ratio() for candidate, pair in candidates.items()}
+    here = {candidate: float(ratio[block]) for candidate, ratio in ratios.items()}
     best = max(here, key=here.__getitem__)
     if name == best:
         correct(f"{best!r}, {here[best]:.2f} of ‖h‖: the states are far apart, but about what? See what it finds.")
         return
     if name == min(here, key=here.__getitem__):
         raise Wrong(f"{name!r} is the shortest of them: use max, not min")
-    if name == max(ratios, key=lambda each: float(ratios[each][-1])):
+    if name == max(ratios, key=lambda candidate: float(ratios[candidate][-1])):
         raise Wrong(f"{name!r} is the longest in the last block; asked for is block {block}")
     raise Wrong(f"{name!r} has {here[name]:.2f} in block {block}, and another has more: see `norm_ratio()[{block}]`")
 

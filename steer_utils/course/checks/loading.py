@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, values
+from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse, values
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.sound.spans import AudioSpan
@@ -87,23 +88,24 @@ COUNTED: tuple[tuple[Count, str], ...] = (
     (lambda s: _frames(s), "these are mel frames; the convolution and the pooling each halve them"),
     (lambda s: (_frames(s) - 1) // 2 + 1, "these are positions of the tower; pooling still joins them in pairs"),
     (lambda s: _tokens(round(16_000 * s) // 160), "a last mel frame that is not full counts too: round frames up"),
-    (lambda s: _tokens(math.ceil(100 * s)), "100 × 1.1 is a little more than 110 for a computer; count samples first, "
-     "round(seconds * 16000), and frames from them"),
-)  # fmt: skip
+    (
+        lambda s: _tokens(math.ceil(100 * s)),
+        "100 × 1.1 is a little more than 110 for a computer; count samples first, round(seconds * 16000), and frames "
+        "from them",
+    ),
+)
 
 
 def audio_token_count(audio_tokens: Count, checkpoint: Checkpoint) -> None:
     """`audio_tokens(seconds)` gives how many audio tokens the processor makes of a sound. Raises Wrong with a hint."""
-    got = [number(audio_tokens(seconds)) for seconds in DURATIONS]
-    expected = [_made(checkpoint, seconds) for seconds in DURATIONS]
-    for count, hint in COUNTED:
-        if got == [count(seconds) for seconds in DURATIONS]:
-            raise Wrong(hint)
-    for seconds, mine, right in zip(DURATIONS, got, expected, strict=True):
-        if mine != right:
+    given = [number(audio_tokens(seconds)) for seconds in DURATIONS]
+    expected = [_processed(checkpoint, seconds) for seconds in DURATIONS]
+    refuse(given, (([count(seconds) for seconds in DURATIONS], hint) for count, hint in COUNTED), same=operator.eq)
+    for seconds, count, right in zip(DURATIONS, given, expected, strict=True):
+        if count != right:
             raise Wrong(
-                f"of {seconds} s the processor makes {right} audio tokens, not {mine:g}. Go step by step: samples, mel "
-                "frames, positions of the tower, tokens"
+                f"of {seconds} s the processor makes {right} audio tokens, not {count:g}. Go step by step: samples, "
+                "mel frames, positions of the tower, tokens"
             )
     correct(
         f"0.99 s give {expected[2]} tokens, and 1.02 s give {expected[4]}: 25 a second holds on the whole, "
@@ -111,7 +113,7 @@ def audio_token_count(audio_tokens: Count, checkpoint: Checkpoint) -> None:
     )
 
 
-def _made(checkpoint: Checkpoint, seconds: float) -> int:
+def _processed(checkpoint: Checkpoint, seconds: float) -> int:
     """How many audio tokens the model's own processor makes of so much sound."""
     noise = np.random.default_rng(0).normal(size=round(seconds * checkpoint.sampling_rate)).astype(np.float32)
     text = checkpoint.prompt("Describe the sound.")

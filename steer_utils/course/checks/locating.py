@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number
+from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse
 from steer_utils.study.statistics import Estimate, cluster_mean, paired_difference
 
 GRID = 0.012  # how far a chance found by enumeration on a grid, or by many random draws, may lie from the exact one
@@ -41,18 +41,21 @@ def _interior(window_start: Callable[[np.ndarray, int], Any], curve: np.ndarray,
     value = number(window_start(curve.copy(), width))
     if value == right:
         return
-    if value in {right + width - 1, right + width}:
-        raise Wrong('that is where the window ends; say where it begins (np.convolve needs mode="valid")')
-    if value in {right + width // 2, right + (width - 1) // 2}:
-        raise Wrong('that is the middle of the window; say where it begins (np.convolve needs mode="valid")')
-    if near(value, float(sums.max())) or near(value, float(sums.max()) / width):
-        raise Wrong("that is how large the sum (or mean) is; say where: np.argmax instead of max")
-    if value == right - 1:
-        raise Wrong("that is one token early: the cumulative sum needs a 0 in front, so that entry k sums k tokens")
-    if value == int(np.argmax(curve)):
-        raise Wrong("that is the largest single token; the sum over all tokens of the window decides")
-    if value == int(np.argmin(sums)):
-        raise Wrong("that window has the smallest sum, not the largest")
+    ends = 'that is where the window ends; say where it begins (np.convolve needs mode="valid")'
+    middle = 'that is the middle of the window; say where it begins (np.convolve needs mode="valid")'
+    large = "that is how large the sum (or mean) is; say where: np.argmax instead of max"
+    mistakes = (
+        (right + width - 1, ends),
+        (right + width, ends),
+        (right + width // 2, middle),
+        (right + (width - 1) // 2, middle),
+        (sums.max(), large),
+        (sums.max() / width, large),
+        (right - 1, "that is one token early: the cumulative sum needs a 0 in front, so that entry k sums k tokens"),
+        (np.argmax(curve), "that is the largest single token; the sum over all tokens of the window decides"),
+        (np.argmin(sums), "that window has the smallest sum, not the largest"),
+    )
+    refuse(value, mistakes)
     raise Wrong(f"of {len(curve)} tokens, the best window of {width} begins at {right}; yours begins at {value:g}")
 
 
@@ -100,8 +103,10 @@ def _chance_mistakes(edge: float, middle: float) -> None:
         raise Wrong("that is how often the window touches the event; what counts is the share of the event it covers")
     if abs(edge - _chance(6, 5, 17)) <= GRID:
         raise Wrong("edge and middle are exchanged: `start` is where the event begins, and 0 is an edge")
-    raise Wrong(f"at the edge (0, 5, 17) this gives {edge:.3f}, in the middle (6, 5, 17) {middle:.3f}; "
-                "average the overlap in seconds over all placements, then divide by the width")  # fmt: skip
+    raise Wrong(
+        f"at the edge (0, 5, 17) this gives {edge:.3f}, in the middle (6, 5, 17) {middle:.3f}; average the overlap in "
+        "seconds over all placements, then divide by the width"
+    )
 
 
 def _chance(start: float, width: float, duration: float) -> float:
@@ -120,16 +125,16 @@ def better(answer: Any, verdict: Any, first: np.ndarray, second: np.ndarray, sce
     if not isinstance(answered(answer), (list, tuple, np.ndarray)) or len(answer) != 3:
         raise Wrong("give three numbers: (mean, low, high)")
     answered(verdict)
-    mean, low, high = (number(each) for each in answer)
+    mean, low, high = (number(value) for value in answer)
     right = paired_difference(first, second, scenes)
     _difference_mistakes(mean, low, high, right, first, second, scenes)
-    says = "yes" if right.low > 0 else "no" if right.high < 0 else "cannot tell"
-    if str(verdict).strip().lower() != says:
+    expected = "yes" if right.low > 0 else "no" if right.high < 0 else "cannot tell"
+    if str(verdict).strip().lower() != expected:
         raise Wrong(
             f"the numbers are right: from {right.low:+.3f} to {right.high:+.3f}. 0 lies "
-            f"{'in' if says == 'cannot tell' else 'outside'} that interval; what does this say about {verdict!r}?"
+            f"{'in' if expected == 'cannot tell' else 'outside'} that interval; what does this say about {verdict!r}?"
         )
-    correct(f"{right.clusters} scenes: {right.mean:+.3f} ({right.low:+.3f} to {right.high:+.3f}), so {says!r}.")
+    correct(f"{right.clusters} scenes: {right.mean:+.3f} ({right.low:+.3f} to {right.high:+.3f}), so {expected!r}.")
 
 
 def _difference_mistakes(
@@ -140,22 +145,22 @@ def _difference_mistakes(
 
     if near(mean, right.mean) and same(right.low, right.high):
         return
-    own, other = (cluster_mean(np.asarray(values, float), scenes) for values in (first, second))
-    alone = np.arange(len(first))
-    queries = paired_difference(first, second, alone)
-    if near(mean, -right.mean) and not near(right.mean, 0.0):
-        raise Wrong("the sign is turned: it is the first minus the second")
-    if near(mean, 100 * right.mean):
-        raise Wrong("these are percentage points; give shares, as the table does")
     if not near(mean, right.mean):
+        sign = "the sign is turned: it is the first minus the second"
+        refuse(
+            mean,
+            [(-right.mean, sign), (100 * right.mean, "these are percentage points; give shares, as the table does")],
+        )
         raise Wrong(f"the mean of first - second is {right.mean:+.4f}, yours {mean:+.4f}")
+    queries = paired_difference(first, second, np.arange(len(first)))
     if same(queries.low, queries.high):
         raise Wrong(
             "this interval draws queries as if each were a sample of its own; queries of one scene share its audio, "
             "so pass the scenes as the clusters"
         )
-    quadrature = float(np.hypot(own.half_width, other.half_width))
-    if same(own.low - other.high, own.high - other.low) or same(mean - quadrature, mean + quadrature):
+    one, other = (cluster_mean(np.asarray(values, float), scenes) for values in (first, second))
+    quadrature = float(np.hypot(one.half_width, other.half_width))
+    if same(one.low - other.high, one.high - other.low) or same(mean - quadrature, mean + quadrature):
         raise Wrong(
             "this interval is made from the two methods' own intervals, as if they had heard different scenes; "
             "subtract query by query first: what makes a scene hard for both cancels"

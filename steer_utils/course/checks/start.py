@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from steer_utils.course.checks.answers import Wrong, correct, near, number
+from steer_utils.course.checks.answers import Wrong, correct, near, number, refuse
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.settings import Settings
@@ -25,14 +25,16 @@ def share_backwards(
     expected, forwards, plain = share(-vector), share(vector), share(None)
     if near(given, expected, 1e-3):
         return correct(f"Backwards {expected:.0%}, plain {plain:.0%}, forwards {forwards:.0%}: the sign says where to.")
-    if near(given, forwards, 1e-3):
-        raise Wrong("that is the share when steering forwards: change the sign of the vector")
-    if near(given, plain, 1e-3):
-        raise Wrong("that is the share without steering: pass steer=... to hearing.read")
-    if near(given, 100 * expected, 1e-3):
-        raise Wrong("give the share as a part of 1, not in per cent")
-    if near(given, expected / max(1, inside.stop - inside.start), 1e-3):
-        raise Wrong("that is the mean over the event's tokens: a share is their sum")
+    mistakes = (
+        (forwards, "that is the share when steering forwards: change the sign of the vector"),
+        (plain, "that is the share without steering: pass steer=... to hearing.read"),
+        (100 * expected, "give the share as a part of 1, not in per cent"),
+        (
+            expected / max(1, inside.stop - inside.start),
+            "that is the mean over the event's tokens: a share is their sum",
+        ),
+    )
+    refuse(given, mistakes, 1e-3)
     raise Wrong("read the same question and the same blocks as above, and sum the curve over the event's tokens")
 
 
@@ -46,8 +48,8 @@ def overlap(answer: Callable[[Interval, Interval], float]) -> None:
         "apart": Interval(6.0, 7.5),
         "the same": truth,
     }
-    given = {name: number(answer(found, truth)) for name, found in cases.items()}
-    expected = {name: found.covers(truth) for name, found in cases.items()}
+    given = {name: number(answer(window, truth)) for name, window in cases.items()}
+    expected = {name: window.covers(truth) for name, window in cases.items()}
     if all(near(given[name], expected[name]) for name in cases):
         return correct(f"A window wider than the event can cover {given['wider']:.0%} of it: so the width is fixed.")
     if given["apart"] < 0:
@@ -57,6 +59,7 @@ def overlap(answer: Callable[[Interval, Interval], float]) -> None:
     if near(given["wider"], truth.iou(cases["wider"])):
         raise Wrong("that is intersection over union; here the shared seconds are divided by the event's length alone")
     wrong = next(name for name in cases if not near(given[name], expected[name]))
-    said = f"for found {cases[wrong]} and true {truth} this gives {given[wrong]:.3g}"
-    raise Wrong(f"{said}; count the seconds they share, as a part of the event's length")
-
+    raise Wrong(
+        f"for found {cases[wrong]} and true {truth} this gives {given[wrong]:.3g}; count the seconds they share, as a "
+        "part of the event's length"
+    )

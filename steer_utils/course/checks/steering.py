@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, values
+from steer_utils.course.checks.answers import Wrong, answered, called, correct, near, number, refuse, values
 
 TOKENS, WIDTH = 4, 6
 TRIED = (2.0, -0.5, 0.0)  # strengths that the function is called with
@@ -22,47 +22,47 @@ def norm_kept(function: Callable[[torch.Tensor, torch.Tensor, float], Any]) -> N
     It is called with tokens of very different norms. Raises Wrong for a blank, one norm for all tokens, no norm, the
     ratio the wrong way round, a vector taken at length 1, a strength left out, or states changed in place.
     """
-    answered(function)
     generator = torch.Generator().manual_seed(4)
     sizes = torch.tensor([0.5, 1.0, 5.0, 20.0])[:, None]
     states = torch.randn(TOKENS, WIDTH, generator=generator) * sizes
     vector = 3.0 * torch.randn(WIDTH, generator=generator)
     for strength in TRIED:
-        given = states.clone()
-        made = function(given, vector.clone(), strength)
-        answered(made)
-        if not torch.equal(given, states):
+        hidden = states.clone()
+        returned = called(function, hidden, vector.clone(), strength)
+        if not torch.equal(hidden, states):
             raise Wrong(
                 "`hidden` itself was changed: write `hidden = hidden + ...`, not `hidden += ...`; the model may still "
                 "need the old states elsewhere"
             )
-        _judge_norm(values(made, (TOKENS, WIDTH)), states.numpy(), vector.numpy(), strength)
+        _judge_norm(values(returned, (TOKENS, WIDTH)), states.numpy(), vector.numpy(), strength)
     correct("Each token turns towards the vector and stays as long as it was; at strength 0 nothing happens at all.")
 
 
-def _judge_norm(made: np.ndarray, states: np.ndarray, vector: np.ndarray, strength: float) -> None:
-    def norm(each: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(each, axis=-1, keepdims=True)
+def _judge_norm(given: np.ndarray, states: np.ndarray, vector: np.ndarray, strength: float) -> None:
+    def norm(rows: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(rows, axis=-1, keepdims=True)
 
     moved = states + strength * vector
-    right = moved * norm(states) / norm(moved)
-    if _same(made, right):
+    if _same(given, moved * norm(states) / norm(moved)):
         return
     unit = states + strength * vector / norm(vector)
     alone = states + vector
-    for mistake, hint in (
+    mistakes = (
         (moved, "the vector is added, but the norm is not restored: multiply by ‖h‖ / ‖h'‖"),
         (moved * norm(moved) / norm(states), "the ratio is the wrong way round: multiply by ‖h‖ / ‖h'‖, old over new"),
-        (moved * np.linalg.norm(states) / np.linalg.norm(moved),
-         "one norm was taken over all tokens together; each token keeps its own: `.norm(dim=-1, keepdim=True)`"),
+        (
+            moved * np.linalg.norm(states) / np.linalg.norm(moved),
+            "one norm was taken over all tokens together; each token keeps its own: `.norm(dim=-1, keepdim=True)`",
+        ),
         (moved / norm(moved), "each token now has length 1: multiply by its old norm ‖h‖ too"),
-        (unit * norm(states) / norm(unit),
-         "the vector was taken at length 1; λ counts in units of the measured difference, so leave v as it is"),
+        (
+            unit * norm(states) / norm(unit),
+            "the vector was taken at length 1; λ counts in units of the measured difference, so leave v as it is",
+        ),
         (alone * norm(states) / norm(alone), "the strength is not used: add strength * vector"),
         (states, f"nothing was added at strength {strength:g}"),
-    ):  # fmt: skip
-        if _same(made, mistake):
-            raise Wrong(hint)
+    )
+    refuse(given, mistakes, same=_same)
     raise Wrong(f"not so at strength {strength:g}: first h' = h + λ v, then h' · ‖h‖ / ‖h'‖, token by token")
 
 
@@ -107,8 +107,8 @@ def _blocks(answer: Any, num_blocks: int) -> set[int]:
         given = list(answered(answer))
     except TypeError:
         raise Wrong("pass a list of block numbers, such as [0, 1]") from None
-    exact = {number(each) for each in given}
-    numbers = {int(each) for each in exact}
+    exact = {number(block) for block in given}
+    numbers = {int(block) for block in exact}
     if not numbers or not exact <= set(range(num_blocks)):
         raise Wrong(f"block numbers run from 0 to {num_blocks - 1}; got {given}")
     return numbers
@@ -140,7 +140,7 @@ def smallest_strength(
             raise Wrong("that is a share of attention; the question is at which strength it is reached")
         if given == list(strengths).index(right):
             raise Wrong("that is a place in the list; give the strength that stands there")
-        raise Wrong(f"{given:g} is none of the strengths {', '.join(f'{each:g}' for each in strengths)}")
+        raise Wrong(f"{given:g} is none of the strengths {', '.join(f'{strength:g}' for strength in strengths)}")
     if shares[given] <= level:
         raise Wrong(f"at λ = {given:g} the share is {shares[given]:.0%}, not more than {level:.0%}")
     if given == most:

@@ -81,10 +81,17 @@ def test_share_and_mass_pass(row: torch.Tensor, capsys: pytest.CaptureFixture[st
 
 def test_each_slip_of_the_mass_has_its_hint(row: torch.Tensor) -> None:
     share = row[3:8] / row[3:8].sum()
-    slips = {"nothing is here yet": ..., "sum over all slots": row.sum(), "not their mean": row[3:8].mean(),
-             "does not begin at slot 0": row[:5].sum(), "a number of tokens, not a slot": row[3:5].sum(),
-             "last audio token is missing": row[3:7].sum(), "one slot too many": row[3:9].sum(),
-             "everything after the audio": row[3:].sum(), "slots span.first to span.stop": 0.45}  # fmt: skip
+    slips = {
+        "nothing is here yet": ...,
+        "sum over all slots": row.sum(),
+        "not their mean": row[3:8].mean(),
+        "does not begin at slot 0": row[:5].sum(),
+        "a number of tokens, not a slot": row[3:5].sum(),
+        "last audio token is missing": row[3:7].sum(),
+        "one slot too many": row[3:9].sum(),
+        "everything after the audio": row[3:].sum(),
+        "slots span.first to span.stop": 0.45,
+    }
     for hint, mass in slips.items():
         with pytest.raises(Wrong, match=hint):
             activations.share_and_mass(share, mass, row, SPAN)
@@ -92,8 +99,13 @@ def test_each_slip_of_the_mass_has_its_hint(row: torch.Tensor) -> None:
 
 def test_each_slip_of_the_share_has_its_hint(row: torch.Tensor) -> None:
     audio = row[3:8]
-    slips = {"nothing is here yet": None, "divide by the mass": audio, "second softmax": audio.softmax(dim=0),
-             "the shape is": row, "the share sums to 1.00": torch.full((5,), 0.2)}  # fmt: skip
+    slips = {
+        "nothing is here yet": None,
+        "divide by the mass": audio,
+        "second softmax": audio.softmax(dim=0),
+        "the shape is": row,
+        "the share sums to 1.00": torch.full((5,), 0.2),
+    }
     for hint, share in slips.items():
         with pytest.raises(Wrong, match=hint):
             activations.share_and_mass(share, audio.sum(), row, SPAN)

@@ -88,9 +88,7 @@ def test_peaks(wrong: Callable[..., Any], hint: str) -> None:
         (lambda curve, span, at: curve[int(at.start / 0.04) : int(np.ceil(at.end / 0.04))].sum(), "middle is inside"),
         (lambda curve, span, at: share(curve, span, at.shifted(span.first * 0.04)), "span.first is not needed"),
         (
-            lambda curve, span, at: curve[
-                (middles(span) - 0.02 >= at.start) & (middles(span) - 0.02 < at.end)
-            ].sum(),
+            lambda curve, span, at: curve[(middles(span) - 0.02 >= at.start) & (middles(span) - 0.02 < at.end)].sum(),
             "not its start, its end",
         ),
         (lambda curve, span, at: curve.sum(), "sum the curve over the tokens"),

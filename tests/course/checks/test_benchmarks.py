@@ -98,9 +98,16 @@ def test_scenes_needed_right(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "hint"),
-    [(..., "nothing is here yet"), (6, "for one comparison"), (9, "two-sided"), (5, "two-sided"), (11, "one off"),
-     (200, "patterns"), ("ten", "must be a number")],
-)  # fmt: skip
+    [
+        (..., "nothing is here yet"),
+        (6, "for one comparison"),
+        (9, "two-sided"),
+        (5, "two-sided"),
+        (11, "one off"),
+        (200, "patterns"),
+        ("ten", "must be a number"),
+    ],
+)
 def test_scenes_needed_wrong(answer: object, hint: str) -> None:
     with pytest.raises(Wrong, match=hint):
         benchmarks.scenes_needed(answer, comparisons=16)

@@ -28,9 +28,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> dict[float, Interval]:
     return found
 
 
-def test_the_least_part(
-    hearing: Hearing, windows: dict[float, Interval], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_least_part(hearing: Hearing, windows: dict[float, Interval], capsys: pytest.CaptureFixture[str]) -> None:
     checks.least_part(0.1, hearing, QUERY, SETTINGS)
     assert str(windows[0.1]) in capsys.readouterr().out
 
