@@ -36,7 +36,7 @@ def blanked(source: str) -> str:
     Raises ValueError for marks that do not pair, or for none: a solution would be handed out.
     """
     kept: list[str] = []
-    inside = found = False
+    inside = any_blank = False
     for line in source.splitlines():
         mark = line.strip()
         if mark not in (BEGIN, END):
@@ -47,9 +47,9 @@ def blanked(source: str) -> str:
             raise ValueError(f"a solution must stand between {BEGIN!r} and {END!r}; found {mark!r} out of place")
         inside = mark == BEGIN
         if inside:
-            found = True
+            any_blank = True
             kept.append(line[: len(line) - len(line.lstrip())] + BLANK)
-    if inside or not found:
+    if inside or not any_blank:
         raise ValueError(f"a solution cell must hold {BEGIN!r} and {END!r} around what is to be blanked")
     return "\n".join(kept)
 
@@ -59,8 +59,8 @@ def exercise_version(lesson: Any, name: str) -> Any:
 
     Its relative links go one folder up, to where the lesson is. Raises ValueError as `blanked` does, naming the cell.
     """
-    made = copy.deepcopy(lesson)
-    for place, cell in enumerate(made.cells):
+    version = copy.deepcopy(lesson)
+    for number, cell in enumerate(version.cells, start=1):
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((?!https?:|#|/)", "](../", cell.source)
             continue
@@ -70,16 +70,16 @@ def exercise_version(lesson: Any, name: str) -> Any:
             try:
                 cell.source = blanked(cell.source)
             except ValueError as error:
-                raise ValueError(f"cell {place + 1} of {name}: {error}") from None
-    made.cells[0].source += "\n\n" + NOTE.format(lesson=f"../{name}")
-    return made
+                raise ValueError(f"cell {number} of {name}: {error}") from None
+    version.cells[0].source += "\n\n" + NOTE.format(lesson=f"../{name}")
+    return version
 
 
 def write_exercises(lessons: Path, out: Path) -> list[Path]:
     """Write the exercise version of every lesson of a folder that has exercises; the paths written.
 
-    `out` is made if need be; nothing is written if one cannot be made. Raises ValueError for a folder without lessons,
-    or as `exercise_version`.
+    `out` is made if need be. Nothing is written if one version cannot be made. Raises ValueError for a folder without
+    lessons, and as `exercise_version` does.
     """
     try:
         import nbformat
@@ -88,14 +88,14 @@ def write_exercises(lessons: Path, out: Path) -> list[Path]:
     paths = sorted(lessons.glob("[0-9]*.ipynb"))
     if not paths:
         raise ValueError(f"there are no numbered notebooks in {str(lessons)!r}; pass their folder")
-    read = {path: nbformat.read(path, as_version=4) for path in paths}
-    made = {
-        out / path.name: exercise_version(lesson, path.name)
-        for path, lesson in read.items()
+    sources = {path.name: nbformat.read(path, as_version=4) for path in paths}
+    versions = {
+        out / name: exercise_version(lesson, name)
+        for name, lesson in sources.items()
         if any("solution" in tags(cell) for cell in lesson.cells)
     }
     out.mkdir(parents=True, exist_ok=True)
-    for target, notebook in made.items():
+    for target, notebook in versions.items():
         with whole_file(target) as part:
             part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    return list(made)
+    return list(versions)

@@ -1,4 +1,4 @@
-"""What the notebooks share: how much to run, which scene, and where figures are kept.
+"""What the notebooks share: how much to run, which scene, and where figures and results are kept.
 
     lesson = lessons.begin(preset, figures)
     scenes = lesson.size(smoke=4, course=30, paper=200)
@@ -81,21 +81,23 @@ class Lesson:
 
 
 def begin(preset: str, figures: str | Path = "figures") -> Lesson:
-    """A lesson with this preset. `figures`: a folder, made if need be; a relative one lies in the project, beside
-    notebooks/. The folder that the run has to itself is named by the environment, which `runs.folder` sets for
-    the kernel it starts. Raises ValueError for an unknown preset."""
+    """A lesson with this preset. Raises ValueError for an unknown one.
+
+    `figures`: a folder, made if need be; a relative one lies in the project, beside notebooks/. The folder that the run
+    has to itself is named by an environment variable that `runs.folder` sets for the kernel it starts.
+    """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; pass one of {', '.join(PRESETS)}")
     folder = project_folder(Path.cwd()) / figures
     folder.mkdir(parents=True, exist_ok=True)
-    own = os.environ.get(RUN_FOLDER)
-    return Lesson(preset, folder, Path(own) if own else None)
+    run_folder = os.environ.get(RUN_FOLDER)
+    return Lesson(preset, folder, Path(run_folder) if run_folder else None)
 
 
 def project_folder(here: Path) -> Path:
     """The folder that holds notebooks/, seen from within it (at any depth); `here` itself elsewhere."""
-    within = [folder for folder in (here, *here.parents) if folder.name == "notebooks"]
-    return within[-1].parent if within else here
+    enclosing = [folder for folder in (here, *here.parents) if folder.name == "notebooks"]
+    return enclosing[-1].parent if enclosing else here
 
 
 def scene_of(events: str, checkpoint: Checkpoint, seed: int) -> Scene:
