@@ -12,7 +12,7 @@ import torch
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import Localisation, Query
+from steer_utils.methods.base import Localisation, Method, Query
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import Interval
 
@@ -103,3 +103,6 @@ def yes_and_no(checkpoint: Checkpoint) -> tuple[list[int], list[int]]:
 def yes_minus_no(logits: torch.Tensor, yes: list[int], no: list[int]) -> torch.Tensor:
     """The log odds of yes against no, of logits (..., vocab): (...)."""
     return logits[..., yes].logsumexp(-1) - logits[..., no].logsumexp(-1)
+
+
+METHODS = (Method("asking", "asking when (direct prompting)", asking, "1 + answer tokens", "arXiv 2606.11400"),)

@@ -17,7 +17,7 @@ import torch
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.prefixes import Prefix
 from steer_utils.methods.asking import yes_and_no, yes_minus_no
-from steer_utils.methods.base import Localisation, Query, localise
+from steer_utils.methods.base import Localisation, Method, Query, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.audio import sliding_starts
 from steer_utils.sound.spans import AudioSpan
@@ -185,3 +185,19 @@ def covering_mean(values: np.ndarray, starts: Sequence[int], width: int, count: 
 
 def _curve(values: torch.Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
+
+
+METHODS = (
+    Method(
+        "gradient-input", "gradient x input", gradient_input, "1 and back", "of the answer yes - no", standard=False
+    ),
+    Method(
+        "integrated-gradients",
+        "integrated gradients",
+        integrated_gradients,
+        "16 and back",
+        "arXiv 1703.01365",
+        standard=False,
+    ),
+    Method("occlusion", "occlusion", occlusion, "1, and a part each 0.2 s", "window set to the mean", standard=False),
+)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from steer_utils.lm.hearing import Hearing, Reading, state_difference
 from steer_utils.lm.steering import Rule
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.base import Localisation, Query, localise, steered_row
+from steer_utils.methods.base import Localisation, Method, Query, localise, steered_row
 from steer_utils.methods.settings import Settings
 
 
@@ -107,3 +107,10 @@ def boosted_blocks(num_blocks: int) -> range:
 
 def _difference(hearing: Hearing, heard: Reading, silent: Reading) -> SteeringVector:
     return state_difference(hearing.checkpoint, heard, silent, f"audio - silence, both {heard.instruction!r}")
+
+
+METHODS = (
+    Method("mavs", "audio steering, uniform (MAVS)", mavs, "3, and silence once", "arXiv 2510.12851"),
+    Method("lwvs", "audio steering, layer-wise (LWVS)", lwvs, "3, and silence once", "arXiv 2510.12851"),
+    Method("vista", "audio steering, VISTA's rule", vista, "3, and silence once", "arXiv 2502.03628"),
+)

@@ -1,8 +1,7 @@
-"""What steering is read from: the contrast of a query, and the attention once a vector is added.
+"""What all methods share: the query, the answer, a method's entry in the table, and how steered attention is read.
 
-Steering and its controls differ in the vector only; all of them go through here, so that nothing else can differ.
-
-What a method is asked, what it finds, and what the table of methods says about it.
+Steering and its controls differ in the vector only. All of them read through `steered_row`, `steered_attention` and
+`steered_curve`, so that nothing else can differ.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.settings import Heads, Settings
 from steer_utils.sound.spans import Interval, best_window
 
-POSITION = "position"  # the one method that is made from the curves of another, once a run is done
-
 
 @dataclass(frozen=True)
 class Query:
-    """A sound by name, the width of the window in seconds, a seed for methods that draw, and the other sounds of
-    the scene, for methods that swap."""
+    """A sound by name, and the width of the window in seconds.
+
+    `seed`: for methods that draw. `others`: the other sounds of the scene, for methods that swap.
+    """
 
     event: str
     seconds: float
@@ -37,8 +36,13 @@ class Query:
 
 @dataclass(frozen=True)
 class Localisation:
-    """Where a method puts the sound. `interval` is None where an answer could not be parsed; `curve` has one
-    value an audio token (None for methods without one)."""
+    """Where a method puts the sound.
+
+    interval  None where the model's answer could not be read as a time
+    score     mean of the curve in the interval
+    curve     one value an audio token, (tokens,); None for methods without one
+    answer    what the model said, for methods that ask it
+    """
 
     interval: Interval | None
     score: float
@@ -50,10 +54,28 @@ Finder = Callable[[Hearing, Query, Settings], Localisation]
 
 
 @dataclass(frozen=True)
-class Method:
-    """A row of the table: how it finds, what it costs, where it comes from.
+class Need:
+    """What a method must have beside an audio and the name of a sound.
 
-    `find` is None for a method that is made from the rows of others once a run is done (the positional prior).
+    `words` follow "needs" in messages. `met` says whether it is there: given the settings, whether the query names the
+    other events of the scene, and how many scenes the run has.
+    """
+
+    words: str
+    met: Callable[[Settings, bool, int], bool]
+
+
+@dataclass(frozen=True)
+class Method:
+    """All that tables, widgets and the command line know of a method.
+
+    name      as users ask for it
+    label     what tables and figures call it
+    find      (hearing, query, settings) -> Localisation; None for one that is made from the rows of a finished run
+    passes    cost: forward passes of a short suffix behind the shared prefix, which is computed once
+    source    where it comes from
+    needs     what it must have beside an audio and the name of a sound
+    standard  whether a benchmark runs it unless told which; the others are slower
     """
 
     name: str
@@ -61,10 +83,16 @@ class Method:
     find: Finder | None
     passes: str
     source: str
+    needs: Need | None = None
+    standard: bool = True
+
+    def lacks(self, settings: Settings, *, others: bool = False, scenes: int = 1) -> str:
+        """In words what it needs and does not have; "" if it can run. The arguments are those of `Need.met`."""
+        return "" if self.needs is None or self.needs.met(settings, others, scenes) else self.needs.words
 
 
 def localise(curve: np.ndarray, hearing: Hearing, query: Query) -> Localisation:
-    """The window of the known width with the largest sum of `curve` (tokens,), as every method of curves ends."""
+    """The window of the known width with the largest sum of `curve` (tokens,): how every method with a curve ends."""
     interval, score = best_window(curve, hearing.span, query.seconds)
     return Localisation(interval, score, curve)
 
@@ -74,9 +102,8 @@ def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> SteeringV
 
     v_l = h_l(audio, p+) - h_l(audio, p-) at the last prompt token (arXiv 2606.11400). Cost: two suffix passes.
     """
-    vector = hearing.contrast(
-        settings.positive.format(event=query.event), settings.negative, prompt=settings.contrast_question
-    )
+    positive = settings.positive.format(event=query.event)
+    vector = hearing.contrast(positive, settings.negative, prompt=settings.contrast_question)
     return vector.select(settings.steered_blocks(hearing.checkpoint.num_blocks))
 
 
@@ -115,14 +142,3 @@ def steered_curve(
     """The curve over audio tokens, (tokens,): mean over all heads of `settings.read_blocks`, or over `heads` alone."""
     attention = steered_attention(hearing, vector, settings)
     return attention.curve(settings.read_blocks) if heads is None else attention.curve_of_heads(heads)
-
-
-def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
-    """Steering, read from the heads that `tuning.select_heads` chose on development classes ("per-head selection").
-
-    Raises ValueError where none were chosen.
-    """
-    if settings.read_heads is None:
-        raise ValueError("the settings name no heads to read; choose them with tuning.select_heads, or set read_heads")
-    vector = contrast_of(hearing, query, settings)
-    return localise(steered_curve(hearing, vector, settings, settings.read_heads), hearing, query)

@@ -1,6 +1,7 @@
-"""Controls of steering: what is left without the vector, with a wrong one, or with the right one backwards.
+"""Controls of steering: a random vector, the right one backwards, that of another event, and no vector at all.
 
-Each turns (hearing, query, settings) into an interval as `steering` does, with its blocks, strength, norm and read-out.
+Each turns (hearing, query, settings) into an interval as `steering` does. Those with a vector keep its blocks, its
+strength, norm and read-out.
 """
 
 from __future__ import annotations
@@ -8,33 +9,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from steer_utils.lm.hearing import Hearing
-from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Localisation, Query, contrast_of, localise, steered_curve
+from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
 from steer_utils.methods.settings import Settings
-
-
-def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
-    """The same contrast by prompting alone: attention share under p+ minus that under p-, no vector.
-
-    Both instructions stand before the question that `steering` asks; read from `settings.prompt_blocks`.
-    """
-    positive = settings.positive.format(event=query.event)
-    plus, minus = hearing.read_rows(
-        [Row(f"{instruction} {settings.question}") for instruction in (positive, settings.negative)]
-    )
-    return localise((plus.attention - minus.attention).curve(settings.prompt_blocks), hearing, query)
-
-
-def negative(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
-    """Steering with -λ: away from the event."""
-    backwards = replace(settings, strength=-settings.strength)
-    return localise(steered_curve(hearing, contrast_of(hearing, query, settings), backwards), hearing, query)
+from steer_utils.methods.steering import steering
 
 
 def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Steering with a random direction, as long as the contrast in each block; drawn with the query's seed."""
     vector = contrast_of(hearing, query, settings).random_like(query.seed)
     return localise(steered_curve(hearing, vector, settings), hearing, query)
+
+
+def negative(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+    """Steering with -λ: away from the event."""
+    return steering(hearing, query, replace(settings, strength=-settings.strength))
 
 
 def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
@@ -45,5 +33,22 @@ def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """
     if not query.others:
         raise ValueError(f"the query for {query.event!r} names no other event; pass Query(..., others=...)")
-    other = replace(query, event=query.others[query.seed % len(query.others)])
-    return localise(steered_curve(hearing, contrast_of(hearing, other, settings), settings), hearing, query)
+    other = query.others[query.seed % len(query.others)]
+    return steering(hearing, replace(query, event=other), settings)
+
+
+def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+    """The attention peak under the neutral question: the same window whatever is queried."""
+    return localise(hearing.read(settings.question).attention.curve(settings.peak_blocks), hearing, query)
+
+
+OTHER_EVENTS = Need("a query that names the other events of the scene", lambda settings, others, scenes: others)
+
+METHODS = (
+    Method("random-vector", "steering, random vector", random_vector, "3 or 4", "equal norm in each block"),
+    Method("negative", "steering backwards", negative, "3 or 4", "-lambda"),
+    Method(
+        "swapped", "steering to another event", swapped, "3 or 4", "scored on the queried event", needs=OTHER_EVENTS
+    ),
+    Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector"),
+)

@@ -11,7 +11,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.positions import Layout, TokenMask, token_mask
 from steer_utils.methods.attribution import presence_logit
-from steer_utils.methods.base import Localisation, Query, localise
+from steer_utils.methods.base import Localisation, Method, Query, localise
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import AudioSpan
 
@@ -107,3 +107,16 @@ def name_tokens(checkpoint: Checkpoint, event: str) -> tuple[int, ...]:
     if not first:
         raise ValueError(f"the tokenizer of {checkpoint.name} has no token for the event {event!r}; name another sound")
     return tuple(sorted(first))
+
+
+METHODS = (
+    Method("rollout", "attention rollout", rollout, "1 whole", "arXiv 2005.00928", standard=False),
+    Method(
+        "logit-lens",
+        "logit lens per audio token",
+        logit_lens,
+        "1 over the audio",
+        "last block, first token",
+        standard=False,
+    ),
+)

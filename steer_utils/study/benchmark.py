@@ -18,7 +18,8 @@ import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import POSITION, Localisation, Method, Query
+from steer_utils.methods.base import Localisation, Method, Query
+from steer_utils.methods.baselines import POSITION
 from steer_utils.methods.settings import Settings, trained_recordings
 from steer_utils.methods.table import METHODS, method_named, standard_methods
 from steer_utils.sound.datasets import same_recordings
@@ -118,7 +119,7 @@ def run_benchmark(
     Cost: a scene is encoded once, then the short suffix passes that each method states. `resume_file`: each finished
     scene is appended to it; a killed run with the same settings goes on from there, one with others starts anew.
     `methods`: their names; None: the standard ones. `external`: methods that are not in the table, such as
-    `external.ClapLocator.method()`. Warns where scenes hold classes that the settings were chosen on. Raises ValueError
+    `clap.ClapLocator.method()`. Warns where scenes hold classes that the settings were chosen on. Raises ValueError
     for no methods, an unknown one, one named twice or one that these settings cannot serve, before any work.
     """
     if methods is None:
@@ -129,15 +130,9 @@ def run_benchmark(
         raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each of {', '.join(METHODS)} at most once")
     if POSITION in methods and PRIOR_OF not in methods:
         raise ValueError(f"{POSITION!r} is the mean curve of {PRIOR_OF!r} in other scenes; pass {PRIOR_OF!r} too")
-    if (
-        lacking := {"steering-heads", POSITION}.intersection(methods).difference(
-            standard_methods(settings, scenes.count)
-        )
-    ):
-        raise ValueError(
-            f"{', '.join(sorted(lacking))} cannot run here: per-head selection needs settings with read_heads "
-            f"(tuning.select_heads), the positional prior at least two scenes, got {scenes.count}"
-        )
+    for method in chosen:
+        if lacking := method.lacks(settings, others=True, scenes=scenes.count):
+            raise ValueError(f"{method.name} cannot run here: it needs {lacking}; scenes: got {scenes.count}")
     facts: dict[str, object] = {
         "model": checkpoint.name,
         "revision": checkpoint.revision,

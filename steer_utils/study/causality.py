@@ -27,7 +27,7 @@ from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import contrast_of, steered_row
 from steer_utils.methods.settings import PAPER, Settings
-from steer_utils.methods.table import method_named
+from steer_utils.methods.table import finder
 from steer_utils.sound.audio import Fill, check_fill, occluded, window_apart
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
@@ -79,9 +79,7 @@ def occlusion_table(
     settings were chosen on. Raises ValueError, before any work, for an unknown method or fill, or a method that finds
     nothing in one audio alone.
     """
-    find = method_named(method).find
-    if find is None:
-        raise ValueError(f"the method {method!r} needs other scenes to find anything; pass one that hears the audio")
+    find = finder(method, settings, others=True)
     check_fill(fill)
     facts = {
         **analysis_identity("occlusion", checkpoint, settings),

@@ -13,9 +13,10 @@ import torch
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Query, contrast_of
-from steer_utils.methods.controls import contrast_prompting, negative, random_vector, swapped
+from steer_utils.methods.controls import negative, random_vector, swapped
+from steer_utils.methods.prompting import contrast_prompting
 from steer_utils.methods.settings import Settings
-from steer_utils.methods.table import steering
+from steer_utils.methods.steering import steering
 from steer_utils.sound.spans import best_window
 
 QUERY = Query("dog bark", 0.5, seed=4, others=("bell", "siren"))

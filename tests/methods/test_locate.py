@@ -263,8 +263,8 @@ def test_json_and_labels(one: AudioLM, samples: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("position", "needs the other scenes of a benchmark"),
-        ("swapped", "needs the other events of a benchmark"),
+        ("position", "needs the curves of other scenes"),
+        ("swapped", "needs a query that names the other events"),
         ("steering-heads", "needs settings with read_heads"),
     ],
 )

@@ -10,9 +10,9 @@ import torch
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.steering import Injection
-from steer_utils.methods.base import Query, contrast_of, steered_attention, steered_curve, steering_heads
+from steer_utils.methods.base import Query, contrast_of, steered_attention, steered_curve
 from steer_utils.methods.settings import Settings
-from steer_utils.methods.table import steering
+from steer_utils.methods.steering import steering, steering_heads
 from steer_utils.sound.spans import best_window
 
 QUERY = Query("dog bark", 0.5)

@@ -14,9 +14,11 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row
 from steer_utils.methods import tuning
-from steer_utils.methods.base import Query, steering_heads
+from steer_utils.methods.base import Query
+from steer_utils.methods.controls import unsteered
+from steer_utils.methods.prompting import prompting, prompting_best
 from steer_utils.methods.settings import PAPER, Settings
-from steer_utils.methods.table import prompting, prompting_best, steering, unsteered
+from steer_utils.methods.steering import steering, steering_heads
 from steer_utils.methods.tuning import Candidate, Tuned, block_sets, runs_of_blocks, select_heads, tune
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import best_window

@@ -16,7 +16,7 @@ from steer_utils.lm.models import AudioLM, load
 from steer_utils.methods.base import localise
 from steer_utils.methods.controls import random_vector
 from steer_utils.methods.settings import PAPER, Settings
-from steer_utils.methods.table import steering
+from steer_utils.methods.steering import steering
 from steer_utils.runs import measuring
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.measuring import POINT, points_of, scenes_of, steering_table

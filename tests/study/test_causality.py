@@ -134,7 +134,7 @@ def test_methods_and_fills_are_checked_before_any_work(lm: AudioLM, scenes: Scen
     resume_file = tmp_path / "run"
     with pytest.raises(ValueError, match="unknown method 'stearing'"):
         occlusion_table(lm, scenes, OWN, method="stearing", resume_file=resume_file)
-    with pytest.raises(ValueError, match="'position' needs other scenes"):
+    with pytest.raises(ValueError, match="'position' needs the curves of other scenes"):
         occlusion_table(lm, scenes, OWN, method="position", resume_file=resume_file)
     with pytest.raises(ValueError, match="pass one of noise, silence"):
         occlusion_table(lm, scenes, OWN, fill="music", resume_file=resume_file)  # type: ignore[arg-type]

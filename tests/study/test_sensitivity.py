@@ -20,7 +20,7 @@ from steer_utils.lm.models import AudioLM
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import PAPER, Settings
-from steer_utils.methods.table import steering
+from steer_utils.methods.steering import steering
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
 from steer_utils.study import sensitivity

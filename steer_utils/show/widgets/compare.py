@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 
 from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import POSITION, Finder, Localisation, Query
+from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.locate import known_event
 from steer_utils.methods.settings import Settings, model_settings
-from steer_utils.methods.table import finder, in_order, label_of, method_named
+from steer_utils.methods.table import METHODS, finder, in_order, label_of
 from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.located import mark
@@ -144,10 +144,10 @@ def compare(
     states, nothing shared. Raises ValueError for an unknown method or one that one sound cannot serve, before any runs.
     """
     if methods is None:
-        methods = [name for name in COMPARED if name != "steering-heads" or settings.read_heads is not None]
+        methods = [name for name in COMPARED if not METHODS[name].lacks(settings, others=bool(query.others))]
     if not methods or len(set(methods)) != len(methods):
         raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each name at most once, and at least one")
-    finders = {name: _finder(name, query, settings) for name in methods}
+    finders = {name: finder(name, settings, others=bool(query.others)) for name in methods}
     events = tuple(events)
     truth = next((event.span for event in events if event.name == query.event), None)
     rows = []
@@ -179,18 +179,6 @@ def found_listening(
         events=tuple((event.name, event.span) for event in events),
         answers={label: found.answer} if found.answer else {},
     )
-
-
-def _finder(name: str, query: Query, settings: Settings) -> Finder:
-    """How a method finds. Raises ValueError for one that needs other scenes, other events or heads never chosen."""
-    find = method_named(name).find
-    if name == "swapped" and find is not None:
-        if query.others:
-            return find
-        raise ValueError(f"'swapped' needs the other events of the scene; the query for {query.event!r} names none")
-    if name == POSITION:
-        raise ValueError(f"{name!r} needs the curves of other scenes (run_benchmark); choose another method")
-    return finder(name, settings)
 
 
 # -- the figure ----------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_the_table(hearing: Hearing) -> None:
         (QUERY, OURS, ["loudest", "loudest"], "each name at most once"),
         (QUERY, OURS, ["position"], "needs the curves of other scenes"),
         (QUERY, PAPER, ["steering-heads"], "needs settings with read_heads"),
-        (replace(QUERY, others=()), OURS, ["swapped"], "the query for 'dog bark' names none"),
+        (replace(QUERY, others=()), OURS, ["swapped"], "needs a query that names the other events"),
     ],
 )
 def test_mistakes_come_before_any_method_runs(

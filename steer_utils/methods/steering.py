@@ -1,0 +1,51 @@
+"""Instruction steering: the course's own way, over chosen heads, and as the paper declares it (arXiv 2606.11400).
+
+The neutral question is steered with the contrast of two instructions over the same audio, v = h(p+) - h(p-). The curve
+is where the attention of the last prompt token then goes.
+"""
+
+from __future__ import annotations
+
+from steer_utils.lm.hearing import Hearing
+from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
+from steer_utils.methods.settings import Settings, paper_settings
+
+
+def steering(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+    """Steer the neutral question with the contrast of two instructions; read where the attention then is."""
+    return localise(steered_curve(hearing, contrast_of(hearing, query, settings), settings), hearing, query)
+
+
+def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+    """Steering, read from the heads that `tuning.select_heads` chose on development classes ("per-head selection").
+
+    Raises ValueError where none were chosen.
+    """
+    if settings.read_heads is None:
+        raise ValueError("the settings name no heads to read; choose them with tuning.select_heads, or set read_heads")
+    vector = contrast_of(hearing, query, settings)
+    return localise(steered_curve(hearing, vector, settings, settings.read_heads), hearing, query)
+
+
+def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+    """The paper's difference read-out exactly as declared in `settings.PAPER`."""
+    return steering(hearing, query, paper_settings(settings))
+
+
+CHOSEN_HEADS = Need(
+    "settings with read_heads (tuning.select_heads)",
+    lambda settings, others, scenes: settings.read_heads is not None,
+)
+
+METHODS = (
+    Method("steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes"),
+    Method(
+        "steering-heads",
+        "steering, per-head selection",
+        steering_heads,
+        "3 or 4",
+        "heads chosen on the same",
+        needs=CHOSEN_HEADS,
+    ),
+    Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400"),
+)
