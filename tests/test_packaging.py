@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = Path("steer_utils/pocket/weights")
 MAX_MODEL_BYTES = 16_000_000
 CORE = set(
-    "torch transformers numpy scipy soundfile soxr safetensors pandas matplotlib seaborn tqdm typer pyyaml filelock "
+    "torch transformers numpy scipy soundfile soxr safetensors pandas matplotlib seaborn tqdm typer pyyaml pydantic filelock "
     "rich lazy-loader".split()
 )
 

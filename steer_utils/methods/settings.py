@@ -1,19 +1,20 @@
-"""What a method is set to: the instruction pair, strength, blocks, positions, and which blocks are read.
+"""What a method is set to, as checked data and as a json file; and what else is kept beside a model's weights.
 
-Two settings have names. `PAPER` is what we declare for the paper's method where its text leaves things open.
-A pocket model brings settings.json with what was chosen on development classes; a test run only reads it.
-
-What is kept beside a model's weights: the settings chosen for it, and what it was trained on.
+Two settings have names. `PAPER` is what we declare for the paper's method where its text leaves things open. A pocket
+model brings settings.json with what was chosen on development classes; a test run only reads it.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import math
 import operator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic.dataclasses import dataclass
 
 from steer_utils.lm.blocks import Blocks, as_blocks, late
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
@@ -23,7 +24,95 @@ from steer_utils.sound.files import whole_file
 Heads = tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
+def _sentence(text: str, info: ValidationInfo) -> str:
+    if not text.strip():
+        raise ValueError(f"{info.field_name} is {text!r}; pass a sentence")
+    return text
+
+
+def _instruction(text: str, info: ValidationInfo) -> str:
+    _sentence(text, info)
+    try:
+        named = "\ue000" in text.format(event="\ue000")  # a character that no instruction holds
+    except (LookupError, ValueError):
+        named = False
+    if not named:
+        raise ValueError(f"{info.field_name} must hold {{event}}, and no other braces, got {text!r}")
+    return text
+
+
+def _blocks(numbers: object, info: ValidationInfo) -> Blocks | None:
+    return None if numbers is None else as_blocks(numbers, info.field_name or "blocks")
+
+
+def _heads(pairs: Any) -> Heads | None:
+    if pairs is None:
+        return None
+    try:
+        numbers = tuple((operator.index(block), operator.index(head)) for block, head in pairs)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers:
+        raise ValueError(f"read_heads is {pairs!r}; pass (block, head) pairs such as [[3, 0], [4, 7]], or null")
+    return numbers
+
+
+def _chosen_on(facts: dict[str, Any]) -> dict[str, Any]:
+    """A list of classes that cannot be read would let a test run on development classes."""
+    events = facts.get("events", ())
+    if not isinstance(events, (list, tuple)) or not all(isinstance(event, str) for event in events):
+        raise ValueError(f'chosen_on must hold "events" as a list of names, got {facts!r}')
+    return facts
+
+
+Sentence = Annotated[str, AfterValidator(_sentence)]
+Instruction = Annotated[str, AfterValidator(_instruction)]
+SomeHeads = Annotated[Heads | None, BeforeValidator(_heads)]
+ChosenOn = Annotated[dict[str, Any], AfterValidator(_chosen_on)]
+SomeBlocks = Annotated[Blocks | None, BeforeValidator(_blocks)]
+
+#: What to pass in place of a value of another type, by pydantic's name for the mistake.
+_EXPECTED = {
+    "string_type": "a sentence",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "literal_error": '"share" or "difference"',
+    "dict_type": 'a dictionary such as {"events": ["siren"]}',
+}
+
+
+T = TypeVar("T")
+
+
+def _one_line(checked: type[T]) -> type[T]:
+    """Let a class say its first mistake in one line, as a plain ValueError: pydantic's own report takes many."""
+    check = checked.__init__
+
+    @functools.wraps(check)
+    def __init__(self: T, *values: object, **named: object) -> None:
+        try:
+            check(self, *values, **named)
+        except ValidationError as error:
+            raise ValueError(_mistake(error)) from None
+
+    checked.__init__ = __init__  # type: ignore[assignment, method-assign]
+    return checked
+
+
+def _mistake(error: ValidationError) -> str:
+    """Which setting, what was found, what to pass."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    name = first["loc"][0]
+    if first["type"] == "unexpected_keyword_argument":
+        return f"{name} is no setting; settings are {', '.join(sorted(entry.name for entry in fields(Settings)))}"
+    return f"{name} is {first['input']!r}; pass {_EXPECTED.get(first['type'], first['msg'])}"
+
+
+@_one_line
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Settings:
     """How to contrast, where to add, what to read.
 
@@ -44,52 +133,33 @@ class Settings:
     presence            the yes-or-no question that decides which window of a long audio to look in
     chosen_on           how the settings were chosen; its "events" are the classes they were chosen on
 
-    Raises ValueError for an instruction without {event} (or with other braces), an empty text, a strength that is not
-    finite, blocks that are no block numbers, or heads that are no pairs of numbers.
+    Checked by pydantic, strictly: True is no number and "2" is none. Raises ValueError, one line that says which
+    setting, what was found and what to pass: for a name that is no setting, an instruction without {event} (or with
+    other braces), an empty text, a strength that is not finite, blocks or heads that are no such numbers.
     """
 
-    positive: str = "Focus on the {event}."
-    negative: str = "Listen to the whole audio."
-    question: str = "Describe the sound."
-    vector_question: str | None = None
+    positive: Instruction = "Focus on the {event}."
+    negative: Sentence = "Listen to the whole audio."
+    question: Sentence = "Describe the sound."
+    vector_question: Sentence | None = None
     strength: float = 1.0
-    blocks: Blocks | None = None
+    blocks: SomeBlocks = None
     keep_norm: bool = True
     read: Literal["share", "difference"] = "difference"
-    read_blocks: Blocks | None = None
-    read_heads: Heads | None = None
-    prompt_blocks: Blocks | None = None
-    prompt_question: str = "Describe the sound."
-    prompt_best_blocks: Blocks | None = None
-    peak_blocks: Blocks | None = None
-    ask: str = "When does the {event} happen? Answer with its start and its end in seconds."
-    presence: str = "Does the audio contain this sound: {event}? Answer yes or no."
-    chosen_on: dict[str, object] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        for name in ("blocks", "read_blocks", "prompt_blocks", "prompt_best_blocks", "peak_blocks"):
-            object.__setattr__(self, name, _blocks_or_none(name, getattr(self, name)))
-        object.__setattr__(self, "read_heads", _head_pairs(self.read_heads))
-        for name in ("positive", "negative", "question", "ask", "presence"):
-            _check_text(name, getattr(self, name), names_event=name in ("positive", "ask", "presence"))
-        _check_text("vector_question", self.contrast_question, names_event=False)
-        if self.read not in ("share", "difference"):
-            raise ValueError(f'read is {self.read!r}; pass "share" or "difference"')
-        if isinstance(self.strength, bool) or not isinstance(self.strength, (int, float)):
-            raise ValueError(f"strength is {self.strength!r}; pass a number")
-        if not math.isfinite(self.strength):
-            raise ValueError(f"strength is {self.strength}; pass a finite number")
-        if not isinstance(self.keep_norm, bool):
-            raise ValueError(f"keep_norm is {self.keep_norm!r}; pass true or false")
-        _ = self.development_events  # a list that cannot be read would let a test run on development classes
+    read_blocks: SomeBlocks = None
+    read_heads: SomeHeads = None
+    prompt_blocks: SomeBlocks = None
+    prompt_question: Sentence = "Describe the sound."
+    prompt_best_blocks: SomeBlocks = None
+    peak_blocks: SomeBlocks = None
+    ask: Instruction = "When does the {event} happen? Answer with its start and its end in seconds."
+    presence: Instruction = "Does the audio contain this sound: {event}? Answer yes or no."
+    chosen_on: ChosenOn = field(default_factory=dict, hash=False)
 
     @property
     def development_events(self) -> tuple[str, ...]:
         """The classes that the settings were chosen on: a test must leave them out."""
-        events = self.chosen_on.get("events", ()) if isinstance(self.chosen_on, dict) else None
-        if not isinstance(events, (list, tuple)) or not all(isinstance(event, str) for event in events):
-            raise ValueError(f'chosen_on must hold "events" as a list of names, got {self.chosen_on!r}')
-        return tuple(events)
+        return tuple(self.chosen_on.get("events", ()))
 
     @property
     def contrast_question(self) -> str:
@@ -111,57 +181,25 @@ class Settings:
 
     @classmethod
     def load(cls, path: Path) -> Settings:
-        """Read a settings file. Raises ValueError for no such file, no json object, or keys that are not settings."""
+        """Read a settings file. Raises ValueError, with its path, for one that is missing or holds no such settings."""
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read settings from {str(path)!r}: {error}") from error
-        if not isinstance(found, dict):
-            raise ValueError(f"{str(path)!r} holds a {type(found).__name__}; settings are one json object")
-        known = {each.name for each in fields(cls)}
-        if unknown := sorted(set(found) - known):
-            raise ValueError(f"{path} holds {', '.join(unknown)}; settings are {', '.join(sorted(known))}")
+        if not isinstance(values, dict):
+            raise ValueError(f"{str(path)!r} holds a {type(values).__name__}; settings are one json object")
         try:
-            return cls(**found)
+            return cls(**values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def _blocks_or_none(name: str, blocks: object) -> Blocks | None:
-    return None if blocks is None else as_blocks(blocks, name)
-
-
-def _head_pairs(pairs: object) -> Heads | None:
-    if pairs is None:
-        return None
-    try:
-        numbers = tuple((operator.index(block), operator.index(head)) for block, head in pairs)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        numbers = ()
-    if not numbers:
-        raise ValueError(f"read_heads is {pairs!r}; pass (block, head) pairs such as [[3, 0], [4, 7]], or null")
-    return numbers
-
-
-def _check_text(name: str, text: object, *, names_event: bool) -> None:
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{name} is {text!r}; pass a sentence")
-    if not names_event:
-        return
-    try:
-        named = "\ue000" in text.format(event="\ue000")  # a character that no instruction holds
-    except (LookupError, ValueError):
-        named = False
-    if not named:
-        raise ValueError(f"{name} must hold {{event}}, and no other braces, got {text!r}")
 
 
 PAPER = Settings()
 
 
-def paper_settings(own: Settings) -> Settings:
-    """The paper's setting as declared, asking direct questions in the words that this model knows."""
-    return replace(PAPER, ask=own.ask, presence=own.presence)
+def paper_settings(settings: Settings) -> Settings:
+    """The paper's setting as declared, asking direct questions in the words of `settings`, which the model knows."""
+    return replace(PAPER, ask=settings.ask, presence=settings.presence)
 
 
 def folder_of(checkpoint: Checkpoint) -> Path | None:

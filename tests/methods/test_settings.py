@@ -60,7 +60,7 @@ def test_a_file_may_leave_settings_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"strenght": 2}', "holds strenght; settings are .*strength"),
+        ('{"strenght": 2}', "settings.json: strenght is no setting; settings are .*strength"),
         ('{"strength": 2', "cannot read settings from .*settings.json"),
         ("[1, 2]", "holds a list; settings are one json object"),
         ('{"strength": "2"}', r"settings.json: strength is '2'; pass a number"),
@@ -89,11 +89,15 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         ({"ask": "When?"}, "ask must hold {event}"),
         ({"presence": "Is there a {} {event}?"}, "presence must hold {event}"),
         ({"negative": " "}, "negative is ' '"),
-        ({"question": None}, "question is None"),
+        ({"question": None}, "question is None; pass a sentence"),
         ({"strength": float("inf")}, "finite"),
-        ({"strength": True}, "strength is True"),
-        ({"keep_norm": 1}, "keep_norm is 1"),
-        ({"read": "shares"}, "read is 'shares'"),
+        ({"strength": True}, "strength is True; pass a number"),
+        ({"strength": "2"}, "strength is '2'; pass a number"),
+        ({"strenght": 2}, "strenght is no setting; settings are ask, blocks, "),
+        ({"blocks": [True]}, "blocks is [True]"),
+        ({"positive": ""}, "positive is ''; pass a sentence"),
+        ({"keep_norm": 1}, "keep_norm is 1; pass true or false"),
+        ({"read": "shares"}, 'read is \'shares\'; pass "share" or "difference"'),
         ({"blocks": ()}, "blocks is ()"),
         ({"blocks": "34"}, "blocks is '34'"),
         ({"read_blocks": 3}, "read_blocks is 3"),
@@ -109,8 +113,9 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         Settings(**options)
+    assert "\n" not in str(caught.value)
 
 
 def test_development_events() -> None:
