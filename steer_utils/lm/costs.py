@@ -96,7 +96,7 @@ def estimate(
     `passes_per_query`: suffixes that are read a query (`methods.METHODS` says how many each method takes).
     `answer_tokens`: tokens of the one answer a query, 0 for none. `rows`: rows of the largest call, for the peak;
     the library itself takes fewer where their caches are large (`plan.rows_at_once`). Both are upper bounds: rows
-    are counted as if they shared nothing (see `branching`), and the peak is that of answers, each of which copies the
+    are counted as if they shared nothing (see `plan`), and the peak is that of answers, each of which copies the
     prefix's cache; readings copy nothing.
     Raises UnsupportedModelError for another kind of model, ValueError for numbers that count nothing, audio that the
     model does not take in one go, or a number type other than float32, float16 and bfloat16.

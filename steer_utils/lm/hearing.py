@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
-from steer_utils.lm.plan import Batch, Row, batches, check_rows, maps_at_once
+from steer_utils.lm.checkpoints import Checkpoint, alone
+from steer_utils.lm.plan import Plan, Row, check_rows, maps_at_once, plan_rows, tokenised
 from steer_utils.lm.positions import Positions
 from steer_utils.lm.prefixes import encode
-from steer_utils.lm.run import run
-from steer_utils.lm.steering import Injection, as_injections, steered
+from steer_utils.lm.run import generate, run
+from steer_utils.lm.steering import Injection, as_injections
 from steer_utils.lm.vectors import Provenance, SteeringVector, library_versions
 from steer_utils.sound.audio import stretches
 from steer_utils.sound.spans import AudioSpan
@@ -109,23 +109,25 @@ class Hearing:
     def read_rows(self, rows: Sequence[Row], *, query_positions: Positions = "last") -> list[Reading]:
         """Read many rows, each with its own instruction, vectors, blocks, strength and positions, as one batch.
 
-        What rows share is run once (see `branching`): a steered row costs its tokens from the first steered one on, in
+        What rows share is run once (see `plan`): a steered row costs its tokens from the first steered one on, in
         the blocks after the first steered one.
         """
         check_rows(rows)
         known = self._known if self._known is not None and query_positions == "last" else {}
-        plain = {index: row.instruction for index, row in enumerate(rows) if row.first_steered_block() is None}
-        readings = {index: known[said] for index, said in plain.items() if said in known}
-        asked = [index for index in range(len(rows)) if index not in readings]
-        for indices, batch in batches([rows[index] for index in asked], self._prefix, query_positions, copied=False):
-            readings.update(zip((asked[index] for index in indices), self._read(batch, query_positions), strict=True))
-        known.update((said, readings[index]) for index, said in plain.items())
+        plain = {index: row.instruction for index, row in enumerate(rows) if not row.is_steered}
+        readings = {index: known[instruction] for index, instruction in plain.items() if instruction in known}
+        unread = [index for index in range(len(rows)) if index not in readings]
+        for plan in self._plan([rows[index] for index in unread], query_positions):
+            readings.update(
+                (unread[index], reading) for index, reading in zip(plan.indices, self._read(plan), strict=True)
+            )
+        known.update((instruction, readings[index]) for index, instruction in plain.items())
         return [readings[index] for index in range(len(rows))]
 
-    def maps_at_once(self, captured: int = 1) -> int:
-        """For callers who reduce maps as they come: how many rows, with so many captured tokens each, to read in one
+    def maps_at_once(self, queries: int = 1) -> int:
+        """For callers who reduce maps as they come: how many rows, with so many query positions each, to read in one
         call so that the attention of all heads takes at most a gibibyte (but 32 rows in any case)."""
-        return maps_at_once(self._prefix, captured)
+        return maps_at_once(self._prefix.shape.map_bytes, queries)
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
@@ -135,14 +137,14 @@ class Hearing:
         For runs that compare many methods on one audio. Not the default: whoever hooks or changes the model between two
         readings expects the second one to be made. A kept reading of a 7B model takes about 4 MB for 30 s of audio.
         """
-        before = [(one, one._known) for one in self._both()]
-        for one, known in before:
-            one._known = {} if known is None else known
+        before = [(hearing, hearing._known) for hearing in self._both()]
+        for hearing, known in before:
+            hearing._known = {} if known is None else known
         try:
             yield
         finally:
-            for one in self._both():
-                one._known = dict(before).get(one)
+            for hearing in self._both():
+                hearing._known = dict(before).get(hearing)
 
     def _both(self) -> list[Hearing]:
         """This hearing, and its silence if that was encoded."""
@@ -180,36 +182,24 @@ class Hearing:
         """One greedy answer a row, from the shared prefix, as `model.generate(do_sample=False)` would give."""
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-        made: dict[int, str] = {}
-        for indices, batch in batches(rows, self._prefix, "last"):
-            made.update(zip(indices, self._generate(batch, max_new_tokens), strict=True))
-        return [made[index] for index in range(len(rows))]
+        tokenizer, answers = self.checkpoint.processor.tokenizer, dict[int, str]()
+        for plan in self._plan(rows, answers=True):
+            for index, ids in zip(plan.indices, generate(self._prefix, plan, max_new_tokens), strict=True):
+                answers[index] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return [answers[index] for index in range(len(rows))]
 
-    # -- one batch ---------------------------------------------------------------------------------------------
-    @torch.inference_mode()
-    def _read(self, batch: Batch, query_positions: Positions) -> list[Reading]:
-        with alone(self.checkpoint):
-            made = run(self._prefix, batch, batch.wanted(query_positions))
+    # -- plan, run, read ---------------------------------------------------------------------------------------
+    def _plan(self, rows: Sequence[Row], query_positions: Positions = "last", *, answers: bool = False) -> list[Plan]:
+        prompts = tokenised(self.checkpoint, rows)
+        return plan_rows(rows, prompts, self._prefix.shape, query_positions, answers=answers)
+
+    def _read(self, plan: Plan) -> list[Reading]:
+        output = run(self._prefix, plan)
         readings = []
-        for row, hidden, weights, logits in zip(batch.rows, made.hidden, made.weights, made.logits, strict=True):
-            attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block())
-            readings.append(Reading(row.instruction, hidden, attention, logits, batch.recompute))
+        for row, hidden, weights, logits in zip(plan.rows, output.hidden, output.attention, output.logits, strict=True):
+            attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block)
+            readings.append(Reading(row.instruction, hidden, attention, logits, plan.recompute))
         return readings
-
-    @torch.inference_mode()
-    def _generate(self, batch: Batch, max_new_tokens: int) -> list[str]:
-        checkpoint, tokenizer = self.checkpoint, self.checkpoint.processor.tokenizer
-        ids = torch.cat([self._prefix.ids.expand(len(batch.rows), -1), batch.suffix_ids], dim=1)
-        count = len(batch.rows)
-        with alone(checkpoint), steered(checkpoint, batch.edits(), batch.keep_norm()):
-            made = checkpoint.model.generate(
-                input_ids=ids.to(checkpoint.device),
-                attention_mask=batch.attention_mask.to(checkpoint.device),
-                past_key_values=self._prefix.recomputed(count) if batch.recompute else self._prefix.cache(count),
-                generation_config=greedy(checkpoint, max_new_tokens),
-            )
-        answers = [until(row, stop_tokens(checkpoint)) for row in made[:, ids.shape[1] :].tolist()]
-        return [tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
 
 
 def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, recipe: str) -> SteeringVector:

@@ -1,33 +1,37 @@
-"""Rows of one call: many instructions and edits behind one audio, laid out as one batch.
+"""Plan: from rows (instructions and steering) to what the model is to do, in plain numbers, before it runs.
 
-    slots     0 ............ prefix          ............ length
-    row 0     chat head + audio | padding | short suffix
-    row 1     (shared)          | a longer suffix
+The first of three steps: **plan** (this file), run (`run`), read (`hearing`). A plan says which token ids run, which of
+them rows share, where each edit acts, and whose attention is kept. It needs token ids and counts, and no model. All
+that can be wrong with a row is found here. `print(plan)` shows it.
 
-The prefix ends with the last audio token, so it is the same for every instruction. Suffixes are padded on their
-left, between prefix and suffix, so that the last prompt token of every row sits in the last slot.
+Rows of one prompt are the same row until one of them is steered, so what they share is run once. A steered row differs
+from the unsteered one only after the first block that it is steered in, and there only from its first steered token
+on: earlier tokens cannot look at later ones. So each different prompt is one *trunk*, and every steered row leaves it
+as a *branch*, at its own block, with its own tokens, mostly the last one alone:
+
+    tokens            D  e  s  c  .        the trunk: a whole prompt, through all blocks
+    after block 1                 └─ .     row 0, steered there at its last token: one token more
+    after block 2                 └─ .     rows 1, 2, ...
+
+A row of a sweep over blocks and strengths then costs one token in half of the blocks, and not a prompt in all of them.
+All tokens of a call stand in one *line*, trunks and branches side by side; a mask says who sees whom.
+
+Slots are counted in the row's own prompt: chat head and audio (the prefix, the same for all rows), then the suffix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
-from steer_utils.lm.branching import Branches
-from steer_utils.lm.checkpoints import PromptTokens
-from steer_utils.lm.positions import (
-    Layout,
-    Positions,
-    TokenMask,
-    check_positions,
-    event_tokens,
-    prompt_slots,
-    token_mask,
-)
-from steer_utils.lm.prefixes import Prefix
-from steer_utils.lm.steering import Edit, Injection
+from steer_utils.lm.blocks import blocks_text
+from steer_utils.lm.checkpoints import Checkpoint, PromptTokens
+from steer_utils.lm.positions import Layout, Positions, check_positions, event_tokens, prompt_slots
+from steer_utils.lm.prefixes import PrefixShape
+from steer_utils.lm.steering import Edit, Injection, find_edits
 
 MAX_BATCH = 32  # rows of one forward; more where they stand in one short line
 MAX_LINE = 512  # tokens of such a line: products are fast by then, and what its tokens look at of each other is little
@@ -48,72 +52,221 @@ class Row:
     event: str | None = None
 
     def __post_init__(self) -> None:
-        given = (self.steer,) if isinstance(self.steer, Injection) else tuple(self.steer)
-        wrong = [type(one).__name__ for one in given if not isinstance(one, Injection)]
+        injections = (self.steer,) if isinstance(self.steer, Injection) else tuple(self.steer)
+        wrong = [type(value).__name__ for value in injections if not isinstance(value, Injection)]
         if wrong:
             raise TypeError(f"Row.steer holds Injection objects, got {', '.join(wrong)}")
-        object.__setattr__(self, "steer", given)
+        object.__setattr__(self, "steer", injections)
 
+    @property
+    def is_steered(self) -> bool:
+        """Whether the steering changes anything: a strength or a vector of zero does not."""
+        return any(injection.acting_blocks() for injection in self.steer)
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One row in numbers. `suffix`: token ids behind the audio. `length`: slots of the whole prompt.
+
+    `edits`: what is added where; those that change nothing are left out. `query_slots`: whose attention is kept.
+    """
+
+    instruction: str
+    suffix: tuple[int, ...]
+    length: int
+    edits: tuple[Edit, ...]
+    keep_norm: bool
+    query_slots: tuple[int, ...]
+
+    @classmethod
+    def of(cls, row: Row, prompt: PromptTokens, prefix: PrefixShape, query_positions: Positions) -> PlannedRow:
+        """Raises ValueError where the row has no such tokens, or does not name its event."""
+        audio = range(prefix.span.first, prefix.span.stop)
+        words = () if row.event is None else event_tokens(prompt, row.event)
+        layout = Layout(audio.stop + len(prompt.tail), audio, event=tuple(audio.stop + word for word in words))
+        queries = tuple(prompt_slots(query_positions, layout))
+        edits = find_edits(row.steer, layout)
+        return cls(row.instruction, prompt.tail, layout.length, edits, row.keep_norm, queries)
+
+    @cached_property
     def first_steered_block(self) -> int | None:
-        """The first block whose output the steering changes; None if it changes nothing."""
-        return min((block for injection in self.steer for block in injection.acting_blocks()), default=None)
+        """The first block whose output is changed; None if none is."""
+        return min((block for edit in self.edits for block in edit.blocks), default=None)
 
+    @cached_property
+    def first_steered_slot(self) -> int:
+        """The first token that is changed; the end of the prompt if none is."""
+        return min((slot for edit in self.edits for slot in edit.slots), default=self.length)
+
+    @property
     def first_changed_block(self) -> int:
         """The first block whose attention the steering can change: the one after the first steered; 0 if unsteered."""
-        first = self.first_steered_block()
-        return 0 if first is None else first + 1
+        return 0 if self.first_steered_block is None else self.first_steered_block + 1
+
+    def __str__(self) -> str:
+        slots = f"slots {self.length - len(self.suffix)}-{self.length - 1}"
+        edits = "; ".join(map(str, self.edits)) or "not steered"
+        norm = "" if self.keep_norm or not self.edits else "; norm not kept"
+        return f"{self.instruction!r} in {slots}; attention of slot {blocks_text(self.query_slots)}; {edits}{norm}"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The tokens in slots `first` to `stop` - 1: of `row` alone, or of all rows with the prompt of row `trunk`."""
+
+    trunk: int
+    row: int | None
+    first: int
+    stop: int
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Rows laid out together. Tensors are on the CPU: suffix ids, mask and position ids of shape (rows, ...).
+class Line:
+    """The tokens that run through one block, branch by branch. `trunk_of`: the first row with each row's prompt."""
 
-    `recompute`: an edit or a captured row lies in the prefix, so the shared cache cannot be used.
+    rows: tuple[PlannedRow, ...]
+    trunk_of: tuple[int, ...]
+    branches: tuple[Branch, ...]
+
+    @cached_property
+    def begins(self) -> dict[tuple[int, int | None], tuple[int, int]]:
+        """(trunk, row) of each branch -> where in the line it begins, and the slot that stands there."""
+        begins, place = {}, 0
+        for branch in self.branches:
+            begins[branch.trunk, branch.row] = place, branch.first
+            place += branch.stop - branch.first
+        return begins
+
+    @cached_property
+    def numbers(self) -> torch.Tensor:
+        """Which of `branches` each token belongs to, (tokens,)."""
+        lengths = torch.tensor([branch.stop - branch.first for branch in self.branches])
+        return torch.arange(len(self.branches)).repeat_interleave(lengths)
+
+    @cached_property
+    def slots(self) -> torch.Tensor:
+        """The slot of each token, (tokens,): its position id too."""
+        return torch.cat([torch.arange(branch.first, branch.stop) for branch in self.branches])
+
+    @cached_property
+    def ids(self) -> torch.Tensor:
+        """The id of each token, (tokens,)."""
+        suffixes = [(branch, self.rows[branch.trunk]) for branch in self.branches]
+        return torch.tensor([id for branch, row in suffixes for id in row.suffix[branch.first - row.length :]])
+
+    @cached_property
+    def owners(self) -> torch.Tensor:
+        """The row of each token, (tokens,); -1 for a trunk's."""
+        return torch.tensor([-1 if branch.row is None else branch.row for branch in self.branches])[self.numbers]
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """Who may look at whom, (tokens, tokens) bool: at what came before in the own branch, and in the trunk before
+        the branch left it."""
+        numbers = {(branch.trunk, branch.row): number for number, branch in enumerate(self.branches)}
+        trunks = torch.tensor(
+            [numbers.get((branch.trunk, None), numbers[branch.trunk, branch.row]) for branch in self.branches]
+        )
+        left = torch.tensor([branch.first for branch in self.branches])[self.numbers]
+        own = (self.numbers[:, None] == self.numbers) & (self.slots[:, None] >= self.slots)
+        return own | ((trunks[self.numbers][:, None] == self.numbers) & (left[:, None] > self.slots))
+
+    def place(self, row: int, slot: int) -> int:
+        """Where in the line the token is that row `row` has in `slot`: its own, or its trunk's."""
+        place, first = self.begins.get((self.trunk_of[row], row), (0, self.rows[row].length))
+        if slot < first:
+            place, first = self.begins[self.trunk_of[row], None]
+        return place + slot - first
+
+    @cached_property
+    def query_places(self) -> torch.Tensor:
+        """Where the tokens are whose attention is kept, row after row, (all of them,)."""
+        return torch.tensor(
+            [self.place(number, slot) for number, row in enumerate(self.rows) for slot in row.query_slots]
+        )
+
+    @cached_property
+    def last_places(self) -> torch.Tensor:
+        """Where each row's last token is, (rows,)."""
+        return torch.tensor([self.place(number, row.length - 1) for number, row in enumerate(self.rows)])
+
+    def source(self, before: Line) -> torch.Tensor:
+        """Where each token comes from in the line `before`, (tokens,): its own branch there, or its trunk."""
+        places = []
+        for branch in self.branches:
+            own = (branch.trunk, branch.row)
+            place, first = before.begins[own if own in before.begins else (branch.trunk, None)]
+            start = place + branch.first - first
+            places.append(torch.arange(start, start + branch.stop - branch.first))
+        return torch.cat(places)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one call of the model is to do for its rows; `indices`: which of the rows that were asked for they are.
+
+    `recompute`: an edit or a query lies in the prefix, so the prefix runs again with each row. Otherwise the rows share
+    it, and readings run in `lines`.
     """
 
-    rows: tuple[Row, ...]
-    layouts: tuple[Layout, ...]
-    suffix_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    position_ids: torch.Tensor
+    rows: tuple[PlannedRow, ...]
+    indices: tuple[int, ...]
+    prefix_length: int
+    num_blocks: int
     recompute: bool
 
-    def edits(self) -> list[list[Edit]]:
-        """What `steered` takes: the injections of each row with their tokens found."""
-        return [
-            [_edit(injection, layout) for injection in row.steer]
-            for row, layout in zip(self.rows, self.layouts, strict=True)
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """`lines[b]` runs through block b, `lines[b + 1]` comes out of it, once rows have left their trunks there.
+        Where none has, both are one object."""
+        trunks: dict[tuple[int, ...], list[int]] = {}
+        for number, row in enumerate(self.rows):
+            trunks.setdefault(row.suffix, []).append(number)
+        trunk_of = tuple(trunks[row.suffix][0] for row in self.rows)
+        lines: list[Line] = []
+        for block in range(-1, self.num_blocks):
+            branches = tuple(branch for numbers in trunks.values() for branch in self._branches(numbers, block))
+            same = bool(lines) and lines[-1].branches == branches
+            lines.append(lines[-1] if same else Line(self.rows, trunk_of, branches))
+        return tuple(lines)
+
+    def _branches(self, numbers: Sequence[int], block: int) -> Iterator[Branch]:
+        """The rows `numbers`, which have one prompt, after `block` (-1: before the first)."""
+        trunk, first, stop = numbers[0], self.prefix_length, self.rows[numbers[0]].length
+        if len(numbers) == 1:  # a row whose prompt no other row has is its own trunk
+            yield Branch(trunk, trunk, first, stop)
+            return
+        steered = [(number, self.rows[number].first_steered_block) for number in numbers]
+        left = [
+            Branch(trunk, number, self.rows[number].first_steered_slot, stop)
+            for number, start in steered
+            if start is not None and start <= block
         ]
+        # Those that have left go on looking at the tokens before the one at which they left.
+        if len(left) < len(numbers) or any(branch.first > first for branch in left):
+            yield Branch(trunk, None, first, stop)
+        yield from left
 
-    def branches(self, num_blocks: int) -> Branches:
-        """Which tokens run through which block: rows that differ only from some token and block on share the rest."""
-        first = [layout.padding.stop for layout in self.layouts]
-        starts = [
-            None if (block := row.first_steered_block()) is None else (block, _first_slot(edits))
-            for row, edits in zip(self.rows, self.edits(), strict=True)
-        ]
-        prompts = [tuple(ids) for ids in self.suffix_ids.tolist()]
-        return Branches.of(prompts, first, starts, self.layouts[0].length, num_blocks)
-
-    def line(self, branches: Branches) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and position ids that enter the first block, both (1, tokens)."""
-        line = branches.inside[0]
-        rows = torch.tensor(branches.trunks)[line.numbers]
-        columns = line.slots - (line.stop - self.suffix_ids.shape[1])
-        return self.suffix_ids[rows, columns][None], self.position_ids[rows, columns][None]
-
-    def keep_norm(self) -> list[bool]:
-        """Whether each row keeps the norm of what it edits."""
-        return [row.keep_norm for row in self.rows]
-
-    def wanted(self, positions: Positions) -> TokenMask:
-        """The prompt tokens that `positions` means in each row (no generated ones)."""
-        return TokenMask(token_mask(positions, self.layouts).prompt, generated=False)
+    def __str__(self) -> str:
+        prefix = "which runs again with each row" if self.recompute else "which all rows share"
+        parts = [f"behind a prefix of {self.prefix_length} slots, {prefix}:"]
+        parts += [f"  row {index}: {row}" for index, row in zip(self.indices, self.rows, strict=True)]
+        if not self.recompute:
+            parts.append(f"  tokens that enter each block: {', '.join(str(len(line.slots)) for line in self.lines[:-1])}")
+        return "\n".join(parts)
 
 
-def rows_at_once(cache_bytes: int) -> int:
-    """How many rows one forward takes, if each copies a prefix cache of `cache_bytes`: 1 ... `MAX_BATCH`."""
-    return min(MAX_BATCH, max(1, MAX_COPIES // cache_bytes))
+def tokenised(checkpoint: Checkpoint, rows: Sequence[Row]) -> list[PromptTokens]:
+    """The prompt of each row, and the checks that need to know the model.
+
+    Raises TypeError for anything but a list of rows, ValueError for an instruction that no prompt can hold,
+    VectorMismatchError for a vector of another shape.
+    """
+    check_rows(rows)
+    for row in rows:
+        for injection in row.steer:
+            injection.vector.check_fits(checkpoint)
+    return [checkpoint.tokens(row.instruction) for row in rows]
 
 
 def check_rows(rows: Sequence[Row]) -> None:
@@ -122,112 +275,67 @@ def check_rows(rows: Sequence[Row]) -> None:
         raise TypeError("pass a list of Row(instruction, steer=...)")
 
 
-def batches(
-    rows: Sequence[Row], prefix: Prefix, capture: Positions, *, copied: bool = True
-) -> list[tuple[list[int], Batch]]:
-    """The rows in batches, each with the indices of its rows: those that share the prefix, and those that cannot.
+def plan_rows(
+    rows: Sequence[Row],
+    prompts: Sequence[PromptTokens],
+    prefix: PrefixShape,
+    query_positions: Positions = "last",
+    *,
+    answers: bool = False,
+) -> list[Plan]:
+    """The calls of the model that read the rows, or answer them; `prompts` are those of `tokenised`.
 
-    `copied`: each row that shares the prefix will copy its keys and values, as answers do; readings do not.
-
-    Everything is checked here, before the model runs: instructions, positions, event names, shapes of vectors.
+    `query_positions`: the tokens whose attention is kept. An answer copies the prefix's keys and values for its row, so
+    that fewer rows may run at once; readings copy nothing, unless the prefix must be recomputed.
+    Raises ValueError for positions that do not exist, or that a row does not have.
     """
-    check_rows(rows)
-    check_positions(capture)
-    for row in rows:
-        for injection in row.steer:
-            injection.vector.check_fits(prefix.checkpoint)
-    prompts = [prefix.checkpoint.tokens(row.instruction) for row in rows]
+    check_positions(query_positions)
     for prompt in prompts:
         if prompt.head != prefix.head:
             raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
-    reaches = [_Reach.of(row, prompt, prefix, capture) for row, prompt in zip(rows, prompts, strict=True)]
-    made = []
-    for kind in (False, True):
-        indices = [index for index, reach in enumerate(reaches) if (reach.first < prefix.length) is kind]
-        if kind or copied:
-            most = rows_at_once(prefix.cache_bytes)
-            chunks = [indices[first : first + most] for first in range(0, len(indices), most)]
-        else:
-            chunks = _lines({index: reaches[index] for index in indices}, prefix)
-        for chunk in chunks:
-            batch = _lay_out([rows[index] for index in chunk], [prompts[index] for index in chunk], prefix, kind)
-            made.append((chunk, batch))
-    return made
+    planned = [PlannedRow.of(row, prompt, prefix, query_positions) for row, prompt in zip(rows, prompts, strict=True)]
+    shared, recomputed = list[int](), list[int]()
+    for index, row in enumerate(planned):
+        reaches_prefix = min(row.first_steered_slot, *row.query_slots) < prefix.length
+        (recomputed if reaches_prefix else shared).append(index)
+    most = rows_at_once(prefix.cache_bytes)
+    calls = [(part, False) for part in (_parts(shared, most) if answers else _fill_lines(planned, shared, prefix))]
+    calls += [(part, True) for part in _parts(recomputed, most)]
+    return [
+        Plan(tuple(planned[index] for index in part), tuple(part), prefix.length, prefix.num_blocks, recompute)
+        for part, recompute in calls
+    ]
 
 
-def maps_at_once(prefix: Prefix, captured: int) -> int:
-    """How many rows, with so many captured tokens each, leave at most `MAX_MAPS` of attention: `MAX_BATCH` or more."""
-    return max(MAX_BATCH, MAX_MAPS // (prefix.map_bytes * captured))
+def rows_at_once(cache_bytes: int) -> int:
+    """How many rows one forward takes, if each copies a prefix cache of `cache_bytes`: 1 ... `MAX_BATCH`."""
+    return min(MAX_BATCH, max(1, MAX_COPIES // cache_bytes))
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """What of its prompt a row concerns. `tail`: the prompt after the audio. `steered`: tokens from the first steered
-    one on, which it shares with no other row. `captured`: how many are read. `first`: the first slot of both."""
-
-    tail: tuple[int, ...]
-    steered: int
-    captured: int
-    first: int
-
-    @classmethod
-    def of(cls, row: Row, prompt: PromptTokens, prefix: Prefix, capture: Positions) -> _Reach:
-        layout = _layout(row, prompt, prefix, len(prompt.tail))
-        reached = [(min(prompt_slots(one.positions, layout)), one.acting_blocks()) for one in row.steer]
-        first = min((slot for slot, blocks in reached if blocks), default=layout.length)
-        captured = prompt_slots(capture, layout)
-        return cls(prompt.tail, layout.length - first, len(captured), min(first, *captured))
+def maps_at_once(map_bytes: int, queries: int) -> int:
+    """How many rows leave at most `MAX_MAPS` of attention, `map_bytes` for each of their queries: at least
+    `MAX_BATCH`."""
+    return max(MAX_BATCH, MAX_MAPS // (map_bytes * queries))
 
 
-def _lines(reaches: Mapping[int, _Reach], prefix: Prefix) -> list[list[int]]:
+def _parts(indices: Sequence[int], most: int) -> list[Sequence[int]]:
+    return [indices[first : first + most] for first in range(0, len(indices), most)]
+
+
+def _fill_lines(rows: Sequence[PlannedRow], indices: Iterable[int], prefix: PrefixShape) -> list[list[int]]:
     """Rows, by index, in the lines they run in: a line takes `MAX_BATCH` rows, or more within `MAX_LINE` tokens. Each
     call of the model reads all weights, so that few long lines are faster than many short ones."""
     lines: list[list[int]] = [[]]
-    tokens, trunks, captured = 0, set[tuple[int, ...]](), 0
-    for index, row in reaches.items():
-        longer = tokens + row.steered + (0 if row.tail in trunks else len(row.tail))
-        captured = max(captured, row.captured)
-        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else maps_at_once(prefix, captured)):
+    tokens, trunks, queries = 0, set[tuple[int, ...]](), 0
+    for index in indices:
+        row = rows[index]
+        own = row.length - row.first_steered_slot  # the tokens that it shares with no other row
+        longer = tokens + own + (0 if row.suffix in trunks else len(row.suffix))
+        queries = max(queries, len(row.query_slots))
+        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else maps_at_once(prefix.map_bytes, queries)):
             lines.append([])
-            longer, trunks, captured = row.steered + len(row.tail), set(), row.captured
+            longer, trunks, queries = own + len(row.suffix), set(), len(row.query_slots)
         lines[-1].append(index)
         tokens = longer
-        trunks.add(row.tail)
+        trunks.add(row.suffix)
     return [line for line in lines if line]
-
-
-def _lay_out(rows: Sequence[Row], prompts: Sequence[PromptTokens], prefix: Prefix, recompute: bool) -> Batch:
-    width = max(len(prompt.tail) for prompt in prompts)
-    padding_id = prefix.checkpoint.processor.tokenizer.pad_token_id or 0
-    suffix_ids = torch.full((len(rows), width), padding_id)
-    attention_mask = torch.ones(len(rows), prefix.length + width, dtype=torch.long)
-    for index, prompt in enumerate(prompts):
-        missing = width - len(prompt.tail)
-        suffix_ids[index, missing:] = torch.tensor(prompt.tail)
-        attention_mask[index, prefix.length : prefix.length + missing] = 0
-    # Padding does not count: every row's suffix continues right after the audio, whatever its slots are.
-    position_ids = (attention_mask.cumsum(dim=1) - 1)[:, prefix.length :]
-    layouts = tuple(_layout(row, prompt, prefix, width) for row, prompt in zip(rows, prompts, strict=True))
-    return Batch(tuple(rows), layouts, suffix_ids, attention_mask, position_ids, recompute)
-
-
-def _layout(row: Row, prompt: PromptTokens, prefix: Prefix, width: int) -> Layout:
-    first = prefix.length + width - len(prompt.tail)
-    words = event_tokens(prompt, row.event) if row.event is not None else ()
-    return Layout(
-        length=prefix.length + width,
-        audio=range(prefix.span.first, prefix.span.stop),
-        padding=range(prefix.length, first),
-        event=tuple(first + word for word in words),
-    )
-
-
-def _first_slot(edits: Sequence[Edit]) -> int:
-    """The first slot of a prompt that any edit that does something touches."""
-    acting = [edit for edit in edits if edit.strength and edit.vector.acting_blocks()]
-    return min(int(edit.mask.nonzero()[0]) for edit in acting)
-
-
-def _edit(injection: Injection, layout: Layout) -> Edit:
-    mask = token_mask(injection.positions, [layout])
-    return Edit(injection.vector, injection.strength, mask.prompt[0], mask.generated, injection.rule)

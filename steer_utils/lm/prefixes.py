@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,27 @@ from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.sound.spans import AudioSpan
 
 ANY_INSTRUCTION = "Describe the sound."
+
+
+@dataclass(frozen=True)
+class PrefixShape:
+    """What a plan needs to know of a prefix and its model: numbers, no tensors.
+
+    `head`: token ids before the audio, and one audio token: how every prompt must begin before it is expanded.
+    `cache_bytes`: what one row's copy of the keys and values takes. `map_bytes`: what the attention of one token over
+    the audio takes, float32, of each head of each block.
+    """
+
+    head: tuple[int, ...]
+    span: AudioSpan
+    num_blocks: int
+    cache_bytes: int
+    map_bytes: int
+
+    @property
+    def length(self) -> int:
+        """Slots of the prefix."""
+        return self.span.stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +57,17 @@ class Prefix:
         """Slots of the prefix."""
         return self.span.stop
 
-    @property
-    def head(self) -> tuple[int, ...]:
-        """Token ids before the audio, and one audio token: how every prompt must begin before it is expanded."""
-        return tuple(self.ids[0, : self.span.first + 1].tolist())
-
-    @property
-    def cache_bytes(self) -> int:
-        """What one row's copy of the keys and values takes."""
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
-
-    @property
-    def map_bytes(self) -> int:
-        """What the attention of one token over the audio takes: float32, of each head of each block."""
+    @cached_property
+    def shape(self) -> PrefixShape:
+        """What a plan needs to know of it."""
         heads = self.checkpoint.model.config.text_config.num_attention_heads
-        return 4 * self.checkpoint.num_blocks * heads * self.span.count
+        return PrefixShape(
+            head=tuple(self.ids[0, : self.span.first + 1].tolist()),
+            span=self.span,
+            num_blocks=self.checkpoint.num_blocks,
+            cache_bytes=sum(keys.nbytes + values.nbytes for keys, values in self.layers),
+            map_bytes=4 * self.checkpoint.num_blocks * heads * self.span.count,
+        )
 
     def cache(self, rows: int) -> DynamicCache:
         """A cache for `rows` rows that all continue this prefix: views, copied only where a call adds tokens."""

@@ -1,80 +1,238 @@
-"""One call of the model for a batch of rows: behind the shared prefix, or, where it is steered or read, with it."""
+"""Run: one call of the model that executes a plan behind a prefix.
+
+The second of three steps: plan (`plan`), **run** (this file), read (`hearing`). Nothing is known here of rows as users
+write them, of events or positions: token ids go in, with masks, edits and queries; states, attention and logits come
+out.
+
+Readings that share the prefix run as a *line* of tokens, which rows leave as they are steered (see `plan`). The
+model's own forward is not replaced: hooks on its blocks make the line longer between one block and the next, and give
+each token its mask and its place in the prompt.
+
+Answers, and rows whose prefix must be recomputed, run as a *batch*. Suffixes are padded on their left, between prefix
+and suffix, so that the last prompt token of every row is in the last slot:
+
+    slots     0 ............ prefix          ............ length
+    row 0     chat head + audio | padding | short suffix
+    row 1     chat head + audio | a longer suffix
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
+from torch import nn
 
 from steer_utils.lm.attention import attention_rows, line_rows, own_cache
-from steer_utils.lm.branching import branched, last_states
+from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
 from steer_utils.lm.hidden_states import hidden_states
-from steer_utils.lm.plan import Batch
-from steer_utils.lm.positions import TokenMask, token_mask
+from steer_utils.lm.plan import Line, Plan
+from steer_utils.lm.positions import TokenMask
 from steer_utils.lm.prefixes import Prefix
-from steer_utils.lm.steering import steered
+from steer_utils.lm.steering import BlockEdits, block_edits, steered
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """What a call gave for each row of a batch.
+class Output:
+    """What a call gave for each row of a plan.
 
-    `hidden`: (rows, blocks, hidden), at the last prompt token. `weights`: of each row (blocks, heads, captured rows,
-    audio tokens), softmaxed over all tokens. `logits`: (rows, vocab). All float32 on the CPU.
+    `hidden`: (rows, blocks, hidden), each block's output at the last prompt token. `attention`: of each row (blocks,
+    heads, queries, audio tokens), softmaxed over all tokens. `logits`: (rows, vocab). All float32 on the CPU.
     """
 
     hidden: torch.Tensor
-    weights: list[torch.Tensor]
+    attention: list[torch.Tensor]
     logits: torch.Tensor
 
 
-def run(prefix: Prefix, batch: Batch, wanted: TokenMask) -> Pass:
-    """Run the rows of a batch and keep the attention of the `wanted` tokens of each."""
-    return _with_prefix(prefix, batch, wanted) if batch.recompute else _behind_prefix(prefix, batch, wanted)
+@torch.inference_mode()
+def run(prefix: Prefix, plan: Plan) -> Output:
+    """Run the prompts of a plan; no other thread uses the model meanwhile."""
+    with alone(prefix.checkpoint):
+        return _run_batch(prefix, plan) if plan.recompute else _run_line(prefix, plan)
 
 
-def _behind_prefix(prefix: Prefix, batch: Batch, wanted: TokenMask) -> Pass:
-    """All rows as one line of tokens; what they share is run once (see `branching`)."""
-    checkpoint = prefix.checkpoint
-    branches = batch.branches(checkpoint.num_blocks)
-    slots = [mask.nonzero()[:, 0].tolist() for mask in wanted.prompt]
-    kept = [branches.places(line, slots) for line in branches.inside]
-    ids, positions = batch.line(branches)
-    with (
-        branched(checkpoint, branches),
-        steered(checkpoint, batch.edits(), batch.keep_norm(), branches),
-        line_rows(checkpoint, prefix.layers, kept, prefix.span) as seen,
-        last_states(checkpoint, branches) as states,
-    ):
-        output = checkpoint.family.backbone(checkpoint.model)(
-            input_ids=ids.to(checkpoint.device),
-            attention_mask=torch.ones(1, prefix.length + ids.shape[1], dtype=torch.long, device=checkpoint.device),
-            position_ids=positions.to(checkpoint.device),
-            past_key_values=own_cache(prefix.length, checkpoint.num_blocks),
-            use_cache=True,
+@torch.inference_mode()
+def generate(prefix: Prefix, plan: Plan, max_new_tokens: int) -> list[list[int]]:
+    """The token ids of a greedy answer to each row, up to where its turn ends; generated tokens are steered too."""
+    checkpoint, batch = prefix.checkpoint, _Batch(prefix, plan)
+    with alone(checkpoint), batch.steered():
+        sequences = checkpoint.model.generate(
+            input_ids=torch.cat([prefix.ids.expand(len(plan.rows), -1), batch.ids], dim=1).to(checkpoint.device),
+            attention_mask=batch.attention_mask.to(checkpoint.device),
+            past_key_values=batch.cache(),
+            generation_config=greedy(checkpoint, max_new_tokens),
         )
-    last = branches.last_places(branches.after[-1]).to(checkpoint.device)
-    logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[0, last])
-    weights = seen.weights.split([len(each) for each in slots], dim=2)
-    return Pass(torch.stack(states, dim=1), list(weights), logits.float().cpu())
+    return [until(ids, stop_tokens(checkpoint)) for ids in sequences[:, batch.length :].tolist()]
 
 
-def _with_prefix(prefix: Prefix, batch: Batch, wanted: TokenMask) -> Pass:
+# -- a batch ------------------------------------------------------------------------------------------------------
+class _Batch:
+    """The rows of a plan side by side, padded. On the CPU: `ids` (rows, suffix), `attention_mask` (rows, length)."""
+
+    def __init__(self, prefix: Prefix, plan: Plan) -> None:
+        self.prefix, self.plan = prefix, plan
+        self.length = max(row.length for row in plan.rows)
+        width, padding_id = self.length - prefix.length, prefix.checkpoint.processor.tokenizer.pad_token_id or 0
+        self.ids = torch.full((len(plan.rows), width), padding_id)
+        self.attention_mask = torch.ones(len(plan.rows), self.length, dtype=torch.long)
+        for number, row in enumerate(plan.rows):
+            missing = self.length - row.length
+            self.ids[number, missing:] = torch.tensor(row.suffix)
+            self.attention_mask[number, prefix.length : prefix.length + missing] = 0
+
+    @cached_property
+    def position_ids(self) -> torch.Tensor:
+        """(rows, suffix). Padding does not count: every row's suffix continues right after the audio."""
+        return (self.attention_mask.cumsum(dim=1) - 1)[:, self.prefix.length :]
+
+    def slots(self, number: int, slots: tuple[int, ...]) -> tuple[int, ...]:
+        """Slots of a row's own prompt, in the batch."""
+        missing = self.length - self.plan.rows[number].length
+        return tuple(slot if slot < self.prefix.length else slot + missing for slot in slots)
+
+    def queries(self) -> TokenMask:
+        """The tokens whose attention is kept."""
+        mask = torch.zeros(len(self.plan.rows), self.length, dtype=torch.bool)
+        for number, row in enumerate(self.plan.rows):
+            mask[number, self.slots(number, row.query_slots)] = True
+        return TokenMask(mask, generated=False)
+
+    def last(self) -> TokenMask:
+        """The last token of each prompt."""
+        mask = torch.zeros(len(self.plan.rows), self.length, dtype=torch.bool)
+        mask[:, -1] = True
+        return TokenMask(mask, generated=False)
+
+    def steered(self) -> Any:
+        """`with batch.steered():` each row is steered by its own edits."""
+        edits = [
+            [replace(edit, slots=self.slots(number, edit.slots)) for edit in row.edits]
+            for number, row in enumerate(self.plan.rows)
+        ]
+        return steered(self.prefix.checkpoint, edits, [row.keep_norm for row in self.plan.rows], self.length)
+
+    def cache(self) -> Any:
+        """The prefix for each row. If it must be recomputed, this is done here, steered and recorded as the rest is."""
+        count = len(self.plan.rows)
+        return self.prefix.recomputed(count) if self.plan.recompute else self.prefix.cache(count)
+
+
+def _run_batch(prefix: Prefix, plan: Plan) -> Output:
     """Each row with a prefix of its own, which is steered and recorded too."""
-    checkpoint, rows = prefix.checkpoint, len(batch.rows)
+    checkpoint, batch = prefix.checkpoint, _Batch(prefix, plan)
+    queries = batch.queries()
     with (
-        steered(checkpoint, batch.edits(), batch.keep_norm()),
-        attention_rows(checkpoint, wanted, prefix.span) as seen,
-        hidden_states(checkpoint, token_mask("last", batch.layouts)) as states,
+        batch.steered(),
+        attention_rows(checkpoint, queries, prefix.span) as rows,
+        hidden_states(checkpoint, batch.last()) as states,
     ):
         output = checkpoint.family.backbone(checkpoint.model)(
-            input_ids=batch.suffix_ids.to(checkpoint.device),
+            input_ids=batch.ids.to(checkpoint.device),
             attention_mask=batch.attention_mask.to(checkpoint.device),
             position_ids=batch.position_ids.to(checkpoint.device),
-            past_key_values=prefix.recomputed(rows),
+            past_key_values=batch.cache(),
             use_cache=True,
         )
     logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
-    captured = [[place for place, slot in enumerate(seen.slots) if mask[slot]] for mask in wanted.prompt]
-    weights = [one[:, :, places] for one, places in zip(seen.weights(), captured, strict=True)]
-    return Pass(states.states()[:, :, 0], weights, logits.float().cpu())
+    # Recorded are the queries of any row, for all rows: keep each row's own.
+    places = [[place for place, slot in enumerate(rows.slots) if mask[slot]] for mask in queries.prompt]
+    attention = [weights[:, :, kept] for weights, kept in zip(rows.weights(), places, strict=True)]
+    return Output(states.states()[:, :, 0], attention, logits.float().cpu())
+
+
+# -- a line -------------------------------------------------------------------------------------------------------
+def _run_line(prefix: Prefix, plan: Plan) -> Output:
+    """All rows as one line of tokens behind the prefix, which is not copied; what rows share is run once."""
+    checkpoint, first, last = prefix.checkpoint, plan.lines[0], plan.lines[-1]
+    queries = [line.query_places for line in plan.lines[:-1]]
+    with (
+        line_hooks(checkpoint, plan) as states,
+        line_rows(checkpoint, prefix.layers, queries, prefix.span) as rows,
+    ):
+        output = checkpoint.family.backbone(checkpoint.model)(
+            input_ids=first.ids[None].to(checkpoint.device),
+            attention_mask=torch.ones(1, prefix.length + len(first.ids), dtype=torch.long, device=checkpoint.device),
+            position_ids=first.slots[None].to(checkpoint.device),
+            past_key_values=own_cache(prefix.length, checkpoint.num_blocks),
+            use_cache=True,
+        )
+    last_states = output.last_hidden_state[0, last.last_places.to(checkpoint.device)]
+    logits = checkpoint.family.head(checkpoint.model)(last_states)
+    attention = rows.weights.split([len(row.query_slots) for row in plan.rows], dim=2)
+    return Output(torch.stack(states, dim=1), list(attention), logits.float().cpu())
+
+
+@contextmanager
+def line_hooks(checkpoint: Checkpoint, plan: Plan) -> Iterator[list[torch.Tensor]]:
+    """Run the first line of a plan, (1, tokens), through all blocks: rows leave their trunks, and are steered.
+
+    Yields each block's output at every row's last token, (rows, hidden), float32 on the CPU. The key/value cache must
+    take another number of tokens in each block (`attention.own_cache` does). On exit, also by an exception, only own
+    hooks are removed.
+    """
+    edits = block_edits(
+        [row.edits for row in plan.rows],
+        [row.keep_norm for row in plan.rows],
+        max(row.length for row in plan.rows),
+    )
+    states: list[torch.Tensor] = []
+    handles = []
+    try:
+        for block, module in enumerate(checkpoint.blocks):
+            inside, after = plan.lines[block : block + 2]
+            handles.append(module.register_forward_pre_hook(_before(inside, plan.lines[0]), with_kwargs=True))
+            handles.append(module.register_forward_hook(_after(inside, after, edits.get(block), states)))
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+#: What the decoder hands to each block beside the states, one entry a token: (1, tokens, ...).
+TOKEN_ARGUMENTS = ("position_ids", "position_embeddings")
+
+
+def _before(line: Line, at_first: Line) -> Any:
+    """Give every token of the line its place in the prompt, and say who sees whom: a mask (1, 1, tokens, tokens)."""
+    source = None if line is at_first else line.source(at_first)
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(chosen(part) for part in value)
+        return value if value is None or source is None else value.index_select(1, source.to(value.device))
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        arguments = {**kwargs, "attention_mask": line.mask[None, None].to(hidden.device)}
+        arguments |= {name: chosen(kwargs[name]) for name in TOKEN_ARGUMENTS if name in kwargs}
+        return args, arguments
+
+    return hook
+
+
+def _after(inside: Line, after: Line, edits: BlockEdits | None, states: list[torch.Tensor]) -> Any:
+    """Let rows leave their trunks, steer them, and keep the state of each row's last token."""
+    source = None if after is inside else after.source(inside)
+    if edits is not None:
+        touched = edits.touched(after.owners, after.slots) & (after.owners >= 0)
+        places = touched.any(dim=0).nonzero()[:, 0]
+        owners, touched = after.owners[places], touched[:, places]
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        if source is not None:
+            hidden = hidden.index_select(1, source.to(hidden.device))
+        if edits is not None:
+            where = places.to(hidden.device)
+            changed = hidden.clone()
+            changed[0, where] = edits.edited(hidden[0, where], owners, touched)
+            hidden = changed
+        states.append(hidden[0].index_select(0, after.last_places.to(hidden.device)).float().cpu())
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    return hook

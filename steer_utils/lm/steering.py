@@ -16,9 +16,8 @@ the output of the whole block, where VISTA's own code takes that of the MLP. The
     with steer(lm, 0.5 * focus.late(), input_ids=inputs["input_ids"]):
         lm.model.generate(**inputs)
 
-What is added to the output of one block, row by row: the edits of a batch, and the hooks that make them.
-
-See `steering` for the two rules; this module knows nothing of prompts, only of slots.
+An `Injection` is what a user asks for; an `Edit` is the same with its tokens found; `BlockEdits` are those of many rows
+at one block, ready to be added.
 """
 
 from __future__ import annotations
@@ -32,190 +31,19 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from steer_utils.lm.branching import Branches
+from steer_utils.lm.blocks import blocks_text
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.positions import Layout, Positions, TokenMask, batch_layouts, check_positions, token_mask
+from steer_utils.lm.positions import (
+    Layout,
+    Positions,
+    batch_layouts,
+    check_positions,
+    prompt_slots,
+    steers_generated,
+)
 from steer_utils.lm.vectors import SteeringVector
 
 Rule = Literal["add", "vista"]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An injection whose tokens are known: `mask` is one row of `TokenMask.prompt` (slots,), for one row of a batch."""
-
-    vector: SteeringVector
-    strength: float
-    mask: torch.Tensor
-    generated: bool
-    rule: Rule = "add"
-
-
-@dataclass(frozen=True)
-class EditLayer:
-    """One edit for each row of a batch, some of them none. `direction`: (rows, hidden), v, of length 1 under VISTA's
-    rule. `strength`: (rows,), λ. `vista`: (rows,) bool, which rule. `mask`: where it acts."""
-
-    direction: torch.Tensor
-    strength: torch.Tensor
-    vista: torch.Tensor
-    mask: TokenMask
-
-    def acting(self) -> torch.Tensor:
-        """The rows in which anything is added, (rows,) bool."""
-        return (self.strength != 0) & self.direction.any(dim=1)
-
-    def added(self, source: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """What is added to the states `hidden` (tokens, width), of the batch rows `source` (tokens,)."""
-        delta = (self.strength[:, None] * self.direction)[source].to(hidden.device)
-        if not self.vista.any():
-            return delta
-        direction = self.direction[source].to(hidden.device)
-        towards = nn.functional.cosine_similarity(hidden, -direction, dim=-1)[:, None]
-        gain = hidden.norm(dim=-1, keepdim=True) * (1 + towards.clamp_min(0))
-        return torch.where(self.vista[source].to(hidden.device)[:, None], gain * delta, delta)
-
-
-def layers_of(rows: Sequence[Sequence[Edit]], block: int) -> list[EditLayer]:
-    """The edits of one block, the n-th of every row together: at most as many layers as a row has edits."""
-    acting = [[edit for edit in edits if edit.strength and bool(edit.vector.directions[block].any())] for edits in rows]
-    slots = max((len(edit.mask) for edits in acting for edit in edits), default=0)
-    hidden = next(edit.vector.hidden_size for edits in acting for edit in edits)
-    layers = []
-    # Edits that reach generated tokens and edits that do not cannot share one TokenMask.
-    for generated in (False, True):
-        kind = [[edit for edit in edits if edit.generated == generated] for edits in acting]
-        for depth in range(max(len(edits) for edits in kind)):
-            direction, strength = torch.zeros(len(rows), hidden), torch.zeros(len(rows))
-            vista = torch.zeros(len(rows), dtype=torch.bool)
-            mask = torch.zeros(len(rows), slots, dtype=torch.bool)
-            for row, edits in enumerate(kind):
-                if depth < len(edits):
-                    edit = edits[depth]
-                    own = edit.vector.directions[block]
-                    vista[row] = edit.rule == "vista"
-                    direction[row] = nn.functional.normalize(own, dim=0, eps=1e-30) if edit.rule == "vista" else own
-                    strength[row] = edit.strength
-                    mask[row, : len(edit.mask)] = edit.mask
-            layers.append(EditLayer(direction, strength, vista, TokenMask(mask, generated)))
-    return layers
-
-
-class _Generated:
-    """What happens to each generated token, known beforehand: a hook runs once a token and a block, and each operation
-    of it is paid again and again.
-
-    `delta`: (rows, 1, hidden), Σ λ v. `acting`, `keep_norm`: (rows, 1, 1) bool, None where they hold for all rows.
-    """
-
-    def __init__(self, layers: Sequence[EditLayer], keep_norm: torch.Tensor) -> None:
-        kind = [layer for layer in layers if layer.mask.generated]
-        delta = torch.zeros_like(layers[0].direction)
-        for layer in kind:
-            delta += layer.strength[:, None] * layer.direction
-        acting = torch.stack([layer.acting() for layer in kind]).any(dim=0) if kind else torch.zeros_like(keep_norm)
-        self.delta = delta[:, None]
-        self.acting = None if acting.all() else acting[:, None, None]
-        self.any_norm = bool(keep_norm.any())
-        self.keep_norm = None if keep_norm.all() else keep_norm[:, None, None]
-
-    def steered(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`hidden` (batch, 1, width), which wants no gradient, with the edits added; a new tensor."""
-        if self.delta.device != hidden.device:  # once: the model stays where it is
-            self.delta = self.delta.to(hidden.device)
-            self.acting = None if self.acting is None else self.acting.to(hidden.device)
-            self.keep_norm = None if self.keep_norm is None else self.keep_norm.to(hidden.device)
-        before = hidden.float()
-        after = before + self.delta
-        if self.any_norm:  # in place: each new tensor costs as much as the sum in it
-            length = torch.linalg.vector_norm(after, 2, -1, True).clamp_min_(1e-30)
-            ratio = torch.linalg.vector_norm(before, 2, -1, True).div_(length)
-            after.mul_(ratio if self.keep_norm is None else torch.where(self.keep_norm, ratio, 1.0))
-        if self.acting is not None:
-            after = torch.where(self.acting, after, before)
-        return after.to(hidden.dtype)
-
-
-class BlockHook:
-    """The forward hook of one block. It never edits in place, and returns None where nothing is to be done."""
-
-    def __init__(self, block: int, layers: Sequence[EditLayer], keep_norm: torch.Tensor) -> None:
-        self.block = block
-        self.layers = layers
-        self.keep_norm = keep_norm
-        self.rows = len(keep_norm)
-        self.prompt = max(layer.mask.prompt.shape[1] for layer in layers)
-        self.generated = None if any(layer.vista.any() for layer in layers) else _Generated(layers, keep_norm)
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
-        batch, length, _ = hidden.shape
-        rows = self.rows
-        if rows not in (1, batch):
-            raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
-        cache = kwargs.get("past_key_values")
-        # The block has already put this call's tokens in the cache, so its length is where the call ends.
-        offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
-        if length == 1 and offset >= self.prompt and self.generated is not None and not hidden.requires_grad:
-            changed = self.generated.steered(hidden)
-            return (changed, *output[1:]) if isinstance(output, tuple) else changed
-        masks = [layer.mask.slice(offset, length) for layer in self.layers]
-        acting = [layer.acting()[:, None] & mask for layer, mask in zip(self.layers, masks, strict=True)]
-        touched = torch.stack(acting).any(dim=0)
-        if not touched.any():
-            return None
-        row, token = touched.expand(batch, length).nonzero(as_tuple=True)
-        source = row if rows == batch else torch.zeros_like(row)
-        place = (row.to(hidden.device), token.to(hidden.device))
-        where = [mask[source, token] for mask in acting]
-        changed = hidden.clone()
-        changed[place] = edited(hidden[place], source, self.layers, where, self.keep_norm)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-
-class LineHook:
-    """The forward hook of one block that a line of tokens runs through, (1, tokens, width) (see `branching`).
-
-    `rows`, `slots`: which batch row each token belongs to (-1: none) and its slot in the prompt, (tokens,).
-    """
-
-    def __init__(
-        self, layers: Sequence[EditLayer], keep_norm: torch.Tensor, rows: torch.Tensor, slots: torch.Tensor
-    ) -> None:
-        acting = [(rows >= 0) & layer.acting()[rows] & layer.mask.prompt[rows, slots] for layer in layers]
-        self.place = torch.stack(acting).any(dim=0).nonzero()[:, 0]
-        self.source = rows[self.place]
-        self.where = [mask[self.place] for mask in acting]
-        self.layers = layers
-        self.keep_norm = keep_norm
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        if not len(self.place):
-            return None
-        hidden = output[0] if isinstance(output, tuple) else output
-        changed = hidden.clone()
-        place = self.place.to(hidden.device)
-        changed[0, place] = edited(hidden[0, place], self.source, self.layers, self.where, self.keep_norm)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-
-def edited(
-    hidden: torch.Tensor,
-    source: torch.Tensor,
-    layers: Sequence[EditLayer],
-    where: Sequence[torch.Tensor],
-    keep_norm: torch.Tensor,
-) -> torch.Tensor:
-    """The states `hidden` (tokens, width) with the edits of their batch rows `source` (tokens,) added; a new tensor.
-
-    `where`: of each layer, the tokens that it touches, (tokens,) bool. `keep_norm`: (rows,) bool.
-    """
-    before = hidden.float()
-    after = before.clone()
-    for layer, touched in zip(layers, where, strict=True):
-        after += layer.added(source, before) * touched.to(hidden.device)[:, None]
-    norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-    return torch.where(keep_norm[source].to(hidden.device)[:, None], after * norm, after).to(hidden.dtype)
 
 
 @dataclass(frozen=True)
@@ -244,49 +72,53 @@ class Injection:
         return self.vector.acting_blocks() if self.strength else ()
 
 
-@contextmanager
-def steered(
-    checkpoint: Checkpoint,
-    rows: Sequence[Sequence[Edit]],
-    keep_norm: Sequence[bool] | None = None,
-    branches: Branches | None = None,
-) -> Iterator[None]:
-    """Steer each row of a batch by its own edits: `rows[i]` are those of batch row i.
+@dataclass(frozen=True)
+class Edit:
+    """What is added to one row: `strength` times `vector`, at the output of `blocks`, to the tokens in `slots` of the
+    prompt and, if `generated`, to every token after it."""
 
-    `keep_norm[i]`: whether row i keeps ‖h‖ (default: all do). One row given for a larger batch steers all of it.
-    `branches`: the rows run as a line of tokens that they leave and join (see `branching`), and not as a batch.
-    Everything is checked before the first hook is set; on exit, also by an exception, only own hooks are removed.
-    Raises VectorMismatchError for a vector that does not fit.
+    vector: SteeringVector
+    strength: float
+    rule: Rule
+    blocks: tuple[int, ...]
+    slots: tuple[int, ...]
+    generated: bool
+
+    def __str__(self) -> str:
+        rule = "" if self.rule == "add" else f", rule {self.rule!r},"
+        generated = " and generated tokens" if self.generated else ""
+        return (
+            f"{self.strength:+g} * ({self.vector.provenance.recipe}){rule} at block {blocks_text(self.blocks)}, "
+            f"slot {blocks_text(self.slots)}{generated}"
+        )
+
+
+def find_edits(injections: Sequence[Injection], layout: Layout) -> tuple[Edit, ...]:
+    """The injections of one row with their tokens found; those that change nothing are left out.
+
+    Raises ValueError where the row has no such tokens.
     """
-    norms = torch.tensor(list(keep_norm) if keep_norm is not None else [True] * len(rows))
-    if len(norms) != len(rows):
-        raise ValueError(f"keep_norm has {len(norms)} entries for {len(rows)} rows")
-    for edits in rows:
-        for edit in edits:
-            edit.vector.check_fits(checkpoint)
-    lengths = {len(edit.mask) for edits in rows for edit in edits}
-    if len(lengths) > 1:
-        raise ValueError(f"all masks of a batch must have one length, got {sorted(lengths)}")
-    touched = sorted(
-        {block for edits in rows for edit in edits if edit.strength for block in edit.vector.acting_blocks()}
-    )
-    hooks: list[tuple[int, BlockHook | LineHook]] = []
-    for block in touched:
-        layers = layers_of(rows, block)
-        if branches is None:
-            hooks.append((block, BlockHook(block, layers, norms)))
-        else:
-            line = branches.after[block]
-            hooks.append((block, LineHook(layers, norms, line.rows, line.slots)))
-    handles = []
-    try:
-        for block, hook in hooks:
-            by_name = isinstance(hook, BlockHook)  # it asks the cache how far the prompt has come
-            handles.append(checkpoint.blocks[block].register_forward_hook(hook, with_kwargs=by_name))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    edits = []
+    for injection in injections:
+        slots, generated = prompt_slots(injection.positions, layout), steers_generated(injection.positions)
+        if blocks := injection.acting_blocks():
+            edits.append(Edit(injection.vector, injection.strength, injection.rule, blocks, tuple(slots), generated))
+    return tuple(edits)
+
+
+def as_injections(
+    steer: SteeringVector | Injection | Sequence[SteeringVector | Injection] | None,
+    strength: float = 1.0,
+    positions: Positions = "last",
+) -> tuple[Injection, ...]:
+    """What callers may pass as `steer`, as injections. `strength` and `positions` are those of bare vectors."""
+    if steer is None:
+        return ()
+    values = [steer] if isinstance(steer, (SteeringVector, Injection)) else list(steer)
+    wrong = [type(value).__name__ for value in values if not isinstance(value, (SteeringVector, Injection))]
+    if wrong:
+        raise TypeError(f"steer takes SteeringVector or Injection, or a list of them, got {', '.join(wrong)}")
+    return tuple(value if isinstance(value, Injection) else Injection(value, strength, positions) for value in values)
 
 
 @contextmanager
@@ -304,6 +136,7 @@ def steer(
 
     Say where the prompt ends, by its `input_ids` (rows, slots; left-padded rows are understood) or, for positions
     "last" and "all", by `prompt_length` alone. Tokens generated after it are steered as the table in `positions` says.
+    Raises ValueError or TypeError before anything is changed, VectorMismatchError for a vector that does not fit.
     """
     injections = as_injections(vector, strength, positions)
     if (input_ids is None) == (prompt_length is None):
@@ -312,28 +145,149 @@ def steer(
         layouts = batch_layouts(checkpoint, input_ids)
     else:
         layouts = [Layout(length=int(prompt_length or 0), audio=range(0))]
-    masks = [token_mask(injection.positions, layouts) for injection in injections]
-    rows = [
-        [
-            Edit(injection.vector, injection.strength, mask.prompt[row], mask.generated, injection.rule)
-            for injection, mask in zip(injections, masks, strict=True)
-        ]
-        for row in range(len(layouts))
-    ]
-    with steered(checkpoint, rows, [keep_norm] * len(rows)):
+    for injection in injections:
+        injection.vector.check_fits(checkpoint)
+    edits = [find_edits(injections, layout) for layout in layouts]
+    with steered(checkpoint, edits, [keep_norm] * len(layouts), layouts[0].length):
         yield
 
 
-def as_injections(
-    steer: SteeringVector | Injection | Sequence[SteeringVector | Injection] | None,
-    strength: float = 1.0,
-    positions: Positions = "last",
-) -> tuple[Injection, ...]:
-    """What callers may pass as `steer`, as injections. `strength` and `positions` are those of bare vectors."""
-    if steer is None:
-        return ()
-    given = [steer] if isinstance(steer, (SteeringVector, Injection)) else list(steer)
-    wrong = [type(one).__name__ for one in given if not isinstance(one, (SteeringVector, Injection))]
-    if wrong:
-        raise TypeError(f"steer takes SteeringVector or Injection, or a list of them, got {', '.join(wrong)}")
-    return tuple(one if isinstance(one, Injection) else Injection(one, strength, positions) for one in given)
+@contextmanager
+def steered(
+    checkpoint: Checkpoint, rows: Sequence[Sequence[Edit]], keep_norm: Sequence[bool], prompt_length: int
+) -> Iterator[None]:
+    """Steer each row of a batch by its own edits: `rows[i]` are those of batch row i, with its padding counted.
+
+    `keep_norm[i]`: whether row i keeps ‖h‖. One row given for a larger batch steers all of it. On exit, also by an
+    exception, only own hooks are removed.
+    """
+    hooks = block_edits(rows, keep_norm, prompt_length)
+    handles = []
+    try:
+        for block, hook in hooks.items():
+            handles.append(checkpoint.blocks[block].register_forward_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def block_edits(rows: Sequence[Sequence[Edit]], keep_norm: Sequence[bool], prompt_length: int) -> dict[int, BlockEdits]:
+    """What is added at each block that any row is steered at. Slots from `prompt_length` on are generated tokens."""
+    blocks = sorted({block for edits in rows for edit in edits for block in edit.blocks})
+    return {block: BlockEdits(block, rows, keep_norm, prompt_length) for block in blocks}
+
+
+class BlockEdits:
+    """What is added to the output of one block, in many rows at once. As a forward hook it steers a batch.
+
+    Edits stand in layers, the n-th edit of every row side by side; a row with fewer has zeros there. `direction`:
+    (layers, rows, hidden), v, of length 1 under VISTA's rule. `strength`: (layers, rows), λ. `vista`: (layers, rows)
+    bool, which rule. `mask`: (layers, rows, prompt length + 1) bool, which tokens; the last column stands for every
+    token after the prompt. `keep_norm`: (rows,) bool.
+    """
+
+    def __init__(
+        self, block: int, rows: Sequence[Sequence[Edit]], keep_norm: Sequence[bool], prompt_length: int
+    ) -> None:
+        here = [[edit for edit in edits if block in edit.blocks] for edits in rows]
+        layers = max(len(edits) for edits in here)
+        hidden = next(edit.vector.hidden_size for edits in here for edit in edits)
+        self.block = block
+        self.prompt_length = prompt_length
+        self.keep_norm = torch.tensor(list(keep_norm))
+        self.direction = torch.zeros(layers, len(rows), hidden)
+        self.strength = torch.zeros(layers, len(rows))
+        self.vista = torch.zeros(layers, len(rows), dtype=torch.bool)
+        self.mask = torch.zeros(layers, len(rows), prompt_length + 1, dtype=torch.bool)
+        for row, edits in enumerate(here):
+            for layer, edit in enumerate(edits):
+                v = edit.vector.directions[block]
+                self.vista[layer, row] = edit.rule == "vista"
+                self.direction[layer, row] = nn.functional.normalize(v, dim=0, eps=1e-30) if edit.rule == "vista" else v
+                self.strength[layer, row] = edit.strength
+                self.mask[layer, row, list(edit.slots)] = True
+                self.mask[layer, row, -1] = edit.generated
+        self.any_vista = bool(self.vista.any())
+        self.generated = None if self.any_vista else _GeneratedToken(self)
+
+    def touched(self, rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """Which layers touch the tokens in these `slots` of these `rows`: (layers, ...) bool."""
+        return self.mask[:, rows, slots.clamp_max(self.prompt_length)]
+
+    def edited(self, hidden: torch.Tensor, rows: torch.Tensor, touched: torch.Tensor) -> torch.Tensor:
+        """The states `hidden` (tokens, width) of these `rows` (tokens,) with the edits of the layers that touch them,
+        (layers, tokens), added; a new tensor."""
+        before = hidden.float()
+        after = before.clone()
+        for layer, tokens in enumerate(touched):
+            after += self._added(layer, rows, before) * tokens.to(hidden.device)[:, None]
+        norm = before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        return torch.where(self.keep_norm[rows].to(hidden.device)[:, None], after * norm, after).to(hidden.dtype)
+
+    def _added(self, layer: int, rows: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        direction, strength = self.direction[layer], self.strength[layer, :, None]
+        delta = (strength * direction)[rows].to(hidden.device)
+        if not self.any_vista:
+            return delta
+        towards = nn.functional.cosine_similarity(hidden, -direction[rows].to(hidden.device), dim=-1)[:, None]
+        gain = hidden.norm(dim=-1, keepdim=True) * (1 + towards.clamp_min(0))
+        return torch.where(self.vista[layer, rows].to(hidden.device)[:, None], gain * delta, delta)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """The forward hook. It never edits in place, and returns None where nothing is to be done."""
+        hidden = output[0] if isinstance(output, tuple) else output
+        batch, length, _ = hidden.shape
+        rows = len(self.keep_norm)
+        if rows not in (1, batch):
+            raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
+        cache = kwargs.get("past_key_values")
+        # The block has already put this call's tokens in the cache, so its length is where the call ends.
+        offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
+        if length == 1 and offset >= self.prompt_length and self.generated is not None and not hidden.requires_grad:
+            changed = self.generated.steered(hidden)
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        touched = self.touched(torch.arange(rows)[:, None], torch.arange(offset, offset + length))
+        if not touched.any():
+            return None
+        row, token = touched.any(dim=0).expand(batch, length).nonzero(as_tuple=True)
+        source = row if rows == batch else torch.zeros_like(row)
+        where = (row.to(hidden.device), token.to(hidden.device))
+        changed = hidden.clone()
+        changed[where] = self.edited(hidden[where], source, touched[:, source, token])
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+
+class _GeneratedToken:
+    """What happens to each generated token, known beforehand: a hook runs once a token and a block, and each operation
+    of it is paid again and again.
+
+    `delta`: (rows, 1, hidden), Σ λ v. `acting`, `keep_norm`: (rows, 1, 1) bool, None where they hold for all rows.
+    """
+
+    def __init__(self, edits: BlockEdits) -> None:
+        touched = edits.mask[..., -1]
+        self.delta = torch.zeros_like(edits.direction[0])
+        for direction, strength in zip(edits.direction, edits.strength * touched, strict=True):
+            self.delta += strength[:, None] * direction
+        self.delta = self.delta[:, None]
+        acting, keep_norm = touched.any(dim=0), edits.keep_norm
+        self.acting = None if acting.all() else acting[:, None, None]
+        self.any_norm = bool(keep_norm.any())
+        self.keep_norm = None if keep_norm.all() else keep_norm[:, None, None]
+
+    def steered(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`hidden` (batch, 1, width), which wants no gradient, with the edits added; a new tensor."""
+        if self.delta.device != hidden.device:  # once: the model stays where it is
+            self.delta = self.delta.to(hidden.device)
+            self.acting = None if self.acting is None else self.acting.to(hidden.device)
+            self.keep_norm = None if self.keep_norm is None else self.keep_norm.to(hidden.device)
+        before = hidden.float()
+        after = before + self.delta
+        if self.any_norm:  # in place: each new tensor costs as much as the sum in it
+            length = torch.linalg.vector_norm(after, 2, -1, True).clamp_min_(1e-30)
+            ratio = torch.linalg.vector_norm(before, 2, -1, True).div_(length)
+            after.mul_(ratio if self.keep_norm is None else torch.where(self.keep_norm, ratio, 1.0))
+        if self.acting is not None:
+            after = torch.where(self.acting, after, before)
+        return after.to(hidden.dtype)

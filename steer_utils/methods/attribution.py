@@ -84,7 +84,7 @@ def presence_logit(hearing: Hearing, query: Query, settings: Settings) -> Presen
     hearing.span.window_tokens(query.seconds)
     checkpoint, prefix = hearing.checkpoint, hearing._prefix
     prompt = checkpoint.tokens(settings.presence.format(event=query.event))
-    if prompt.head != prefix.head:
+    if prompt.head != prefix.shape.head:
         raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
     yes, no = yes_and_no(checkpoint)
     if set(yes) & set(no):

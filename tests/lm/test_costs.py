@@ -99,7 +99,7 @@ def test_parameters_and_weights_are_counted(lm: AudioLM) -> None:
 def test_the_cache_is_as_large_as_the_one_that_is_kept(hearing: Hearing, lm: AudioLM) -> None:
     options = {"seconds": hearing.duration, "dtype": torch.float32, "head_tokens": hearing.span.first}
     ahead = cost(lm.model.config, **options, suffix_tokens=5)
-    assert ahead.cache_bytes * hearing.prefix_length == hearing._prefix.cache_bytes * (hearing.prefix_length + 5)
+    assert ahead.cache_bytes * hearing.prefix_length == hearing._prefix.shape.cache_bytes * (hearing.prefix_length + 5)
 
 
 def test_flops_of_a_pocket_model_within_two_percent(model_type: str) -> None:

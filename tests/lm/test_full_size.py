@@ -37,7 +37,7 @@ from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Layout, event_tokens, token_mask
-from steer_utils.lm.steering import Edit, Injection, steered
+from steer_utils.lm.steering import Injection, find_edits, steered
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
 from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.settings import PAPER
@@ -160,9 +160,9 @@ def test_every_hook_takes_the_full_shapes(whole: AudioLM, model_type: str, hook_
     vector = SteeringVector(torch.ones(blocks, hidden), tuple(range(blocks // 2, blocks)), torch.ones(blocks))
     layout, before = Layout(20 + 425 + 7, range(20, 445)), hook_count(whole)
     mask, cache = token_mask("last", [layout, layout]), DynamicCache()
-    edits = [[Edit(vector, 1.0, mask.prompt[0], generated=True)], []]
+    edits = [find_edits([Injection(vector)], layout), ()]
     with (
-        steered(whole, edits),
+        steered(whole, edits, [True, True], layout.length),
         attention_rows(whole, mask, AudioSpan(20, 425)) as seen,
         hidden_states(whole, mask) as kept,
         torch.no_grad(),

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from steer_utils.lm import plan
+from steer_utils.lm import hearing as module
+from steer_utils.lm import plan as planning
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.plan import MAX_BATCH, Row
+from steer_utils.lm.plan import MAX_BATCH, Plan, Row
 from steer_utils.lm.steering import Injection, steer
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
 
@@ -25,6 +26,12 @@ Full = Callable[..., dict[str, Any]]
 @pytest.fixture
 def focus(hearing: Hearing) -> SteeringVector:
     return hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt=SHORT)
+
+
+@pytest.fixture
+def one(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    """One family, where the model's class does not matter."""
+    return tiny_models["qwen2_audio"]
 
 
 def full_reading(
@@ -134,7 +141,7 @@ def test_rows_of_the_audio_itself(
 def test_many_rows_are_split_and_come_back_in_order(
     hearing: Hearing, focus: SteeringVector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "MAX_LINE", 1)
+    monkeypatch.setattr(planning, "MAX_LINE", 1)
     strengths = np.linspace(-3, 3, MAX_BATCH + 3)
     readings = hearing.read_rows([Row(SHORT, (Injection(focus, float(strength)),)) for strength in strengths])
     assert len(readings) == MAX_BATCH + 3
@@ -298,12 +305,56 @@ def test_errors_come_before_the_model_runs(
         handle.remove()
 
 
-def test_wrong_types(hearing: Hearing, focus: SteeringVector) -> None:
+def test_a_contrast_needs_two_instructions(hearing: Hearing) -> None:
+    with pytest.raises(ValueError, match="two instructions"):
+        hearing.contrast("Focus on the bell.", " ", prompt=SHORT)
     with pytest.raises(TypeError, match="list of Row"):
         hearing.read_rows([SHORT])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="list of Row"):
-        hearing.read_rows(Row(SHORT))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="Injection objects, got SteeringVector"):
-        Row(SHORT, (focus,))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="two instructions"):
-        hearing.contrast("Focus on the bell.", " ", prompt=SHORT)
+        hearing.answers(Row(SHORT))  # type: ignore[arg-type]
+
+
+def test_as_many_rows_as_leave_a_gibibyte(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "MAX_MAPS", 40 * hearing._prefix.shape.map_bytes)
+    assert (hearing.maps_at_once(), hearing.maps_at_once(2)) == (40, MAX_BATCH)
+
+
+# -- remembering ---------------------------------------------------------------------------------------------------
+def test_what_is_remembered_is_read_once(one: AudioLM, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    hearing = one.hear(samples, sampling_rate=16_000)
+    vector = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+    rows = [Row(SHORT), Row(SHORT, Injection(vector, 2.0)), Row(LONG)]
+    plain, counts, run = hearing.read_rows(rows), list[int](), module.run
+
+    def counted(prefix: Any, plan: Plan) -> Any:
+        counts.append(len(plan.rows))
+        return run(prefix, plan)
+
+    monkeypatch.setattr(module, "run", counted)
+    with hearing.remembering():
+        first, second = hearing.read_rows(rows), hearing.read_rows(rows)
+        assert counts == [3, 1]  # the steered row is run again
+        assert second[0] is first[0] and second[2] is first[2]
+        hearing.read(SHORT, query_positions="text")  # other tokens' attention is not what was kept
+        assert counts == [3, 1, 1]
+    for others in (first, second):
+        for reading, other in zip(plain, others, strict=True):
+            for name in ("hidden", "logits"):
+                torch.testing.assert_close(getattr(reading, name), getattr(other, name), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(reading.attention.share, other.attention.share, atol=1e-4, rtol=0)
+            assert reading.attention.first_block == other.attention.first_block
+    hearing.read(SHORT)
+    assert counts == [3, 1, 1, 1]
+
+
+def test_silence_is_remembered_as_long_as_its_hearing(one: AudioLM, samples: np.ndarray) -> None:
+    hearing = one.hear(samples, sampling_rate=16_000)
+    with hearing.remembering():
+        first = hearing.silence.read(SHORT)  # encoded inside
+        assert hearing.silence.read(SHORT) is first
+        with hearing.remembering():
+            assert hearing.silence.read(SHORT) is first
+        assert hearing.silence.read(SHORT) is first
+    assert hearing.silence.read(SHORT) is not first
+    with hearing.remembering():  # encoded before
+        assert hearing.silence.read(SHORT) is hearing.silence.read(SHORT)

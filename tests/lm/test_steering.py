@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.positions import batch_layouts
-from steer_utils.lm.steering import Edit, Injection, as_injections, steer, steered
+from steer_utils.lm.positions import Layout, batch_layouts
+from steer_utils.lm.steering import BlockEdits, Edit, Injection, as_injections, find_edits, steer, steered
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
 
 SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"
@@ -20,6 +20,10 @@ SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or
 def vector(lm: AudioLM, seed: int = 0, size: float = 6.0) -> SteeringVector:
     directions = torch.randn(lm.num_blocks, lm.hidden_size, generator=torch.Generator().manual_seed(seed))
     return SteeringVector(size * directions, tuple(range(lm.num_blocks)), torch.ones(lm.num_blocks))
+
+
+def last_token(injections: Sequence[Injection], length: int) -> tuple[Edit, ...]:
+    return find_edits(injections, Layout(length, audio=range(0)))
 
 
 def logits(lm: AudioLM, inputs: dict[str, Any]) -> torch.Tensor:
@@ -143,11 +147,12 @@ def test_a_prompt_length_is_enough_for_the_last_token(
 
 def test_rows_may_differ(lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any) -> None:
     inputs = full_inputs(lm, (SHORT, samples), (SHORT, other_samples))
-    last = torch.zeros(inputs["input_ids"].shape[1], dtype=torch.bool)
-    last[-1] = True
+    length = inputs["input_ids"].shape[1]
     plain = logits(lm, inputs)
     v, w = vector(lm, 0), vector(lm, 1).select([3])
-    with steered(lm, [[], [Edit(v, 1.0, last, True), Edit(w, -2.0, last, False)]], [True, False]):
+    edits = last_token([Injection(v), Injection(w, -2.0, [length - 1])], length)
+    assert [edit.generated for edit in edits] == [True, False]
+    with steered(lm, [[], edits], [True, False], length):
         mixed = logits(lm, inputs)
     assert torch.equal(mixed[0], plain[0])
     with steer(lm, [v, -2 * w], input_ids=inputs["input_ids"], keep_norm=False):
@@ -261,23 +266,23 @@ def test_rows_of_one_batch_may_differ_in_rule(
     lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any
 ) -> None:
     inputs = full_inputs(lm, (SHORT, samples), (SHORT, other_samples), (SHORT, samples))
-    last = torch.zeros(inputs["input_ids"].shape[1], dtype=torch.bool)
-    last[-1] = True
+    length = inputs["input_ids"].shape[1]
     v, w = vector(lm, 0), vector(lm, 1).select([0, 2])
-    rows = [
-        [Edit(v, 0.5, last, True, "vista")],
-        [Edit(v, 0.5, last, True), Edit(w, 2.0, last, True, "vista")],
-        [Edit(v, 0.5, last, True)],
+    given = [
+        [Injection(v, 0.5, rule="vista")],
+        [Injection(v, 0.5), Injection(w, 2.0, rule="vista")],
+        [Injection(v, 0.5)],
     ]
-    with steered(lm, rows):
+    rows = [last_token(injections, length) for injections in given]
+    with steered(lm, rows, [True] * 3, length):
         together = logits(lm, inputs)[:, -1]
     for row, edits in enumerate(rows):
         alone = {name: value[row : row + 1] for name, value in inputs.items()}
-        with steered(lm, [edits]):
+        with steered(lm, [edits], [True], length):
             torch.testing.assert_close(together[row], logits(lm, alone)[0, -1], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(together[0], together[2], atol=1e-2)  # the rule matters
     one = {name: value[1:2] for name, value in inputs.items()}
-    with steered(lm, [rows[1][:1]]):
+    with steered(lm, [rows[1][:1]], [True], length):
         assert not torch.allclose(together[1], logits(lm, one)[0, -1], atol=1e-2)  # and both edits act
 
 
@@ -381,3 +386,55 @@ def test_what_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> 
     two = inputs["input_ids"][:2]
     with pytest.raises(ValueError, match="2 rows are steered, but the batch has 3"), steer(lm, v, input_ids=two):
         logits(lm, inputs)
+
+
+# What one block adds --------------------------------------------------------------------------------------------------
+
+
+class Behind:
+    """A cache that has taken more tokens than the prompts of these tests have."""
+
+    def get_seq_length(self, block: int) -> int:
+        return 9
+
+
+def block_edits(directions: torch.Tensor, strengths: torch.Tensor, keep_norm: list[bool]) -> BlockEdits:
+    """Layers of edits, (layers, rows, width) and (layers, rows), of a prompt of six tokens in a model of one block.
+
+    They steer all tokens, but for those of the third layer, which leave generated ones alone.
+    """
+    rows: list[list[Edit]] = [[] for _ in keep_norm]
+    for layer, (vectors, factors) in enumerate(zip(directions, strengths, strict=True)):
+        for row, (v, strength) in enumerate(zip(vectors, factors.tolist(), strict=True)):
+            one = SteeringVector(v[None], (0,), torch.ones(1))
+            rows[row] += find_edits([Injection(one, strength, range(6) if layer == 2 else "all")], Layout(6, range(0)))
+    return BlockEdits(0, rows, keep_norm, 6)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_what_is_known_beforehand_of_generated_tokens_is_what_the_general_way_adds(rows: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    directions = torch.randn(3, rows, 8, generator=generator)
+    strengths = torch.tensor([[0.5, 0.0, -2.0], [1.0, 0.0, 0.0], [3.0, 4.0, 5.0]])[:, :rows]
+    hook, general = (block_edits(directions, strengths, [True, False, False][:rows]) for _ in range(2))
+    general.generated = None
+    hidden = torch.randn(3, 1, 8, generator=generator)  # one row given steers all rows of a batch
+    before = hidden.clone()
+    changed, expected = (
+        edits(torch.nn.Identity(), (), {"past_key_values": Behind()}, hidden) for edits in (hook, general)
+    )
+    assert torch.equal(hidden, before)
+    torch.testing.assert_close(changed, expected)
+    if rows == 3:
+        assert torch.equal(changed[1], hidden[1])  # the second row's only edit is not for generated tokens
+
+
+def test_a_gradient_flows_through_a_generated_token() -> None:
+    hook = block_edits(torch.tensor([[[1.0, -2.0, 0.5]]]), torch.tensor([[2.0]]), [True])
+    hidden = torch.tensor([[[0.3, 1.0, -0.7]]])
+
+    def changed(states: torch.Tensor) -> torch.Tensor:
+        return hook(torch.nn.Identity(), (), {"past_key_values": Behind()}, states)
+
+    torch.testing.assert_close(changed(hidden.clone().requires_grad_()).detach(), changed(hidden))
+    assert torch.autograd.gradcheck(changed, hidden.double().requires_grad_(), eps=1e-3, atol=1e-3)

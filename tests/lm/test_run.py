@@ -1,0 +1,173 @@
+"""Plans that are run: the same numbers as rows run apart, fewer tokens, and nothing left on the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from steer_utils.lm import plan as planning
+from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Branch, Plan, Row, plan_rows, tokenised
+from steer_utils.lm.run import generate, line_hooks, run
+from steer_utils.lm.steering import Injection
+from steer_utils.lm.vectors import SteeringVector
+
+SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"
+BLOCKS = 4
+
+
+@pytest.fixture(scope="module")
+def one(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> Hearing:
+    """Heard by one family, where the model's class does not matter."""
+    return tiny_models["qwen2_audio"].hear(samples, sampling_rate=16_000)
+
+
+def contrast(hearing: Hearing) -> SteeringVector:
+    return hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt=SHORT)
+
+
+def many_rows(vector: SteeringVector) -> list[Row]:
+    rows = [Row(SHORT), Row(LONG)]
+    for block in range(BLOCKS):
+        for strength in (-1.0, 2.0):
+            rows.append(Row(SHORT, Injection(vector.select([block]), strength), keep_norm=strength > 0))
+    rows.append(Row(LONG, (Injection(vector.select([0]), 1.0), Injection(vector.select([2]), 3.0, "text"))))
+    rows.append(Row(LONG, Injection(vector, 0.0)))
+    rows.append(Row(SHORT, Injection(vector.select([1, 3]), 1.0, rule="vista")))
+    return rows
+
+
+def same(readings: Sequence[Reading], others: Sequence[Reading]) -> None:
+    for reading, other in zip(readings, others, strict=True):
+        torch.testing.assert_close(reading.hidden, other.hidden, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(reading.logits, other.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(reading.attention.share, other.attention.share, atol=1e-4, rtol=0)
+        assert reading.attention.first_block == other.attention.first_block
+
+
+# -- a line --------------------------------------------------------------------------------------------------------
+def test_together_and_alone_give_the_same(hearing: Hearing) -> None:
+    rows = many_rows(contrast(hearing))
+    same(hearing.read_rows(rows), [hearing.read_rows([row])[0] for row in rows])
+
+
+def test_sharing_equals_running_apart(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = many_rows(contrast(hearing))
+    shared = hearing.read_rows(rows)
+
+    def apart(plan: Plan, numbers: Sequence[int], block: int) -> Iterator[Branch]:
+        for number in numbers:
+            yield Branch(numbers[0], number, plan.prefix_length, plan.rows[number].length)
+
+    monkeypatch.setattr(Plan, "_branches", apart)
+    same(shared, hearing.read_rows(rows))
+
+
+def test_long_and_short_lines_read_the_same(one: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector, other = contrast(one), "Focus on the dog bark."
+    steered = [Injection(vector.select(number % (BLOCKS - 1)), 0.1 + number / 40) for number in range(40)]
+    rows = [
+        *(Row(SHORT, steer) for steer in steered),
+        Row(other),
+        *(Row(other, steer) for steer in steered),
+        Row(SHORT),
+    ]
+    prompts = tokenised(one.checkpoint, rows)
+    assert len(plan_rows(rows, prompts, one._prefix.shape)) == 1
+    together = one.read_rows(rows)
+    monkeypatch.setattr(planning, "MAX_LINE", 1)
+    assert len(plan_rows(rows, prompts, one._prefix.shape)) == 3
+    for long, short in zip(together, one.read_rows(rows), strict=True):
+        torch.testing.assert_close(long.attention.share, short.attention.share, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(long.logits, short.logits, atol=1e-4, rtol=1e-4)
+
+
+def tokens_in_blocks(hearing: Hearing, rows: list[Row]) -> list[int]:
+    """How many tokens run through each block."""
+    counts: list[int] = []
+
+    def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        counts.append((args[0] if args else kwargs["hidden_states"]).shape[:2].numel())
+
+    handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in hearing.checkpoint.blocks]
+    try:
+        hearing.read_rows(rows)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return counts
+
+
+def test_only_what_a_vector_can_change_is_run_again(one: Hearing) -> None:
+    vector, prompt = contrast(one), len(one.checkpoint.tokens(SHORT).tail)
+    rows = [
+        Row(SHORT, Injection(vector.select([block]), strength))
+        for block in range(BLOCKS)
+        for strength in (1.0, 2.0, 3.0)
+    ]
+    assert tokens_in_blocks(one, rows) == [prompt, prompt + 3, prompt + 6, prompt + 9]
+    whole = [Row(SHORT, Injection(vector.select([1]), strength, "text")) for strength in (1.0, 2.0)]
+    assert tokens_in_blocks(one, whole) == [prompt, prompt, 2 * prompt, 2 * prompt]
+    assert tokens_in_blocks(one, rows[:1]) == [prompt] * BLOCKS  # as anybody would run it
+
+
+# -- a batch -------------------------------------------------------------------------------------------------------
+def test_a_line_and_a_batch_give_the_same(hearing: Hearing) -> None:
+    """Rows that could share the prefix, run with it, beside one whose suffix is longer."""
+    vector, prefix = contrast(hearing), hearing._prefix
+    rows = [
+        Row(SHORT, Injection(vector, 2.0, "text")),
+        Row(LONG),
+        Row(SHORT, Injection(vector.late()), keep_norm=False),
+    ]
+    (line,) = plan_rows(rows, tokenised(hearing.checkpoint, rows), prefix.shape, "text")
+    batch = Plan(line.rows, line.indices, line.prefix_length, line.num_blocks, recompute=True)
+    outputs = run(prefix, line), run(prefix, batch)
+    torch.testing.assert_close(outputs[0].hidden, outputs[1].hidden, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(outputs[0].logits, outputs[1].logits, atol=1e-4, rtol=1e-4)
+    for first, second in zip(outputs[0].attention, outputs[1].attention, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
+    assert generate(prefix, line, 5) == generate(prefix, batch, 5)
+
+
+def test_few_and_many_rows_at_once_answer_the_same(one: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(f"{SHORT} {word}") for word in ("one", "two two", "three three three")]
+    rows.append(Row(SHORT, Injection(contrast(one), 2.0, "all")))
+    answers, readings = one.answers(rows, max_new_tokens=4), one.read_rows(rows)
+    monkeypatch.setattr(planning, "MAX_COPIES", 2 * one._prefix.shape.cache_bytes)
+    assert len(plan_rows(rows, tokenised(one.checkpoint, rows), one._prefix.shape, answers=True)) == 3
+    assert one.answers(rows, max_new_tokens=4) == answers
+    same(one.read_rows(rows), readings)
+
+
+# -- afterwards ----------------------------------------------------------------------------------------------------
+def test_nothing_is_left_on_the_model_after_an_exception(
+    one: Hearing, hook_count: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, vector = one.checkpoint, contrast(one)
+    before, attention = hook_count(lm), lm.decoder.config._attn_implementation
+    rows = [Row(SHORT), Row(SHORT, Injection(vector)), Row(SHORT, Injection(vector, positions="all"))]
+    plans = plan_rows(rows, tokenised(lm, rows), one._prefix.shape)
+    with pytest.raises(RuntimeError, match="inside"), line_hooks(lm, plans[0]):
+        assert hook_count(lm) == before + 2 * BLOCKS
+        raise RuntimeError("inside")
+    assert hook_count(lm) == before
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("inside")
+
+    logits = [run(one._prefix, plan).logits for plan in plans]
+    handle = lm.blocks[2].register_forward_hook(fail)
+    for plan in plans:
+        with pytest.raises(RuntimeError, match="inside"):
+            run(one._prefix, plan)
+    with pytest.raises(RuntimeError, match="inside"):
+        generate(one._prefix, plans[0], 2)
+    handle.remove()
+    assert (hook_count(lm), lm.decoder.config._attn_implementation) == (before, attention)
+    assert all(torch.equal(run(one._prefix, plan).logits, was) for plan, was in zip(plans, logits, strict=True))
