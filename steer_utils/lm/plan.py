@@ -252,7 +252,9 @@ class Plan:
         parts = [f"behind a prefix of {self.prefix_length} slots, {prefix}:"]
         parts += [f"  row {index}: {row}" for index, row in zip(self.indices, self.rows, strict=True)]
         if not self.recompute:
-            parts.append(f"  tokens that enter each block: {', '.join(str(len(line.slots)) for line in self.lines[:-1])}")
+            parts.append(
+                f"  tokens that enter each block: {', '.join(str(len(line.slots)) for line in self.lines[:-1])}"
+            )
         return "\n".join(parts)
 
 

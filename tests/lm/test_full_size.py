@@ -300,9 +300,7 @@ def test_bfloat16(thin: AudioLM, model_type: str, processors: dict[str, Any]) ->
         ("audioflamingo3", 60.0, 2 * 750, 2),
     ],
 )
-def test_audio_tokens(
-    processors: dict[str, Any], model_type: str, seconds: float, tokens: int, windows: int
-) -> None:
+def test_audio_tokens(processors: dict[str, Any], model_type: str, seconds: float, tokens: int, windows: int) -> None:
     family, processor = FAMILIES[model_type], processors[model_type]
     inputs = family.inputs(processor, family.prompt(processor, SHORT), noise(seconds), 16_000)
     slots = (inputs["input_ids"][0] == processor.audio_token_id).nonzero()[:, 0]
@@ -319,9 +317,7 @@ def test_joined_windows_are_in_order(tiny_models: dict[str, AudioLM]) -> None:
     """Ten seconds in windows of four: each window's tokens are those it has alone, one after the other."""
     tiny = tiny_models["audioflamingo3"]
     extractor, tokenizer = tiny.processor.feature_extractor, tiny.processor.tokenizer
-    joining = AudioFlamingo3Processor(
-        extractor, tokenizer, chat_template=AUDIO_FLAMINGO_3_TEMPLATE, max_audio_len=12
-    )
+    joining = AudioFlamingo3Processor(extractor, tokenizer, chat_template=AUDIO_FLAMINGO_3_TEMPLATE, max_audio_len=12)
     lm, samples = AudioLM(tiny.model, joining, tiny.family, "joining"), noise(10.0)
     together = lm.hear(samples, sampling_rate=16_000)
     assert (together.span.count, together.span.duration, lm.window_seconds) == (250, 10.0, 12.0)
@@ -374,9 +370,7 @@ def test_the_prefix_is_the_same_under_every_instruction(text: str, processors: d
         ("vacuum cleaner", "vacuum cleaner"),
     ],
 )
-def test_events_of_several_pieces(
-    whole: AudioLM, processors: dict[str, Any], instruction: str, event: str
-) -> None:
+def test_events_of_several_pieces(whole: AudioLM, processors: dict[str, Any], instruction: str, event: str) -> None:
     tokens, tokenizer = whole.tokens(instruction), whole.processor.tokenizer
     found = event_tokens(tokens, event)
     pieces = [tokens.text[slice(*tokens.tail_characters[index])] for index in found]
