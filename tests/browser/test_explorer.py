@@ -26,8 +26,8 @@ Shot = Callable[["Notebook | Locator", str], Path]
 
 SETUP = """
 import steer_utils as su
-from steer_utils import lessons
-from steer_utils.widgets.explorer import SteeringExplorer
+from steer_utils.course import lessons
+from steer_utils.show.widgets.explorer import SteeringExplorer
 
 lm = su.load("pocket-qwen2-audio")
 scene = lessons.scene_of("engine, dog bark, bell", lm, 11)

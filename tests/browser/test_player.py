@@ -24,9 +24,9 @@ SETUP = """
 from dataclasses import replace
 
 import steer_utils as su
-from steer_utils import lessons
-from steer_utils.widgets.listening import listening_in
-from steer_utils.widgets.player import ListeningPlayer
+from steer_utils.course import lessons
+from steer_utils.show.widgets.listening import listening_in
+from steer_utils.show.widgets.player import ListeningPlayer
 
 lm = su.load("pocket-qwen2-audio")
 scene = lessons.scene_of("engine, dog bark, bell", lm, 11)

@@ -95,6 +95,6 @@ def test_every_public_name_can_be_used() -> None:
 def test_importing_the_package_loads_no_torch() -> None:
     code = (
         "import sys, steer_utils; assert 'torch' not in sys.modules;"
-        "from steer_utils import audio, recordings, scenes, sounds, spans; assert 'torch' not in sys.modules"
+        "from steer_utils.sound import audio, recordings, scenes, sounds, spans; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
