@@ -82,10 +82,10 @@ def test_exercises_are_a_task_a_solution_and_a_check(notebook: nbformat.Notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_exercise_version_is_that_of_the_lesson(path: Path) -> None:
     """Made again it is the same: `make exercises` was run after the last change."""
-    made = exercise_version(nbformat.read(path, as_version=4), path.name)
-    there = nbformat.read(path.parent / "exercises" / path.name, as_version=4)
-    assert there == made
-    for cell in code_cells(there):
+    expected = exercise_version(nbformat.read(path, as_version=4), path.name)
+    committed = nbformat.read(path.parent / "exercises" / path.name, as_version=4)
+    assert committed == expected
+    for cell in code_cells(committed):
         ast.parse(cell.source)
 
 

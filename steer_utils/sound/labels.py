@@ -23,7 +23,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -119,14 +119,7 @@ def parse_dcase(text: str, name: str) -> list[Labelled]:
 def json_text(rows: Sequence[Labelled]) -> str:
     """A list of {"file", "event", "start", "end", "confidence"}."""
     entries = [
-        {
-            "file": row.file,
-            "event": row.event,
-            "start": row.interval.start,
-            "end": row.interval.end,
-            "confidence": row.confidence,
-        }
-        for row in rows
+        {"file": row.file, "event": row.event, **asdict(row.interval), "confidence": row.confidence} for row in rows
     ]
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 

@@ -181,9 +181,9 @@ def _draft(record: Any, where: str) -> _Draft:
 
 def _unmarked(choices: tuple[str, ...]) -> tuple[str, ...]:
     """The choices without "(A) ", "(B) ", ... if all of them have it, in order."""
-    found = [_MARKED.fullmatch(choice) for choice in choices]
-    letters = "".join(match.group(1) if match else "-" for match in found).lower()
-    return tuple(match.group(2) for match in found if match) if LETTERS.startswith(letters) else choices
+    matches = [_MARKED.fullmatch(choice) for choice in choices]
+    letters = "".join(match.group(1) if match else "-" for match in matches).lower()
+    return tuple(match.group(2) for match in matches if match) if LETTERS.startswith(letters) else choices
 
 
 def _located(drafts: Sequence[_Draft], folder: Path) -> Sequence[_Draft]:
@@ -195,8 +195,9 @@ def _located(drafts: Sequence[_Draft], folder: Path) -> Sequence[_Draft]:
 
 def _questions(drafts: Sequence[_Draft], sounds: Path, table: str, drop_broken: bool) -> list[Question]:
     """Drafts with their answers found among their choices; broken ones are refused, or left out."""
-    answered = [(draft, answer) for draft in drafts if (answer := _answer(draft)) is not None]
-    broken = [draft for draft in drafts if _answer(draft) is None]
+    answers = [(draft, _answer(draft)) for draft in drafts]
+    answered = [(draft, answer) for draft, answer in answers if answer is not None]
+    broken = [draft for draft, answer in answers if answer is None]
     if broken and not (drop_broken and answered):
         first = "; ".join(f"{draft.id}: {draft.answer!r} of {', '.join(draft.choices)}" for draft in broken[:3])
         raise ValueError(

@@ -33,7 +33,7 @@ class SoundBank:
         if per < 1:
             raise ValueError(f"per is {per}; pass at least 1 variant of each sound")
         self.per, self.seed, self.seconds = per, seed, seconds
-        self._made: dict[tuple[str, str], np.ndarray] = {}
+        self._by_kind: dict[tuple[str, str], np.ndarray] = {}
 
     def take(self, name: str, pitch: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
         """A random cut of a random variant: float32 (n,), peak 1, edges faded; ValueError if longer than the bank's."""
@@ -50,11 +50,11 @@ class SoundBank:
         return cut / np.abs(cut).max()
 
     def _variants(self, name: str, pitch: str) -> np.ndarray:
-        if (name, pitch) not in self._made:
+        if (name, pitch) not in self._by_kind:
             rng = np.random.default_rng([self.seed, zlib.crc32(f"{name}/{pitch}".encode())])
-            made = [synthesise(name, seconds=self.seconds, pitch=pitch, rng=rng) for _ in range(self.per)]
-            self._made[name, pitch] = np.round(np.stack(made) * 32767).astype(np.int16)
-        return self._made[name, pitch]
+            sounds = [synthesise(name, seconds=self.seconds, pitch=pitch, rng=rng) for _ in range(self.per)]
+            self._by_kind[name, pitch] = np.round(np.stack(sounds) * 32767).astype(np.int16)
+        return self._by_kind[name, pitch]
 
 
 class SceneMaker:
@@ -165,12 +165,12 @@ class SceneMaker:
     def _scene(self, names: Sequence[str], rng: np.random.Generator, seed: int | None, index: int | None) -> Scene:
         n = round(rng.uniform(*self.seconds) * RATE)
         durations = self._durations(len(names), n / RATE, rng)
-        made = [self._sound(name, seconds, rng) for name, seconds in zip(names, durations, strict=True)]
+        sounds = [self._sound(name, seconds, rng) for name, seconds in zip(names, durations, strict=True)]
         track = self._noise(n, rng)
-        slack = n - sum(len(samples) for samples, *_ in made) - (len(made) - 1) * round(self.min_gap * RATE)
-        shares = rng.dirichlet(np.ones(len(made) + 1))
+        slack = n - sum(len(samples) for samples, *_ in sounds) - (len(sounds) - 1) * round(self.min_gap * RATE)
+        shares = rng.dirichlet(np.ones(len(sounds) + 1))
         events, position = [], 0
-        for i, (name, (samples, pitch, source)) in enumerate(zip(names, made, strict=True)):
+        for i, (name, (samples, pitch, source)) in enumerate(zip(names, sounds, strict=True)):
             position += int(shares[i] * max(slack, 0)) + (round(self.min_gap * RATE) if i else 0)
             position = min(position, n - len(samples))  # rounding may cost a sample
             loudness = ("loud", "quiet")[rng.integers(2)]

@@ -20,7 +20,6 @@ from steer_utils.lm import models
 Usage = namedtuple("Usage", "total used free")
 
 
-@pytest.mark.slow
 def test_this_machine_is_ready(tmp_path: Path) -> None:
     findings = examine(tmp_path)
     names = ["python", "packages", "memory", "disk", "audio", "models", "jupyter", "gpu"]

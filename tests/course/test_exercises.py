@@ -34,9 +34,9 @@ def lesson(solution: str = SOLUTION) -> nbformat.NotebookNode:
 
 
 def test_what_stands_between_the_marks_is_blanked_in_place() -> None:
-    made = blanked(SOLUTION)
-    assert made == 'def twice(x):\n    """Twice x."""\n    ...  # your answer\n\n\nprint(twice(3))'
-    ast.parse(made)
+    blank = blanked(SOLUTION)
+    assert blank == 'def twice(x):\n    """Twice x."""\n    ...  # your answer\n\n\nprint(twice(3))'
+    ast.parse(blank)
 
 
 def test_two_stretches_give_two_blanks() -> None:
@@ -55,13 +55,13 @@ def test_marks_that_do_not_pair_are_refused(source: str) -> None:
 
 def test_the_exercise_version_has_no_outputs_and_no_solutions() -> None:
     source = lesson()
-    made = exercise_version(source, "01_title.ipynb")
-    nbformat.validate(made)
-    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    version = exercise_version(source, "01_title.ipynb")
+    nbformat.validate(version)
+    code = [cell for cell in version.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert "secret" not in "".join(cell.source for cell in made.cells)
-    assert "jupyter" not in made.cells[3].metadata and tags(made.cells[3]) == {"solution"}
-    assert made.cells[1].source == "print(1)" and made.cells[4].source == "check(twice)"
+    assert "secret" not in "".join(cell.source for cell in version.cells)
+    assert "jupyter" not in version.cells[3].metadata and tags(version.cells[3]) == {"solution"}
+    assert version.cells[1].source == "print(1)" and version.cells[4].source == "check(twice)"
     assert "secret" in source.cells[3].source and source.cells[1].outputs, "the lesson must stay as it was"
 
 

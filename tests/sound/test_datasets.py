@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,16 +27,12 @@ ROWS = (
     "5-9032-A-20.wav,5,20,crying_baby,True,9032,A\n"
 )
 ESC10 = "dog rooster rain sea_waves crackling_fire crying_baby sneezing clock_tick helicopter chainsaw".split()
+Beep = Callable[[Path], None]
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def beep(path: Path, seconds: float = 0.5) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.3 * np.sin(np.arange(int(seconds * 8000)) / 5), 8000)
-
-
 @pytest.fixture
-def esc(tmp_path: Path) -> Path:
+def esc(tmp_path: Path, beep: Beep) -> Path:
     """ESC-50's layout as its zip unpacks, with three clips."""
     root = tmp_path / "ESC-50-master"
     (root / "meta").mkdir(parents=True)
@@ -102,7 +96,7 @@ def test_training_recordings_are_found_under_the_names_of_each_release(esc: Path
     assert left.categories == ("baby cry", "chirping birds")
 
 
-def test_open_clips_recognises_esc50_and_else_reads_a_plain_folder(esc: Path, tmp_path: Path) -> None:
+def test_open_clips_recognises_esc50_and_else_reads_a_plain_folder(esc: Path, tmp_path: Path, beep: Beep) -> None:
     assert open_clips(str(esc)) == esc50(esc)
     plain = tmp_path / "plain"
     beep(plain / "dog.wav")
@@ -168,7 +162,7 @@ def test_esc50_without_its_files(esc: Path, tmp_path: Path) -> None:
         esc50(tmp_path / "none")
 
 
-def test_a_link_that_leaves_the_folder_is_refused(esc: Path, tmp_path: Path) -> None:
+def test_a_link_that_leaves_the_folder_is_refused(esc: Path, tmp_path: Path, beep: Beep) -> None:
     outside = tmp_path / "outside.wav"
     beep(outside)
     (esc / "audio" / "1-100032-A-0.wav").unlink()
@@ -191,11 +185,8 @@ def test_any_text_as_a_table_is_read_or_refused(esc: Path, text: str) -> None:
 
 
 @pytest.mark.recordings
-def test_real_recordings_open_as_they_did() -> None:
-    root = os.environ.get("STEER_CLIPS")
-    if not root:
-        pytest.skip("set STEER_CLIPS to a folder with recordings and one csv (filename, category, ...)")
-    clips = open_clips(root)
+def test_real_recordings_open_as_they_did(real_folder: str) -> None:
+    clips = open_clips(real_folder)
     assert len(clips) >= 2 and all(clip.path.is_file() and "_" not in clip.category for clip in clips)
-    if not (Path(root) / "meta" / "esc50.csv").is_file():
-        assert clips == read_clips(root)
+    if not (Path(real_folder) / "meta" / "esc50.csv").is_file():
+        assert clips == read_clips(real_folder)

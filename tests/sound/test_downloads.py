@@ -147,19 +147,10 @@ def test_answers_that_are_no_file(server: Server, tmp_path: Path, monkeypatch: p
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../out.txt",
-        "tiny-main/../../out.txt",
-        "/tmp/steer_utils_out.txt",
-        "..\\out.txt",
-        "C:\\out.txt",
-        "C:out.txt",
-        "\\\\host\\share\\out.txt",
-        "tiny-main/..",
-    ],
-)
+WAYS_OUT = r"../out.txt tiny-main/../../out.txt /tmp/steer_utils_out.txt ..\out.txt C:\out.txt C:out.txt tiny-main/.."
+
+
+@pytest.mark.parametrize("name", [*WAYS_OUT.split(), r"\\host\share\out.txt"])
 def test_members_that_lead_out_are_refused_before_anything_is_written(
     server: Server, tmp_path: Path, name: str
 ) -> None:

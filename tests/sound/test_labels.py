@@ -128,17 +128,17 @@ def test_jams_loads_and_validates(tmp_path: Path) -> None:
 
 
 def test_what_jams_itself_writes_is_read(tmp_path: Path) -> None:
-    made = jams.JAMS()
-    made.file_metadata.duration = 10.0
-    made.file_metadata.title = "street.wav"
+    track = jams.JAMS()
+    track.file_metadata.duration = 10.0
+    track.file_metadata.title = "street.wav"
     tags = jams.Annotation(namespace="tag_open")
     tags.append(time=0.0, duration=10.0, value="outdoors", confidence=1.0)
     events = jams.Annotation(namespace="segment_open")
     events.append(time=1.5, duration=1.75, value="dog bark", confidence=None)
-    made.annotations.extend([tags, events])
+    track.annotations.extend([tags, events])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jsonschema deprecates what jams 0.3.5 calls
-        made.save(str(tmp_path / "a.jams"))
+        track.save(str(tmp_path / "a.jams"))
     text = (tmp_path / "a.jams").read_text()
     assert parse_jams(text, "x") == [DOG]
     assert [row.event for row in parse_jams(text.replace("segment_open", "chord"), "x")] == ["outdoors"]
@@ -257,26 +257,28 @@ def test_faults_name_the_line_or_entry(suffix: str, text: str, message: str) -> 
 def test_jams_faults() -> None:
     good = json.loads(jams_text([BELL]))
 
-    def said(place: str, change: str, value: Any, message: str) -> None:
-        made = json.loads(json.dumps(good))
-        annotation = made["annotations"][0]
-        {"file": made, "annotation": annotation, "entry": annotation["data"][0]}[place][change] = value
+    def refused(place: str, change: str, value: Any, message: str) -> None:
+        changed = json.loads(json.dumps(good))
+        annotation = changed["annotations"][0]
+        {"file": changed, "annotation": annotation, "entry": annotation["data"][0]}[place][change] = value
         with pytest.raises(ValueError, match=message):
-            parse_jams(json.dumps(made), "a.jams")
+            parse_jams(json.dumps(changed), "a.jams")
 
     for wrong in ("[]", "{}", "3", '{"annotations": [1]}', '{"annotations": [], "file_metadata": 3}'):
         with pytest.raises(ValueError, match=r"a.jams is no JAMS file"):
             parse_jams(wrong, "a.jams")
-    said("file", "annotations", good["annotations"] * 2, "must hold one annotation of .*: segment_open, segment_open")
-    said("file", "annotations", [], "found: none")
-    said("annotation", "namespace", "beat", "found: beat")
-    said("annotation", "data", {"time": [0.0]}, "the data of its annotation is a dict")
-    said("annotation", "data", [5], "entry 0: 5 has not time")
-    said("entry", "value", {"label": "dog"}, "entry 0: event is")
-    said("entry", "time", "0", "entry 0: '0' is no number")
-    said("entry", "duration", None, "entry 0: 'None' is no number")
-    said("entry", "duration", 0, "entry 0: an interval must end after it starts")
-    said("entry", "confidence", [1], r"entry 0: '\[1\]' is no number")
+    refused(
+        "file", "annotations", good["annotations"] * 2, "must hold one annotation of .*: segment_open, segment_open"
+    )
+    refused("file", "annotations", [], "found: none")
+    refused("annotation", "namespace", "beat", "found: beat")
+    refused("annotation", "data", {"time": [0.0]}, "the data of its annotation is a dict")
+    refused("annotation", "data", [5], "entry 0: 5 has not time")
+    refused("entry", "value", {"label": "dog"}, "entry 0: event is")
+    refused("entry", "time", "0", "entry 0: '0' is no number")
+    refused("entry", "duration", None, "entry 0: 'None' is no number")
+    refused("entry", "duration", 0, "entry 0: an interval must end after it starts")
+    refused("entry", "confidence", [1], r"entry 0: '\[1\]' is no number")
 
 
 @few

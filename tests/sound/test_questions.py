@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steer_utils.sound.questions import LETTERS, TRACKS, Question, _answer, _Draft, _split, mmau, sakura
 
-COLUMNS = ["file", "attribute_label", "single_instruction", "single_answer", "multi_instruction", "multi_answer"]
+COLUMNS = "file attribute_label single_instruction single_answer multi_instruction multi_answer".split()
 ROWS = [
-    [
-        "dog28.wav",
-        "dog",
-        "Which animal is heard? (a) dog (b) crow (c) cow (d) hen",
-        "(a) dog",
-        "Which feature has it? (a) Feathers (b) Scales (c) Claws (d) Horns",
-        "(c) Claws",
-    ],
-    [
-        "cow1.wav",
-        "cow",
-        "Name the animal, please. (a) pig (b) cow",
-        " (b) cow",
-        "How does it   move?(a) By swimming. (b) By    walking.",
-        "(b) By walking.",
-    ],
+    line.split("|")
+    for line in (
+        "dog28.wav|dog|Which animal is heard? (a) dog (b) crow (c) cow (d) hen|(a) dog|"
+        "Which feature has it? (a) Feathers (b) Scales (c) Claws (d) Horns|(c) Claws",
+        "cow1.wav|cow|Name the animal, please. (a) pig (b) cow| (b) cow|"
+        "How does it   move?(a) By swimming. (b) By    walking.|(b) By walking.",
+    )
 ]
-
-
-def beep(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.3 * np.sin(np.arange(2000) / 5), 8000)
+Beep = Callable[[Path], None]
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path, beep: Beep) -> Path:
     """SAKURA's repository with one track of two recordings."""
     root = tmp_path / "SAKURA"
     for row in ROWS:
@@ -58,20 +44,12 @@ def write(clone: Path, rows: list[list[str]], columns: list[str] = COLUMNS) -> N
 
 def record(name: str, **changes: Any) -> dict[str, Any]:
     """A question of MMAU as its json has it."""
-    return {
-        "id": name,
-        "audio_id": f"./test-mini-audios/{name}.wav",
-        "question": "Who speaks?",
-        "choices": ["Man", "Woman", "Child"],
-        "answer": "Woman",
-        "task": "speech",
-        "difficulty": "easy",
-        **changes,
-    }
+    sound = {"id": name, "audio_id": f"./test-mini-audios/{name}.wav", "task": "speech", "difficulty": "easy"}
+    return {**sound, "question": "Who speaks?", "choices": ["Man", "Woman", "Child"], "answer": "Woman", **changes}
 
 
 @pytest.fixture
-def mini(tmp_path: Path) -> Path:
+def mini(tmp_path: Path, beep: Beep) -> Path:
     """The folder with test-mini-audios and mmau-test-mini.json."""
     for name in "ab":
         beep(tmp_path / "test-mini-audios" / f"{name}.wav")
@@ -102,13 +80,8 @@ def test_a_question_without_an_answer_cannot_be_made(choices: tuple[str, ...], a
         Question("q", Path("a.wav"), "Which?", choices, answer, "t")
 
 
-words = (
-    st.text(st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="()"), min_size=1)
-    .map(lambda text: " ".join(text.split()))
-    .filter(bool)
-)
-
-
+letters = st.characters(categories=["L", "N", "P", "Zs"], exclude_characters="()")
+words = st.text(letters, min_size=1).map(lambda text: " ".join(text.split())).filter(bool)
 lists = st.lists(words, min_size=2, max_size=len(LETTERS), unique_by=str.casefold)
 
 
@@ -126,22 +99,11 @@ def test_prompt_and_split_are_inverse_and_every_spelling_finds_its_choice(
         assert _answer(_Draft("q", "a.wav", question, made.choices, spelt, "t")) == made.answer
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("b", "crow"),
-        ("(B)", "crow"),
-        ("B. crow", "crow"),
-        ("CROW", "crow"),
-        ("(a) crow", "crow"),
-        ("c", None),
-        ("(b) cow", None),
-        ("", None),
-        ("crow dog", None),
-        ("\u0130", None),
-        ("k. dog", None),
-    ],
-)
+CROW = [(answer, "crow") for answer in ("b", "(B)", "B. crow", "CROW", "(a) crow")]
+NONE = [(answer, None) for answer in ("c", "(b) cow", "", "crow dog", "\u0130", "k. dog")]
+
+
+@pytest.mark.parametrize(("answer", "expected"), CROW + NONE)
 def test_letters_and_texts_of_answers(answer: str, expected: str | None) -> None:
     assert _answer(_Draft("q", "a.wav", "?", ("dog", "crow"), answer, "t")) == expected
 
@@ -156,23 +118,11 @@ def test_a_choice_that_is_a_letter_wins_over_the_letter_of_a_choice() -> None:
 def test_sakura_asks_two_questions_about_a_recording(clone: Path) -> None:
     questions = sakura(clone, "Animal")
     audio = clone / "data" / "Animal" / "audio"
+    animals, features = ("dog", "crow", "cow", "hen"), ("Feathers", "Scales", "Claws", "Horns")
+    dog = audio / "dog28.wav"
     assert questions[:2] == [
-        Question(
-            "animal-single-0002-dog28",
-            audio / "dog28.wav",
-            "Which animal is heard?",
-            ("dog", "crow", "cow", "hen"),
-            "dog",
-            "animal-single",
-        ),
-        Question(
-            "animal-multi-0002-dog28",
-            audio / "dog28.wav",
-            "Which feature has it?",
-            ("Feathers", "Scales", "Claws", "Horns"),
-            "Claws",
-            "animal-multi",
-        ),
+        Question("animal-single-0002-dog28", dog, "Which animal is heard?", animals, "dog", "animal-single"),
+        Question("animal-multi-0002-dog28", dog, "Which feature has it?", features, "Claws", "animal-multi"),
     ]
     assert questions[0].prompt == ROWS[0][2]
     assert (questions[2].answer, questions[2].letter) == ("cow", "b")
@@ -307,19 +257,16 @@ def test_mmau_without_its_files(mini: Path) -> None:
         mmau(table, mini)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    value=st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(
-                st.sampled_from(["id", "audio_id", "question", "choices", "answer", "task"]), inner, max_size=6
-            )
-        ),
-        max_leaves=12,
-    )
+keys = st.sampled_from(["id", "audio_id", "question", "choices", "answer", "task"])
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6),
+    max_leaves=12,
 )
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=anything)
 def test_any_json_is_refused_with_a_sentence(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
     folder = tmp_path_factory.mktemp("any")
     with pytest.raises(ValueError) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -240,21 +239,12 @@ def test_corrupt_recording_is_an_audio_error(folder: Path) -> None:
 # The real ones ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def real() -> ClipBank:
-    root = os.environ.get("STEER_CLIPS")
-    if not root:
-        pytest.skip("set STEER_CLIPS to a folder with recordings and one csv (filename, category, ...)")
-    return ClipBank.read(root)
-
-
-def test_real_recordings_have_folds_and_no_underscores(real: ClipBank) -> None:
+@pytest.mark.recordings
+def test_real_recordings_have_no_underscores_and_can_be_taken(real_folder: str) -> None:
+    real = ClipBank.read(real_folder)
     assert len(real.categories) >= 2
     assert not any("_" in category for category in real.categories)
     assert all(clip.path.is_file() for clip in real.clips)
-
-
-def test_real_recordings_can_be_taken(real: ClipBank) -> None:
     one_each = ClipBank([next(clip for clip in real.clips if clip.category == name) for name in real.categories])
     for category in one_each.categories:
         for augment in (False, True):

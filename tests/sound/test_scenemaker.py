@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -81,14 +80,8 @@ def test_sound_is_inside_the_spans_and_nowhere_else() -> None:
 def test_events_fit_in_order_with_their_gaps(
     bank: SoundBank, seed: int, low: int, more: int, gap: float, shortest: float, seconds: float
 ) -> None:
-    maker = SceneMaker(
-        NAMES,
-        bank=bank,
-        events=(low, low + more),
-        event_seconds=(shortest, 2.4),
-        min_gap=gap,
-        seconds=(seconds, seconds + 1),
-    )
+    lengths = {"event_seconds": (shortest, 2.4), "seconds": (seconds, seconds + 1)}
+    maker = SceneMaker(NAMES, bank=bank, events=(low, low + more), min_gap=gap, **lengths)
     scene = maker.make(seed)
     tolerance = 5 / RATE
     assert low <= len(scene.events) <= low + more
@@ -253,11 +246,9 @@ def test_category_without_a_procedural_twin_is_always_recorded(clips: ClipBank) 
     assert maker.make(0).events[0].source == "two.wav"
 
 
-def test_real_recordings_in_scenes() -> None:
-    root = os.environ.get("STEER_CLIPS")
-    if not root:
-        pytest.skip("set STEER_CLIPS to a folder with recordings and one csv (filename, category, ...)")
-    bank = ClipBank.read(root)
+@pytest.mark.recordings
+def test_real_recordings_in_scenes(real_folder: str) -> None:
+    bank = ClipBank.read(real_folder)
     few = ClipBank([clip for name in bank.categories for clip in bank.subset(categories=[name]).clips[:2]])
     maker = SceneMaker(few.categories, clips=few, recordings=1.0, events=(2, 2), noise_db=QUIET_NOISE)
     for scene in maker.balanced(len(few.categories), seed=0):

@@ -137,8 +137,10 @@ def shared_slots(
             shown = f"{a} and {b}" if len(a) < 9 else "the two prompts"
             raise Wrong(f"of {shown} you say {got:g}. {_shared_hint(got, a, b)}")
     count, kept = _common(one, other), hearing.prefix_length
-    said = f"the {kept} that a hearing keeps, and {count - kept} more" if count > kept else "those that a hearing keeps"
-    correct(f"They share {count} of {len(one)} and {len(other)} slots: {said}.")
+    which = (
+        f"the {kept} that a hearing keeps, and {count - kept} more" if count > kept else "those that a hearing keeps"
+    )
+    correct(f"They share {count} of {len(one)} and {len(other)} slots: {which}.")
 
 
 def _ids(hearing: Hearing, instruction: str) -> list[int]:

@@ -119,8 +119,8 @@ def map_bytes(config: Any, slots: int, bytes_a_number: int) -> int:
 
 def test_bytes_pass_and_say_what_fits(capsys: pytest.CaptureFixture[str]) -> None:
     activations.full_map_bytes(map_bytes)
-    said = capsys.readouterr().out
-    fits = int(said.split("24 GB at ")[1].split(" s")[0])
+    printed = capsys.readouterr().out
+    fits = int(printed.split("24 GB at ")[1].split(" s")[0])
     assert 28 * 28 * (25 * fits) ** 2 * 2 <= 24e9 < 28 * 28 * (25 * (fits + 1)) ** 2 * 2
 
 

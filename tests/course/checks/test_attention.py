@@ -39,9 +39,9 @@ def test_right_answers_pass_and_say_something(capsys: pytest.CaptureFixture[str]
     peak_second(peak, CURVE, SPAN)
     share_inside(share)
     effective_tokens(effective)
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 3 and all(line.startswith("Correct. ") for line in said)
-    assert f"{peak(CURVE, SPAN):.2f} s" in said[0] and "20 ms early" in said[0]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3 and all(line.startswith("Correct. ") for line in printed)
+    assert f"{peak(CURVE, SPAN):.2f} s" in printed[0] and "20 ms early" in printed[0]
 
 
 @pytest.mark.parametrize("blank", [None, ..., lambda *_: None, lambda *_: ...])
@@ -119,8 +119,8 @@ def test_effective_numbers(wrong: Callable[..., Any], hint: str) -> None:
 
 def test_readers_arrays_are_left_alone() -> None:
     def spoils(curve: Curve) -> float:
-        found = effective(curve)
+        answer = effective(curve)
         curve[:] = 0
-        return found
+        return answer
 
     effective_tokens(spoils)

@@ -55,8 +55,8 @@ def test_mistakes_in_subtraction(hearing: Hearing, states: Any) -> None:
 
 def test_block_cosine(capsys: pytest.CaptureFixture[str]) -> None:
     directions = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 2.0]])
-    made = SteeringVector(directions, (0, 1, 2), torch.ones(3))
-    contrasts.block_cosine(torch.tensor(0.8), made, 0, 1)
+    example = SteeringVector(directions, (0, 1, 2), torch.ones(3))
+    contrasts.block_cosine(torch.tensor(0.8), example, 0, 1)
     assert "Correct. The last two blocks have 0.89" in capsys.readouterr().out
     mistakes = {
         "nothing is here yet": None,
@@ -66,13 +66,13 @@ def test_block_cosine(capsys: pytest.CaptureFixture[str]) -> None:
         "cosine distance": 0.2,
         "between -1 and 1": 2.5,
         r"`vector.directions\[0\]` and `vector.directions\[1\]`": 0.5,
-        "one finite number": made.cosine(made),
+        "one finite number": example.cosine(example),
     }
     for hint, answer in mistakes.items():
         with pytest.raises(Wrong, match=hint):
-            contrasts.block_cosine(answer, made, 0, 1)
+            contrasts.block_cosine(answer, example, 0, 1)
     with pytest.raises(Wrong, match="the angle"):
-        contrasts.block_cosine(np.degrees(np.arccos(0.8)), made, 0, 1)
+        contrasts.block_cosine(np.degrees(np.arccos(0.8)), example, 0, 1)
 
 
 def test_own_pair(hearing: Hearing, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ def test_count_wrong(wrong: Any, hint: str, tiny_models: dict[str, AudioLM]) -> 
 def test_every_hint_of_the_count_can_be_reached() -> None:
     right = [audio_tokens(seconds) for seconds in loading.DURATIONS]
     lists = [[count(seconds) for seconds in loading.DURATIONS] for count, _ in loading.COUNTED]
-    assert right not in lists and all(lists.count(each) == 1 for each in lists)
+    assert right not in lists and all(lists.count(counts) == 1 for counts in lists)
 
 
 # -- 01.3 ----------------------------------------------------------------------------------------------------------
@@ -122,10 +122,10 @@ def shared(a: Sequence[int], b: Sequence[int]) -> int:
 
 def test_shared_right(hearing: Hearing, capsys: pytest.CaptureFixture[str]) -> None:
     loading.shared_slots(shared, hearing, FIRST, SECOND)
-    said, kept = capsys.readouterr().out, hearing.prefix_length
+    printed, kept = capsys.readouterr().out, hearing.prefix_length
     qwen = hearing.checkpoint.family.model_type == "qwen2_audio"  # its audio ends with a marker, after the last token
-    assert f"share {kept + qwen} of" in said and ("and 1 more" in said) is qwen
-    assert ("slots: those that" in said) is not qwen
+    assert f"share {kept + qwen} of" in printed and ("and 1 more" in printed) is qwen
+    assert ("slots: those that" in printed) is not qwen
 
 
 def test_shared_blank(hearing: Hearing) -> None:

@@ -31,8 +31,8 @@ def without_zero(curve: np.ndarray, width: int) -> int:
 
 
 def last_of_equals(curve: np.ndarray, width: int) -> int:
-    found = sums(curve, width)
-    return len(found) - 1 - int(np.argmax(found[::-1]))
+    totals = sums(curve, width)
+    return len(totals) - 1 - int(np.argmax(totals[::-1]))
 
 
 @pytest.mark.parametrize("answer", [running, lambda curve, width: int(np.argmax(sums(curve, width)))])
@@ -149,8 +149,8 @@ def test_better_wrong() -> None:
         (triple, None, "nothing is here yet"),
         ((..., ..., ...), "yes", "nothing is here yet"),
         (right.mean, "yes", "give three numbers"),
-        (tuple(-each for each in triple), "no", "the sign is turned"),
-        (tuple(100 * each for each in triple), "yes", "percentage points"),
+        (tuple(-value for value in triple), "no", "the sign is turned"),
+        (tuple(100 * value for value in triple), "yes", "percentage points"),
         ((0.5, 0.4, 0.6), "yes", "the mean of first - second is"),
         ((naive.mean, naive.low, naive.high), "yes", "share its audio"),
         ((right.mean, own.low - other.high, own.high - other.low), "cannot tell", "subtract query by query"),

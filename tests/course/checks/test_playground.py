@@ -23,9 +23,9 @@ QUERY = Query("siren", 0.4)
 def windows(monkeypatch: pytest.MonkeyPatch) -> dict[float, Interval]:
     """The window comes to its place at a tenth of the strength."""
     places = {0.0: 0.0, 0.01: 0.6, 0.1: 1.1, 0.5: 1.2, 1.0: 1.2}
-    found = {part: Interval(start, start + 0.4) for part, start in places.items()}
-    monkeypatch.setattr(checks, "_window", lambda part, *_: found[part])
-    return found
+    by_part = {part: Interval(start, start + 0.4) for part, start in places.items()}
+    monkeypatch.setattr(checks, "_window", lambda part, *_: by_part[part])
+    return by_part
 
 
 def test_the_least_part(hearing: Hearing, windows: dict[float, Interval], capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,8 +77,8 @@ def heard() -> Listening:
     plain = curves({(0, 3): 0.9, (2, 1): 0.85})
     steered = curves({(2, 1): 0.95, (1, 1): 0.8, (0, 3): 0.5})
     sound = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
-    made = {PLAIN: plain, STEERED: steered, SHIFT: steered - plain}
-    return Listening(sound, 16_000, span, made, located=Interval(0.4, 0.7), truth=Interval(0.4, 0.7))
+    by_label = {PLAIN: plain, STEERED: steered, SHIFT: steered - plain}
+    return Listening(sound, 16_000, span, by_label, located=Interval(0.4, 0.7), truth=Interval(0.4, 0.7))
 
 
 @pytest.mark.parametrize("answer", [(2, 1), [2, 1], np.array([2, 1]), (np.int64(2), np.int64(1))])

@@ -14,8 +14,8 @@ from steer_utils.course.checks.steering import norm_kept, smallest_strength, unm
 Adding = Callable[[torch.Tensor, torch.Tensor, float], Any]
 
 
-def norm(each: torch.Tensor) -> torch.Tensor:
-    return each.norm(dim=-1, keepdim=True)
+def norm(rows: torch.Tensor) -> torch.Tensor:
+    return rows.norm(dim=-1, keepdim=True)
 
 
 def right(hidden: torch.Tensor, vector: torch.Tensor, strength: float) -> torch.Tensor:
