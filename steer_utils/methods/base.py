@@ -7,7 +7,7 @@ Steering and its controls differ in the vector only. All of them read through `s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Query:
     seconds: float
     seed: int = 0
     others: tuple[str, ...] = ()
+
+    def for_another_event(self) -> Query:
+        """The query for another event of the scene, picked from `others` by the seed. Raises ValueError for none."""
+        if not self.others:
+            raise ValueError(f"the query for {self.event!r} names no other event; pass Query(..., others=...)")
+        return replace(self, event=self.others[self.seed % len(self.others)])
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,7 @@ def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     Score it against the true interval of the queried event: where the vector decides, they hardly overlap.
     Raises ValueError for a query that names no others.
     """
-    if not query.others:
-        raise ValueError(f"the query for {query.event!r} names no other event; pass Query(..., others=...)")
-    other = query.others[query.seed % len(query.others)]
-    return steering(hearing, replace(query, event=other), settings)
+    return steering(hearing, query.for_another_event(), settings)
 
 
 def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Localisation:

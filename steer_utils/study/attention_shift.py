@@ -38,7 +38,7 @@ from steer_utils.methods.base import Query, contrast_of, steered_row
 from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.sound.audio import AudioError, read_audio, stretches
 from steer_utils.sound.spans import Interval
-from steer_utils.study.benchmark import SceneSet, hash_seed, query_in, slot_name
+from steer_utils.study.benchmark import SceneSet, check_rows, hash_seed
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import ColumnEstimates, estimate_columns, holm
 
@@ -211,27 +211,25 @@ def shift_table(
     `partials` (conditions are told apart by name). Warns where scenes hold classes that the settings were chosen on.
     Raises ValueError for no conditions, before any work.
     """
-    facts = {**_facts(checkpoint, settings, conditions), "scenes": scenes.as_dict()}
+    identity = {**_identity(checkpoint, settings, conditions), "scenes": scenes.as_dict()}
     scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
-        scene = scenes.maker.scene(index, scenes.seed)
-        hearing = Hearing(checkpoint, scene.samples)
+        heard = scenes.heard(checkpoint, index)
+        hearing = heard.hearing
         base = hearing.read(settings.question).attention
         rows = []
-        for slot, event in enumerate(scene.events):
-            others = [each for each in scene.events if each is not event]
-            query = query_in(scene, slot, scenes.seed)
-            place = {"scene": index, "slot": slot_name(slot, len(scene.events)), "event": event.name}
+        for event, query, names in heard.queries():
+            others = [other.span for other in heard.scene.events if other is not event]
             tokens = hearing.span.tokens(event.span)
             sizes = {"event_tokens": tokens.stop - tokens.start, "tokens": hearing.span.count}
             for name, condition in conditions.items():
                 changed = condition(hearing, query, settings).attention
-                moved = shift(base, changed, event.span, [each.span for each in others])
-                rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
+                moved = shift(base, changed, event.span, others)
+                rows += [{**names, "condition": name, **row, **sizes} for row in moved.rows()]
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
+    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
 
 
 def question_shift_table(
@@ -262,8 +260,8 @@ def question_shift_table(
         )
     files = list(dict.fromkeys(path for path, _ in pairs))
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
-    facts = {
-        **_facts(checkpoint, settings, conditions),
+    identity = {
+        **_identity(checkpoint, settings, conditions),
         "items": {"files": len(files), "questions": len(pairs), "sha256": digest, "focus": focus, "seed": seed},
     }
 
@@ -281,7 +279,7 @@ def question_shift_table(
                 rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
         return rows
 
-    return resumable_table(len(files), rows_of, facts, resume_file=resume_file, progress=progress)
+    return resumable_table(len(files), rows_of, identity, resume_file=resume_file, progress=progress)
 
 
 def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
@@ -294,7 +292,7 @@ def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
     return Hearing(checkpoint, heard), len(samples) / checkpoint.sampling_rate
 
 
-def _facts(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:
+def _identity(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:
     if not conditions:
         raise ValueError(f"there are no conditions; pass some of {', '.join(CONDITIONS)}, or your own by name")
     return {**analysis_identity("attention shift", checkpoint, settings), "conditions": list(conditions)}
@@ -362,8 +360,7 @@ def _keys(table: pd.DataFrame) -> list[str]:
 
 def _changes(table: pd.DataFrame) -> pd.DataFrame:
     """One row a query (scene, ...), columns (measure, condition, block): changed minus base, or the divergence."""
-    if table.empty:
-        raise ValueError("the table is empty: there is nothing to sum up")
+    check_rows(table)
     changed = table.copy()
     measures = [name for name in MEASURES if name in changed]
     for name in measures:

@@ -1,15 +1,18 @@
 """Every method on the same scenes: a tidy table of overlaps, resumable.
 
 Scenes hold three events, every class equally often in each slot. The queried class is never one on which the
-settings were chosen, and a recording the model was trained on is left out.
+settings were chosen, and a recording the model was trained on is left out. The analyses beside the benchmark take their
+scenes and queries from here.
 
-The positional prior: where a method looks whatever is asked. A method worth its name beats it.
+    scenes = scene_set(lm, settings, count=100, seed=0)
+    table  = run_benchmark(lm, scenes, settings)                   # a row a (scene, event, method)
+    for event, query, names in scenes.heard(lm, 0).queries(): ...  # what every analysis goes through
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,11 +28,11 @@ from steer_utils.methods.table import METHODS, method_named, standard_methods
 from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
-from steer_utils.sound.scenes import Scene
+from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.spans import AudioSpan, best_window
 from steer_utils.study.metrics import score_row
-from steer_utils.study.resume import Record, resumable_table
+from steer_utils.study.resume import Progress, Record, resumable_table
 from steer_utils.study.statistics import random_overlap
 
 #: Classes that settings are chosen on, and classes that figures are reported on.
@@ -37,6 +40,9 @@ DEVELOPMENT, TEST = SPLITS = ("development", "test")
 
 SLOTS = ("first", "middle", "last")
 PAPER_SECONDS = 17.0  # three clips of 5 s, two gaps of 1 s: a random 5 s window then covers 27.8 %
+
+PRIOR_OF = "steering"  # the positional prior averages this method's curves
+_QUERY_COLUMNS = ("scene", "slot", "event", "source", "truth_start", "truth_end", "others", "token_seconds", "chance")
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,34 @@ class SceneSet:
                 "the method. scene_set(checkpoint, settings, ...) with the same settings leaves them out",
                 stacklevel=3,
             )
+
+    def heard(self, checkpoint: Checkpoint, index: int) -> HeardScene:
+        """Scene `index`, encoded by the model once for all queries about it."""
+        scene = self.maker.scene(index, self.seed)
+        return HeardScene(scene, Hearing(checkpoint, scene.samples), self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class HeardScene:
+    """A scene of a set, and what a model hears of it."""
+
+    scene: Scene
+    hearing: Hearing
+    seed: int
+
+    def queries(self) -> Iterator[tuple[Event, Query, Record]]:
+        """Each event, the query for it, and the columns that name the query in a table: scene, slot, event."""
+        for slot, event in enumerate(self.scene.events):
+            names = {
+                "scene": self.scene.index,
+                "slot": slot_name(slot, len(self.scene.events)),
+                "event": event.name,
+            }
+            yield event, query_in(self.scene, slot, self.seed), names
+
+    def chance(self, event: Event, width: float = 1.0) -> float:
+        """Expected overlap with `event` of a random window, `width` times as long as the event."""
+        return random_overlap(event.span, self.hearing.span, width * event.span.duration)
 
 
 def scene_set(
@@ -112,7 +146,7 @@ def run_benchmark(
     methods: Sequence[str] | None = None,
     external: Sequence[Method] = (),
     resume_file: Path | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, method): truth, found window, scores (`metrics.score_row`), chance, curve.
 
@@ -133,7 +167,7 @@ def run_benchmark(
     for method in chosen:
         if lacking := method.lacks(settings, others=True, scenes=scenes.count):
             raise ValueError(f"{method.name} cannot run here: it needs {lacking}; scenes: got {scenes.count}")
-    facts: dict[str, object] = {
+    identity: dict[str, object] = {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
         "scenes": scenes.as_dict(),
@@ -147,48 +181,43 @@ def run_benchmark(
     def rows_of(index: int) -> list[Record]:
         return _scene_rows(checkpoint, scenes, settings, per_query, index)
 
-    table = resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
+    table = resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
     if POSITION in methods:
         attrs = table.attrs
         table = pd.concat([table, positional_prior(table)], ignore_index=True)
         table.attrs = attrs
     # What a method lacks is None in the rows and NaN in the table.
     table = table.astype({name: float for name in ("start", "end", "center_error", "auroc", "pointing")})
-    table = table.sort_values(["scene", "method"], kind="stable", ignore_index=True)
-    return table
+    return table.sort_values(["scene", "method"], kind="stable", ignore_index=True)
 
 
 def _scene_rows(
     checkpoint: Checkpoint, scenes: SceneSet, settings: Settings, methods: Sequence[Method], index: int
 ) -> list[Record]:
-    scene = scenes.maker.scene(index, scenes.seed)
-    hearing = Hearing(checkpoint, scene.samples)
-    truths = [event.span for event in scene.events]
+    heard = scenes.heard(checkpoint, index)
+    hearing, truths = heard.hearing, [event.span for event in heard.scene.events]
     rows: list[Record] = []
-    for slot, event in enumerate(scene.events):
-        query = query_in(scene, slot, scenes.seed)
-        asked: Record = {
-            "scene": index,
-            "slot": slot_name(slot, len(scene.events)),
-            "event": event.name,
+    for event, query, names in heard.queries():
+        asked = {
+            **names,
             "source": event.source,
             "truth_start": event.span.start,
             "truth_end": event.span.end,
             "others": [[truth.start, truth.end] for truth in truths if truth is not event.span],
             "token_seconds": hearing.span.seconds_per_token,
-            "chance": random_overlap(event.span, hearing.span, event.span.duration),
+            "chance": heard.chance(event),
         }
         with hearing.remembering():  # every method asks for the same contrast and the same plain question
-            found = [(method.name, method.find(hearing, query, settings)) for method in methods if method.find]
-        rows += [score_row(asked, name, one) for name, one in found]
+            localised = [(method.name, method.find(hearing, query, settings)) for method in methods if method.find]
+        rows += [score_row(asked, name, localisation) for name, localisation in localised]
     return rows
 
 
 def query_in(scene: Scene, slot: int, seed: int) -> Query:
     """The query for event `slot` of a scene that was made with an index."""
-    own = scene.events[slot]
-    others = tuple(each.name for each in scene.events if each is not own)
-    return Query(own.name, own.span.duration, hash_seed(seed, scene.index or 0, slot), others)
+    event = scene.events[slot]
+    others = tuple(other.name for other in scene.events if other is not event)
+    return Query(event.name, event.span.duration, hash_seed(seed, scene.index or 0, slot), others)
 
 
 def slot_name(slot: int, count: int) -> str:
@@ -196,35 +225,45 @@ def slot_name(slot: int, count: int) -> str:
     return SLOTS[0] if slot == 0 else SLOTS[2] if slot == count - 1 else SLOTS[1]
 
 
+def check_rows(table: pd.DataFrame) -> None:
+    """Raises ValueError for a table without rows."""
+    if table.empty:
+        raise ValueError("the table is empty, with no rows to sum up: no query was answered, or no scenes were made")
+
+
+def by_query(table: pd.DataFrame, columns: str | list[str], values: str | list[str]) -> pd.DataFrame:
+    """`values` of a table with a row a query, indexed by scene and event (which is in a scene once), and a column for
+    each of `columns`."""
+    return table.pivot(index=["scene", "event"], columns=columns, values=values)
+
+
 def hash_seed(*parts: int) -> int:
     """One seed from several numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-PRIOR_OF = "steering"  # whose curves are averaged
-_ASKED = ("scene", "slot", "event", "source", "truth_start", "truth_end", "others", "token_seconds", "chance")
-
-
 def positional_prior(table: pd.DataFrame, of: str = PRIOR_OF) -> pd.DataFrame:
-    """Rows of the method "position": for each query the mean curve that `of` gave in all *other* scenes, and the best
-    window of the query's width in it. No content of the scene enters.
+    """Rows of the method "position", where a method looks whatever is asked: for each query the mean curve that `of`
+    gave in all *other* scenes, and the best window of the query's width in it. No content of the scene enters, and a
+    method worth its name beats it.
 
     Cost: one sum over all curves. Raises ValueError for fewer than two scenes, or scenes of different token counts.
     """
-    own = table[table["method"] == of]
-    if own["scene"].nunique() < 2:
-        raise ValueError(f"the mean curve of other scenes needs at least two scenes, got {own['scene'].nunique()}")
-    lengths = {len(curve) for curve in own["curve"]}
+    steered = table[table["method"] == of]
+    if (count := steered["scene"].nunique()) < 2:
+        raise ValueError(f"the mean curve of other scenes needs at least two scenes, got {count}")
+    lengths = {len(curve) for curve in steered["curve"]}
     if len(lengths) > 1:
         raise ValueError(f"a mean curve needs scenes of one length, these have {sorted(lengths)} audio tokens")
-    curves = np.stack(own["curve"].to_list())
-    scenes = own["scene"].to_numpy()
+    curves = np.stack(steered["curve"].to_list())
+    scenes = steered["scene"].to_numpy()
     total = curves.sum(axis=0)
     rows = []
-    for scene, (_, row) in zip(scenes, own.iterrows(), strict=True):
+    for scene, (_, row) in zip(scenes, steered.iterrows(), strict=True):
         inside = scenes == scene
         curve = (total - curves[inside].sum(axis=0)) / np.count_nonzero(~inside)
         span = AudioSpan(0, len(curve), row["token_seconds"])
         interval, score = best_window(curve, span, row["truth_end"] - row["truth_start"])
-        rows.append(score_row({name: row[name] for name in _ASKED}, POSITION, Localisation(interval, score, curve)))
+        asked = {name: row[name] for name in _QUERY_COLUMNS}
+        rows.append(score_row(asked, POSITION, Localisation(interval, score, curve)))
     return pd.DataFrame(rows)

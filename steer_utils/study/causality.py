@@ -1,13 +1,14 @@
-"""Is the shift of attention causal? Take away the window that was read out of it, and ask again.
+"""Does attention that moved cause what the model says? Two tests, each of which changes one thing and asks again.
 
-The window that a method found is taken out of the audio, the model hears again, and is asked again whether the sound is
-there and what it is. If its answer rests on what is in that window, it changes; a random window of equal width says how
-much any cut does, the true interval of the event how much is possible. The other causal test is in `swaps`.
+Occlusion: the window that a method found is taken out of the audio, the model hears again, and is asked again whether
+the sound is there and what it is. If its answer rests on what is in that window, it changes. A random window of equal
+width says how much any cut does, the true interval of the event how much is possible.
 
-Does the answer follow the vector? Steer a question that names no event with one event's vector, then with another's.
+Swap: a question that names no event is steered with one event's vector, then with another's. If the vector decides what
+the model listens to, the answer speaks of that event and not of the others.
 
-If the vector decides what the model listens to, the answer speaks of that event and not of the others. A causal test,
-as `causality` is the other: what is changed is the state, and what is looked at is what the model says.
+    occlusion_summary(occlusion_table(lm, scenes, settings))
+    swap_summary(swap_table(lm, scenes, settings))
 """
 
 from __future__ import annotations
@@ -31,16 +32,18 @@ from steer_utils.methods.table import finder
 from steer_utils.sound.audio import Fill, check_fill, occluded, window_apart
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
-from steer_utils.study.benchmark import SceneSet, query_in, slot_name
+from steer_utils.study.benchmark import SceneSet, by_query, check_rows
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
-from steer_utils.study.statistics import Estimate, cluster_mean, paired_difference, sign_flip
+from steer_utils.study.statistics import difference_record, mean_record
 
 WINDOWS = ("found", "random", "true")
-KEYS = ["scene", "event"]  # an event is in a scene once
+SWAPS = ("unsteered", "prompting", "steering", "swapped", "random vector")
+SWAP_MEASURES = ("named", "only", "first", "loudness")
 
 
+# -- occlusion -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Said:
+class _Answers:
     """What a model says about an event: probability of yes to "is it there?", its description, and a free one."""
 
     presence: float
@@ -48,7 +51,7 @@ class _Said:
     listing: str
 
     @classmethod
-    def by(cls, hearing: Hearing, event: str, settings: Settings, question: str, max_new_tokens: int) -> _Said:
+    def of(cls, hearing: Hearing, event: str, settings: Settings, question: str, max_new_tokens: int) -> _Answers:
         rows = [Row(settings.focus(event, question)), Row(question)]
         answers = hearing.answers(rows, max_new_tokens=max_new_tokens)
         return cls(presence_probability(hearing, event, settings), *answers)
@@ -81,7 +84,7 @@ def occlusion_table(
     """
     find = finder(method, settings, others=True)
     check_fill(fill)
-    facts = {
+    identity = {
         **analysis_identity("occlusion", checkpoint, settings),
         "scenes": scenes.as_dict(),
         "method": method,
@@ -92,23 +95,20 @@ def occlusion_table(
     scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
-        scene = scenes.maker.scene(index, scenes.seed)
-        hearing = Hearing(checkpoint, scene.samples)
+        heard = scenes.heard(checkpoint, index)
+        scene, hearing = heard.scene, heard.hearing
         rows = []
-        for slot, event in enumerate(scene.events):
-            query = query_in(scene, slot, scenes.seed)
+        for event, query, names in heard.queries():
             found = find(hearing, query, settings).interval
             if found is None:
                 continue
-            before = _Said.by(hearing, event.name, settings, question, max_new_tokens)
+            before = _Answers.of(hearing, event.name, settings, question, max_new_tokens)
             for which, window in _windows(found, event.span, scene.duration, query.seed).items():
                 audio = occluded(scene.samples, scene.rate, window, fill=fill, seed=query.seed)
-                after = _Said.by(Hearing(checkpoint, audio), event.name, settings, question, max_new_tokens)
+                after = _Answers.of(Hearing(checkpoint, audio), event.name, settings, question, max_new_tokens)
                 rows.append(
                     {
-                        "scene": index,
-                        "slot": slot_name(slot, len(scene.events)),
-                        "event": event.name,
+                        **names,
                         "window": which,
                         "start": window.start,
                         "end": window.end,
@@ -122,7 +122,7 @@ def occlusion_table(
                 )
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
+    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
 
 
 def _windows(found: Interval, truth: Interval, duration: float, seed: int) -> dict[str, Interval]:
@@ -139,65 +139,27 @@ def occlusion_summary(table: pd.DataFrame) -> pd.DataFrame:
     Raises ValueError for a table without rows.
     """
     check_rows(table)
-    drops = {measure: table[f"{measure}_before"].astype(float) - table[f"{measure}_after"].astype(float)
-             for measure in ("presence", "listed")}  # fmt: skip
-    drops["changed"] = table["changed"].astype(float)
     rows: list[Record] = []
-    for measure, drop in drops.items():
-        wide = table.assign(drop=drop).pivot(index=KEYS, columns="window", values="drop")
+    for measure in ("presence", "listed", "changed"):
+        if measure == "changed":
+            drops = table[measure].astype(float)
+        else:
+            drops = table[f"{measure}_before"].astype(float) - table[f"{measure}_after"].astype(float)
+        wide = by_query(table.assign(drop=drops), columns="window", values="drop")
         for window in WINDOWS:
-            own = table[table["window"] == window]
-            ends = {end: float(own[f"{measure}_{end}"].mean()) for end in ("before", "after") if measure != "changed"}
-            found = rate(wide[window]) if measure == "changed" else difference(wide[window], 0.0 * wide[window])
-            rows.append({"measure": measure, "window": window, **ends, **found})
+            drop, ends = wide[window], {}
+            if measure != "changed":
+                of_window = table[table["window"] == window]
+                ends = {end: float(of_window[f"{measure}_{end}"].mean()) for end in ("before", "after")}
+            estimate = mean_record(drop) if measure == "changed" else difference_record(drop, 0.0 * drop)
+            rows.append({"measure": measure, "window": window, **ends, **estimate})
         for window in ("found", "true"):
-            found = difference(wide[window], wide["random"])
-            rows.append({"measure": measure, "window": f"{window} - random", **found})
+            estimate = difference_record(wide[window], wide["random"])
+            rows.append({"measure": measure, "window": f"{window} - random", **estimate})
     return pd.DataFrame(rows).rename(columns={"mean": "drop"})
 
 
-# -- shared with the other test ---------------------------------------------------------------------------------------
-def mention(answer: str, event: str) -> int | None:
-    """The character at which an answer names an event, or None.
-
-    Every word of the name must begin a word of the answer, in any case and order: "A dog is barking" names a dog bark.
-    That a sound is denied ("no dog barks") is not understood.
-    """
-    places = [re.search(rf"\b{re.escape(word)}", answer, re.IGNORECASE) for word in event.split()]
-    starts = [found.start() for found in places if found]
-    return min(starts) if starts and len(starts) == len(places) else None
-
-
-def check_rows(table: pd.DataFrame) -> None:
-    """Raises ValueError for a table without rows."""
-    if table.empty:
-        raise ValueError("the table has no rows to sum up: no query was answered, or no scenes were made")
-
-
-def rate(values: pd.Series) -> Record:
-    """Mean of `values`, indexed by scene and event, with its 95 % interval over scenes; p is NaN."""
-    return _record(cluster_mean(values.to_numpy(), _scenes(values)), float("nan"))
-
-
-def difference(first: pd.Series, second: pd.Series) -> Record:
-    """Mean of first - second over the same queries, with its interval and two-sided sign-flip p."""
-    pair = first.to_numpy(), second.to_numpy(), _scenes(first)
-    return _record(paired_difference(*pair), sign_flip(*pair))
-
-
-def _scenes(values: pd.Series) -> np.ndarray:
-    return np.asarray(values.index.get_level_values("scene"))
-
-
-def _record(estimate: Estimate, p: float) -> Record:
-    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n,
-            "scenes": estimate.clusters, "p": p}  # fmt: skip
-
-
-SWAPS = ("unsteered", "prompting", "steering", "swapped", "random vector")
-SWAP_MEASURES = ("named", "only", "first", "loudness")
-
-
+# -- swap ------------------------------------------------------------------------------------------------------------
 def swap_table(
     checkpoint: Checkpoint,
     scenes: SceneSet,
@@ -224,7 +186,7 @@ def swap_table(
     settings were chosen on.
     """
     asked = replace(settings, question=question)
-    facts = {
+    identity = {
         **analysis_identity("swap", checkpoint, asked),
         "scenes": scenes.as_dict(),
         "steer_answer": steer_answer,
@@ -233,9 +195,9 @@ def swap_table(
     scenes.warn_of_development(settings)
 
     def rows_of(index: int) -> list[Record]:
-        scene = scenes.maker.scene(index, scenes.seed)
-        hearing = Hearing(checkpoint, scene.samples)
-        queries = [query_in(scene, slot, scenes.seed) for slot in range(len(scene.events))]
+        heard = scenes.heard(checkpoint, index)
+        hearing, events = heard.hearing, heard.scene.events
+        queries = [query for _, query, _ in heard.queries()]
         vectors = [contrast_of(hearing, query, asked) for query in queries]
         noise = [vector.random_like(query.seed) for vector, query in zip(vectors, queries, strict=True)]
         answers = hearing.answers(
@@ -249,19 +211,17 @@ def swap_table(
         unsteered, rest, count = answers[0], answers[1:], len(queries)
         prompted, steered, drawn = rest[:count], rest[count : 2 * count], rest[2 * count :]
         rows: list[Record] = []
-        for slot, event in enumerate(scene.events):
-            said = dict(zip(SWAPS, (unsteered, prompted[slot], steered[slot], steered[(slot + 1) % count], drawn[slot]),
-                            strict=True))  # fmt: skip
-            if count == 1:
-                del said["swapped"]
-            place = {"scene": index, "slot": slot_name(slot, count), "event": event.name}
+        for slot, (_, _, names) in enumerate(heard.queries()):
+            swapped = steered[(slot + 1) % count]
+            spoken = (unsteered, prompted[slot], steered[slot], swapped, drawn[slot])
             rows += [
-                {**place, "condition": name, "answer": answer, **_spoken(answer, slot, scene.events)}
-                for name, answer in said.items()
+                {**names, "condition": condition, "answer": answer, **_spoken(answer, slot, events)}
+                for condition, answer in zip(SWAPS, spoken, strict=True)
+                if condition != "swapped" or count > 1
             ]
         return rows
 
-    return resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress)
+    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
 
 
 def swap_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -274,15 +234,15 @@ def swap_summary(table: pd.DataFrame) -> pd.DataFrame:
     there = [name for name in SWAPS if (table["condition"] == name).any()]
     rows: list[Record] = []
     for measure in SWAP_MEASURES:
-        wide = table.astype({measure: float}).pivot(index=KEYS, columns="condition", values=measure).dropna()
+        wide = by_query(table.astype({measure: float}), columns="condition", values=measure).dropna()
         if wide.empty:  # no scene tells: its loudness is not known, or the same for all events
             continue
         for name in there:
-            rows.append({"measure": measure, "condition": name, "against": "", **rate(wide[name])})
+            rows.append({"measure": measure, "condition": name, "against": "", **mean_record(wide[name])})
             for other in ("unsteered", "swapped"):
                 if name not in ("unsteered", "swapped") and other in there:
-                    found = difference(wide[name], wide[other])
-                    rows.append({"measure": measure, "condition": name, "against": other, **found})
+                    gap = difference_record(wide[name], wide[other])
+                    rows.append({"measure": measure, "condition": name, "against": other, **gap})
     return pd.DataFrame(rows)
 
 
@@ -293,12 +253,13 @@ def _steered(hearing: Hearing, settings: Settings, vector: SteeringVector, steer
 
 def _spoken(answer: str, slot: int, events: Sequence[Event]) -> Record:
     """The measures of `swap_table`."""
-    own, following = events[slot], events[(slot + 1) % len(events)]
-    place = mention(answer, own.name)
-    others = [found for each in events if each is not own and (found := mention(answer, each.name)) is not None]
+    event, following = events[slot], events[(slot + 1) % len(events)]
+    place = mention(answer, event.name)
+    mentions = [mention(answer, other.name) for other in events if other is not event]
+    others = [other for other in mentions if other is not None]
     loudness = None
-    if own.loudness and following.loudness and own.loudness != following.loudness:
-        says = [mention(answer, word) is not None for word in (own.loudness, following.loudness)]
+    if event.loudness and following.loudness and event.loudness != following.loudness:
+        says = [mention(answer, word) is not None for word in (event.loudness, following.loudness)]
         loudness = says == [True, False]
     return {
         "named": place is not None,
@@ -306,3 +267,15 @@ def _spoken(answer: str, slot: int, events: Sequence[Event]) -> Record:
         "first": place is not None and all(place < other for other in others),
         "loudness": loudness,
     }
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+def mention(answer: str, event: str) -> int | None:
+    """The character at which an answer names an event, or None.
+
+    Every word of the name must begin a word of the answer, in any case and order: "A dog is barking" names a dog bark.
+    That a sound is denied ("no dog barks") is not understood.
+    """
+    places = [re.search(rf"\b{re.escape(word)}", answer, re.IGNORECASE) for word in event.split()]
+    starts = [place.start() for place in places if place]
+    return min(starts) if starts and len(starts) == len(places) else None

@@ -19,7 +19,7 @@ from steer_utils.methods.table import in_order, label_of
 from steer_utils.sound.files import check_target, json_safe, whole_file
 from steer_utils.sound.spans import AudioSpan, Interval
 from steer_utils.sound.tables import text_table
-from steer_utils.study.benchmark import SLOTS
+from steer_utils.study.benchmark import SLOTS, by_query
 from steer_utils.study.statistics import (
     Estimate,
     chance_corrected,
@@ -121,8 +121,8 @@ def _null(own: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _by_query(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """Overlaps with a row a query and a column a method, and the scene of each row. An event is in a scene once."""
-    wide = table.pivot(index=["scene", "event"], columns="method", values="overlap")
+    """Overlaps with a row a query and a column a method, and the scene of each row."""
+    wide = by_query(table, columns="method", values="overlap")
     return wide, wide.index.get_level_values("scene").to_numpy()
 
 

@@ -43,9 +43,9 @@ from steer_utils.methods.base import steered_row
 from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.methods.tuning import block_sets
 from steer_utils.sound.spans import AudioSpan, Interval, best_starts, window_overlaps
-from steer_utils.study.benchmark import SceneSet, slot_name
+from steer_utils.study.benchmark import SceneSet, by_query, check_rows
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
-from steer_utils.study.statistics import estimate_columns, random_overlap
+from steer_utils.study.statistics import estimate_columns
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 READS: tuple[Literal["share", "difference"], ...] = ("share", "difference")
@@ -201,7 +201,7 @@ def sensitivity_table(
     classes = scenes.maker.names
     named = [point for point, own in around.items() if any(_names(checkpoint, own.question, each) for each in classes)]
     made = grid_combinations(checkpoint.num_blocks, settings, thorough=thorough, event_named=named)
-    facts = {
+    identity = {
         **analysis_identity("sensitivity", checkpoint, settings),
         "scenes": scenes.as_dict(),
         "thorough": thorough,
@@ -212,11 +212,11 @@ def sensitivity_table(
     }
 
     def rows_of(index: int) -> list[Record]:
-        scene = scenes.maker.scene(index, scenes.seed)
-        hearing = Hearing(checkpoint, scene.samples)
+        heard = scenes.heard(checkpoint, index)
+        hearing = heard.hearing
         bases = {point: _shares(hearing, own.question, [Row(own.question)], True) for point, own in around.items()}
         rows: list[Record] = []
-        for slot, event in enumerate(scene.events):
+        for event, _, names in heard.queries():
             curves, ratios = [], {}
             for point, own in around.items():
                 positive = own.positive.format(event=event.name)
@@ -225,12 +225,11 @@ def sensitivity_table(
                 here = [each for each in made if each.around == point]
                 curves += _curves(hearing, own, vector, event.name, here, bases[point])
             overlap, iou = window_scores(np.stack(curves), hearing.span, event.span)
-            row: Record = {"scene": index, "slot": slot_name(slot, len(scene.events)), "event": event.name}
-            row["chance"] = [random_overlap(event.span, hearing.span, each * event.span.duration) for each in WIDTHS]
-            rows.append({**row, "overlap": overlap.tolist(), "iou": iou.tolist(), "norm_ratio": ratios})
+            scores = {"overlap": overlap.tolist(), "iou": iou.tolist(), "norm_ratio": ratios}
+            rows.append({**names, "chance": [heard.chance(event, width) for width in WIDTHS], **scores})
         return rows
 
-    return _tidy(resumable_table(scenes.count, rows_of, facts, resume_file=resume_file, progress=progress), made)
+    return _tidy(resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress), made)
 
 
 def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
@@ -343,10 +342,9 @@ def sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
     Rows in the order of `grid_combinations`, with their levels; `n` queries in `scenes`; `chance` of that width.
     Raises ValueError for a table without rows.
     """
-    if table.empty:
-        raise ValueError("the table is empty: there is nothing to sum up")
+    check_rows(table)
     keys = ["combination", "width"]
-    wide = table.pivot(index=["scene", "event"], columns=keys, values=["overlap", "iou"])
+    wide = by_query(table, columns=keys, values=["overlap", "iou"])
     there = wide.notna().to_numpy()
     found: dict[str, np.ndarray] = {}
     for pattern in np.unique(there, axis=1).T:  # positions "event" is measured for the queries that it fits

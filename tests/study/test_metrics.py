@@ -1,7 +1,8 @@
-"""Measures of one answer: identities, definitions written out, and rotation by rotation."""
+"""How good one answer is: windows and curves against the true event, in known cases, and the row of a query."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 
@@ -10,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steer_utils.methods.base import Localisation
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
-from steer_utils.study.metrics import center_error, frame_auroc, pointing, recalled, rotated_overlaps, slot_of
+from steer_utils.study.metrics import (
+    center_error,
+    frame_auroc,
+    pointing,
+    recalled,
+    rotated_overlaps,
+    score_row,
+    slot_of,
+)
 
 SPAN = AudioSpan(5, 50)  # 2 s
 EVENT = Interval(0.4, 0.8)  # tokens 10 to 19
@@ -170,3 +180,36 @@ def test_a_window_as_long_as_the_audio_is_right_however_it_is_rotated() -> None:
 def test_curves_that_are_none_are_refused(measure: Callable[..., object], curve: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure(curve, SPAN, EVENT)
+
+
+# -- the row of a query ----------------------------------------------------------------------------------------------
+ASKED = {"scene": 3, "slot": "first", "event": "bell", "truth_start": 1.0, "truth_end": 2.0,
+         "others": [[3.0, 4.0]], "token_seconds": 0.1}  # fmt: skip
+
+
+def test_a_window_and_its_curve() -> None:
+    curve = np.random.default_rng(0).random(50)
+    row = score_row(ASKED, "steering", Localisation(Interval(1.5, 2.5), 0.0, curve))
+    assert {name: row[name] for name in ASKED} == ASKED
+    assert (row["method"], row["start"], row["end"], row["failed"]) == ("steering", 1.5, 2.5, False)
+    assert (row["overlap"], row["iou"], row["center_error"]) == pytest.approx((0.5, 1 / 3, 0.5))
+    assert row["own"] is True
+    assert row["auroc"] == frame_auroc(curve, AudioSpan(0, 50, 0.1), Interval(1.0, 2.0))
+    assert row["pointing"] is bool(1.0 <= 0.1 * (curve.argmax() + 0.5) < 2.0)
+    assert np.allclose(row["curve"], curve, rtol=1e-4) and row["curve"] != list(curve)
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_a_window_on_another_event_is_not_its_own() -> None:
+    assert score_row(ASKED, "random", Localisation(Interval(2.9, 3.9), 0.0))["own"] is False
+
+
+def test_no_window_and_no_curve() -> None:
+    row = score_row(ASKED, "asking", Localisation(None, 0.0, answer="a dog"))
+    assert (row["overlap"], row["iou"], row["own"], row["failed"], row["answer"]) == (0.0, 0.0, False, True, "a dog")
+    assert {row[name] for name in ("start", "end", "center_error", "auroc", "pointing", "curve")} == {None}
+
+
+def test_an_event_that_fills_the_audio_has_no_auroc() -> None:
+    asked = {**ASKED, "truth_start": 0.0, "truth_end": 5.0}
+    assert score_row(asked, "steering", Localisation(Interval(0.0, 5.0), 0.0, np.ones(50)))["auroc"] is None

@@ -1,32 +1,39 @@
-"""Carrying vectors over: a model onto itself gives them back, widths may differ, and what does not fit is refused."""
+"""Vectors from elsewhere on the same scenes: each maker's own reading, and summaries with known answers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tinies import tiny
 
+from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
+from steer_utils.methods import base as readout
+from steer_utils.methods.base import Query
+from steer_utils.methods.settings import PAPER
+from steer_utils.methods.table import METHODS
+from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.alignment import align, carried, shared_states
+from steer_utils.study.benchmark import SceneSet, query_in
 from steer_utils.study.transfer import (
-    PENALTIES,
-    SharedStates,
-    align,
-    align_all,
-    alignment_scores,
-    carried,
-    shared_states,
+    Carrier,
+    VectorSource,
+    own_vector,
+    random_vector,
+    silent_vector,
+    swapped_vector,
+    vector_summary,
+    vector_table,
 )
 
-PROMPTS = ("Focus on the dog bark.", "Focus on the bell.", "What do you hear?", "How loud is it?")
-NEUTRAL = "Listen to the whole audio."
-
-
-@pytest.fixture(scope="module")
-def audios() -> list[np.ndarray]:
-    rng = np.random.default_rng(3)
-    return [(0.2 * rng.normal(size=32_000)).astype(np.float32) for _ in range(6)]
+NAMES = tuple(SOUNDS)[:4]
+OWN = replace(PAPER, blocks=(0, 1), strength=3.0, vector_question="How loud is it?")
 
 
 @pytest.fixture(scope="module")
@@ -35,103 +42,101 @@ def models() -> tuple[AudioLM, AudioLM]:
 
 
 @pytest.fixture(scope="module")
-def states(models: tuple[AudioLM, AudioLM], audios: list[np.ndarray]) -> list[SharedStates]:
-    return [shared_states(lm, audios, PROMPTS, NEUTRAL) for lm in models]
+def scenes() -> SceneSet:
+    return SceneSet(SceneMaker(NAMES, seconds=4.0, event_seconds=(0.6, 1.0)), 2, 5)
 
 
-def test_shared_states_are_the_readings(
-    models: tuple[AudioLM, AudioLM], states: list[SharedStates], audios: list[np.ndarray]
+@pytest.fixture(scope="module")
+def carrier(models: tuple[AudioLM, AudioLM], scenes: SceneSet) -> Carrier:
+    audios = [scene.samples for scene in scenes.maker.balanced(4, seed=9)]
+    prompts = [OWN.focus(name, OWN.contrast_question) for name in NAMES]
+    states = [shared_states(lm, audios, prompts, f"{OWN.negative} {OWN.contrast_question}") for lm in models]
+    return Carrier(VectorSource(models[0], OWN), [[align(*states, block) for block in OWN.blocks or ()]])
+
+
+@pytest.mark.parametrize("read", ["difference", "share"])
+def test_each_row_is_what_its_vector_finds(
+    models: tuple[AudioLM, AudioLM], scenes: SceneSet, carrier: Carrier, read: str
 ) -> None:
-    lm, own = models[0], states[0]
-    assert own.hidden.shape == (30, lm.num_blocks, lm.hidden_size) and own.prompts[4] == NEUTRAL
-    hearing = lm.hear(audios[2], sampling_rate=16_000)
-    np.testing.assert_allclose(own.hidden[11], hearing.read(PROMPTS[1]).hidden.double(), atol=1e-4)
-    assert own.scenes[11] == 2 and own.prompts[11] == PROMPTS[1]
-    contrast = hearing.contrast(PROMPTS[1], NEUTRAL)
-    np.testing.assert_allclose(own.contrasts(2)[9], contrast.directions[2].double(), atol=1e-4)
-    assert own.contrasts(2).shape == (24, lm.hidden_size)
-    fewer = own.of(PROMPTS[1:2])
-    assert fewer.prompts == (PROMPTS[1], NEUTRAL) * 6 and fewer.hidden.shape[0] == 12
-    np.testing.assert_array_equal(fewer.contrasts(2), own.contrasts(2)[1::4])
+    settings = replace(OWN, read=read)
+    lm = models[1]
+    makers = {"own": own_vector(OWN), "silent": silent_vector(OWN), "random": random_vector(OWN),
+              "swapped": swapped_vector(OWN), "carried": carrier, "other": replace(carrier, swapped=True)}  # fmt: skip
+    table = vector_table(lm, scenes, settings, makers)
+    assert len(table) == 2 * 3 * len(makers) and list(table["vector"][: len(makers)]) == list(makers)
+    for index in range(1 if read == "share" else 2):
+        scene = scenes.maker.scene(index, scenes.seed)
+        hearing = Hearing(lm, scene.samples)
+        source = models[0].hear(scene.samples, sampling_rate=16_000)
+        for slot, event in enumerate(scene.events):
+            query = query_in(scene, slot, scenes.seed)
+            rows = table[table["scene"].eq(index) & table["event"].eq(event.name)].set_index("vector")
+            for name, method in (("own", "steering"), ("random", "random-vector"), ("swapped", "swapped")):
+                find = METHODS[method].find
+                assert find is not None
+                found = find(hearing, query, settings).interval
+                assert found is not None and rows.loc[name, "overlap"] == pytest.approx(found.covers(event.span))
+            vector = source.contrast(f"Focus on the {event.name}.", OWN.negative, prompt="How loud is it?")
+            moved = carried(vector, carrier.maps[0], lm)
+            curve = readout.steered_curve(hearing, moved, settings)
+            expected = hearing.span.tokens(event.span)
+            assert np.isfinite(curve[expected]).all()
+            assert torch.allclose(carrier(hearing, query).directions, moved.directions, atol=1e-3)
+            assert rows.loc["own", "cosine"] == pytest.approx(1.0) and 0 < rows.loc["own", "chance"] < 1
 
 
-def test_a_model_mapped_onto_itself_returns_the_vector(
-    models: tuple[AudioLM, AudioLM], states: list[SharedStates], audios: list[np.ndarray]
-) -> None:
-    lm, own = models[0], states[0]
-    vector = lm.hear(audios[0], sampling_rate=16_000).contrast(PROMPTS[0], NEUTRAL)
-    alignments = [align(own, own, block, source_block=block, penalty=0.0) for block in (0, 2)]
-    back = carried(vector, alignments, lm, rescale=False)
-    assert back.blocks == (0, 2) and alignments[0].held_out <= 1.0
-    # The vector lies in the span of the states, because it is a difference of two of them.
-    torch.testing.assert_close(back.directions[[0, 2]], vector.directions[[0, 2]], atol=1e-3, rtol=1e-3)
-    turned = carried(vector, [align(own, own, 0, kind="rotation", source_block=0)], lm, rescale=False)
-    torch.testing.assert_close(turned.directions[0], vector.directions[0], atol=1e-3, rtol=1e-3)
+def test_silence_holds_the_words_alone(models: tuple[AudioLM, AudioLM], scenes: SceneSet) -> None:
+    lm = models[0]
+    query = Query("bell", 1.0)
+    made = [silent_vector(OWN)(Hearing(lm, scenes.maker.scene(i, 1).samples), query) for i in range(2)]
+    assert made[0].allclose(made[1], 1e-4)
+    assert not made[0].allclose(own_vector(OWN)(Hearing(lm, scenes.maker.scene(0, 1).samples), query), 1e-3)
 
 
-def test_carried_between_widths(
-    models: tuple[AudioLM, AudioLM], states: list[SharedStates], audios: list[np.ndarray]
-) -> None:
-    first, second = models
-    narrow = SharedStates("narrow", states[1].hidden[:, :, :31], states[1].scenes, states[1].prompts, NEUTRAL)
-    aligned = align(states[0], narrow, 1)
-    assert aligned.linear.weights.shape == (first.hidden_size, 31) and aligned.penalty in PENALTIES
-    vector = first.hear(audios[0], sampling_rate=16_000).contrast(PROMPTS[0], NEUTRAL)
-    with pytest.raises(VectorMismatchError, match="fit it on the states of these two models"):
-        carried(vector, [aligned], second)
-    fits = align(states[0], states[1], 1)
-    moved = carried(vector, [fits], second)
-    assert moved.directions.shape == (second.num_blocks, second.hidden_size) and moved.acting_blocks() == (1,)
-    assert float(moved.norms()[1]) == pytest.approx(fits.length, rel=1e-5)
-    assert float(moved.norm_ratio()[1]) == pytest.approx(fits.length / fits.norm, rel=1e-5)
-    assert moved.provenance.model == second.name and first.name in moved.provenance.recipe
-    moved.check_fits(second)  # no warning of another family
-    reading = second.hear(audios[0], sampling_rate=16_000).read(PROMPTS[2], steer=moved)
-    assert torch.isfinite(reading.logits).all()
+def test_a_query_takes_one_of_several_maps(models: tuple[AudioLM, AudioLM], scenes: SceneSet, carrier: Carrier) -> None:
+    hearing = Hearing(models[1], scenes.maker.scene(0, 5).samples)
+    other = [replace(each, linear=replace(each.linear, weights=-each.linear.weights)) for each in carrier.maps[0]]
+    two = replace(carrier, maps=[carrier.maps[0], other])
+    even, odd = (two(hearing, Query("bell", 1.0, seed)) for seed in (4, 7))
+    assert even.allclose(-odd)
 
 
-def test_block_and_penalty_are_the_best_on_held_out_scenes(states: list[SharedStates]) -> None:
-    scores = alignment_scores(states[0], states[1], 2)
-    assert scores.shape == (states[0].hidden.shape[1], len(PENALTIES))
-    chosen = align(states[0], states[1], 2)
-    block, penalty = np.unravel_index(np.argmax(scores), scores.shape)
-    assert (chosen.source_block, chosen.penalty) == (block, PENALTIES[penalty])
-    assert chosen.held_out == pytest.approx(scores.max())
-    assert align(states[0], states[1], 2, source_block=0).penalty == PENALTIES[int(np.argmax(scores[0]))]
+def test_other_audio_other_rates_other_events(models: tuple[AudioLM, AudioLM], scenes: SceneSet) -> None:
+    source = VectorSource(models[0], OWN)
+    first, second = (Hearing(models[1], scenes.maker.scene(index, 5).samples) for index in range(2))
+    one = source.vector(first, "bell")
+    assert source.vector(first, "bell") is one and not source.vector(second, "bell").allclose(one)
+    assert source.vector(first, "bell").allclose(one, 1e-4)
+    with pytest.raises(ValueError, match="names no other event"):
+        swapped_vector(OWN)(first, Query("bell", 1.0))
+    with pytest.raises(ValueError, match="no makers"):
+        vector_table(models[1], scenes, OWN, {})
 
 
-def test_shuffled_pairs_know_nothing(states: list[SharedStates]) -> None:
-    right = align(states[0], states[0], 1)
-    mixed = [align(states[0], states[0], 1, source_block=1, penalty=0.1, shuffle=seed) for seed in (0, 1)]
-    assert right.held_out > 0.5 > 0.3 > mixed[0].held_out and mixed[0].length == right.length
-    assert not np.allclose(mixed[0].linear.weights, mixed[1].linear.weights)
+def test_runs_resume(models: tuple[AudioLM, AudioLM], scenes: SceneSet, tmp_path: Path) -> None:
+    resume_file = tmp_path / "run"
+    whole = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, resume_file=resume_file)
+    again = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, resume_file=resume_file)
+    pd.testing.assert_frame_equal(whole, again, check_exact=True)
+    assert whole.attrs["makers"] == ["own"]
 
 
-def test_a_map_for_each_block_and_controls_like_it(states: list[SharedStates]) -> None:
-    best = align_all(*states, (1, 3))
-    assert [each.target_block for each in best] == [1, 3]
-    for block, each in zip((1, 3), best, strict=True):
-        np.testing.assert_array_equal(each.linear.weights, align(*states, block).linear.weights)
-    control = align_all(*states, (1, 3), like=best, shuffle=4)
-    assert [(one.source_block, one.penalty) for one in control] == [(one.source_block, one.penalty) for one in best]
-    assert not np.allclose(control[0].linear.weights, best[0].linear.weights)
-    turned = align_all(*states, (1, 3), like=best, kind="rotation")
-    assert [one.source_block for one in turned] == [one.source_block for one in best] and turned[0].penalty is None
-
-
-def test_what_is_not_shared_is_refused(
-    models: tuple[AudioLM, AudioLM], states: list[SharedStates], audios: list[np.ndarray]
-) -> None:
-    with pytest.raises(ValueError, match="not asked the same"):
-        align(states[0], states[1].of(PROMPTS[:2]), 0)
-    few = shared_states(models[0], audios[:2], PROMPTS, NEUTRAL)
-    with pytest.raises(ValueError, match="2 scenes are too few"):
-        align(few, few, 0)
-    with pytest.raises(ValueError, match="never asked: Focus on the siren"):
-        states[0].of(["Focus on the siren."])
-    for prompts in ((), (NEUTRAL,), (PROMPTS[0], PROMPTS[0])):
-        with pytest.raises(ValueError, match="differ from each other"):
-            shared_states(models[0], audios, prompts, NEUTRAL)
-    aligned = align(states[0], states[1], 0)
-    with pytest.raises(VectorMismatchError):
-        carried(SteeringVector(torch.ones(2, 7), (0,), torch.ones(2)), [aligned], models[1])
+def test_summary_of_known_overlaps() -> None:
+    rows = [
+        {"scene": scene, "slot": "first", "event": event, "vector": vector, "overlap": overlap, "chance": 0.25,
+         "cosine": 0.5}
+        for scene in range(12)
+        for event in ("bell", "rain")
+        for vector, overlap in (("own", 0.9), ("carried", 0.7), ("shuffled", 0.3))
+    ]  # fmt: skip
+    table = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    found = vector_summary(table, against="shuffled").set_index("vector")
+    assert set(found["n"]) == {24} and set(found["cosine"]) == {0.5} and set(found["chance"]) == {0.25}
+    assert found.loc["carried", ["overlap", "more", "more_low", "more_high"]].to_list() == pytest.approx(
+        [0.7, 0.4, 0.4, 0.4]
+    )
+    assert found.loc["carried", "p"] == pytest.approx(2 / 2**12) and np.isnan(found.loc["shuffled", "more"])
+    with pytest.raises(ValueError, match="against is 'none'"):
+        vector_summary(table, against="none")
+    with pytest.raises(ValueError, match="no rows"):
+        vector_summary(table.iloc[:0], against="own")
