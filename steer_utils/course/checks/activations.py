@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.course.checks.answers import Wrong, called, correct, near, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, called, correct, judge, near, number, refuse, values
 from steer_utils.lm.families import full_size_config
 from steer_utils.show.plots.activations import size
 from steer_utils.sound.spans import AudioSpan
@@ -93,14 +93,13 @@ def share_and_mass(share: Any, mass: Any, row: torch.Tensor, span: AudioSpan) ->
         refuse(given, [(audio.mean(), "the mass is a sum of weights, not their mean"), *mistakes])
         raise Wrong("the mass is the sum of the weights on the audio tokens, slots span.first to span.stop - 1")
     curve = values(share, (span.count,))
-    if not _close(curve, audio / audio.sum()):
-        twice = np.exp(audio) / np.exp(audio).sum()
-        mistakes = [
-            (audio, "these are the weights themselves; a share sums to 1 over the audio: divide by the mass"),
-            (twice, "the weights went through a second softmax, which makes them nearly even: divide by their sum"),
-        ]
-        refuse(curve, mistakes, same=_close)
-        raise Wrong(f"the share sums to {curve.sum():.2f}; it is the audio's weights divided by their sum")
+    twice = np.exp(audio) / np.exp(audio).sum()
+    mistakes = [
+        (audio, "these are the weights themselves; a share sums to 1 over the audio: divide by the mass"),
+        (twice, "the weights went through a second softmax, which makes them nearly even: divide by their sum"),
+    ]
+    otherwise = f"the share sums to {curve.sum():.2f}; it is the audio's weights divided by their sum"
+    judge(curve, audio / audio.sum(), mistakes, otherwise, same=_close)
     correct(
         f"This head gives {given:.0%} of its attention to the audio. Steering may change that, or the share, or both."
     )
@@ -134,8 +133,6 @@ def _bytes(stack: Any, slots: int, bytes_a_number: int) -> int:
 def _check_bytes(given: float, config: Any, slots: int, bytes_a_number: int) -> None:
     text, tower = config.text_config, config.audio_config
     expected = _bytes(text, slots, bytes_a_number)
-    if near(given, expected):
-        return
     mistakes = (
         (
             expected * text.num_key_value_heads / text.num_attention_heads,
@@ -152,10 +149,8 @@ def _check_bytes(given: float, config: Any, slots: int, bytes_a_number: int) -> 
             "these are the audio tower's blocks and heads; the prompt is in the decoder: config.text_config",
         ),
     )
-    refuse(given, mistakes)
-    raise Wrong(
-        f"for {slots} slots it says {size(given)}, not {size(expected)}: blocks x heads x slots² x bytes_a_number"
-    )
+    otherwise = f"for {slots} slots it says {size(given)}, not {size(expected)}"
+    judge(given, expected, mistakes, f"{otherwise}: blocks x heads x slots² x bytes_a_number")
 
 
 def places_in_call(function: Callable[[Sequence[int], int, int], Any]) -> None:

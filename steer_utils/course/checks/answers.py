@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+Mistakes = Iterable[tuple[Any, str]]
+
 
 class Wrong(AssertionError):
     """An answer is not right yet; the message is a hint. Notebooks show the hint alone, without a traceback."""
@@ -77,11 +79,7 @@ def called(answer: Any, *arguments: Any) -> Any:
 
 
 def refuse(
-    given: Any,
-    mistakes: Iterable[tuple[Any, str]],
-    tolerance: float = 1e-6,
-    *,
-    same: Callable[[Any, Any], bool] | None = None,
+    given: Any, mistakes: Mistakes, tolerance: float = 1e-6, *, same: Callable[[Any, Any], bool] | None = None
 ) -> None:
     """Raise Wrong with the hint of the first of `mistakes`, (what a mistake gives, hint), that the answer equals.
 
@@ -90,3 +88,18 @@ def refuse(
     for wrong, hint in mistakes:
         if same(given, wrong) if same else near(given, float(wrong), tolerance):
             raise Wrong(hint)
+
+
+def judge(
+    given: Any,
+    expected: Any,
+    mistakes: Mistakes,
+    otherwise: str,
+    tolerance: float = 1e-6,
+    *,
+    same: Callable[[Any, Any], bool] | None = None,
+) -> None:
+    """Return if the answer is right; else raise Wrong, as `refuse` does for known mistakes, `otherwise` for others."""
+    if not (same(given, expected) if same else near(given, float(expected), tolerance)):
+        refuse(given, mistakes, tolerance, same=same)
+        raise Wrong(otherwise)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, called, correct, near, number, refuse
+from steer_utils.course.checks.answers import Wrong, called, correct, judge, number
 from steer_utils.sound.spans import AudioSpan, Interval
 
 SPAN = AudioSpan(15, 200)  # of the curves that the functions are tried on
@@ -20,14 +20,12 @@ def peak_second(answer: Any, curve: np.ndarray, span: AudioSpan) -> None:
     any other time.
     """
     for tried in (curve, curve[::-1].copy()):
-        value = number(called(answer, tried, span))
-        if not near(value, float(span.centers()[np.argmax(tried)]), 1e-4):
-            _refuse_peak(value, tried, span)
+        _judge_peak(number(called(answer, tried, span)), tried, span)
     time, half = span.centers()[np.argmax(curve)], 500 * span.seconds_per_token
     correct(f"The peak is at {time:.2f} s. Starts of tokens would make every time {half:.0f} ms early.")
 
 
-def _refuse_peak(value: float, curve: np.ndarray, span: AudioSpan) -> None:
+def _judge_peak(value: float, curve: np.ndarray, span: AudioSpan) -> None:
     token, step = int(np.argmax(curve)), span.seconds_per_token
     slots = "the slots before the audio are no time: count from the first audio token"
     about = "half a token {}; it stands for the time about its middle"
@@ -40,8 +38,8 @@ def _refuse_peak(value: float, curve: np.ndarray, span: AudioSpan) -> None:
         ((token + 1) * step, f"that is where the token ends, {about.format('late')}"),
         (np.max(curve), "that is how high the curve is; the question is when: np.argmax, not np.max"),
     )
-    refuse(value, mistakes, 1e-4)
-    raise Wrong(f"{value:.3f} is not it; np.argmax gives the token, (token + 0.5) · seconds_per_token its middle")
+    otherwise = f"{value:.3f} is not it; np.argmax gives the token, (token + 0.5) · seconds_per_token its middle"
+    judge(value, span.centers()[token], mistakes, otherwise, 1e-4)
 
 
 def share_inside(answer: Any) -> None:
@@ -53,15 +51,11 @@ def share_inside(answer: Any) -> None:
     rng = np.random.default_rng(5)
     for interval in TRIED:
         curve = rng.dirichlet(np.full(SPAN.count, 0.3))
-        value = number(called(answer, curve, SPAN, interval))
-        expected = float(curve[SPAN.tokens(interval)].sum())
-        if not near(value, expected, 1e-5):
-            _refuse_share(value, curve, interval)
+        _judge_share(number(called(answer, curve, SPAN, interval)), curve, interval)
     correct("Put the event's part of the time beside it: that is what even attention gives.")
 
 
-def _refuse_share(value: float, curve: np.ndarray, interval: Interval) -> None:
-    """Raise Wrong with what was most likely done instead of summing the tokens whose middle is inside."""
+def _judge_share(value: float, curve: np.ndarray, interval: Interval) -> None:
     inside, step = SPAN.tokens(interval), SPAN.seconds_per_token
     starts = np.arange(SPAN.count) * step
     shifted = curve[max(0, inside.start - SPAN.first) : max(0, inside.stop - SPAN.first)]  # slots taken as tokens
@@ -81,10 +75,8 @@ def _refuse_share(value: float, curve: np.ndarray, interval: Interval) -> None:
         (_between(curve, starts + step, interval), nearly),
         (curve[int(interval.start / step) : int(np.ceil(interval.end / step))].sum(), nearly),
     )
-    refuse(value, mistakes, 1e-5)
-    raise Wrong(
-        "sum the curve over the tokens with interval.start <= middle < interval.end (span.centers() are the middles)"
-    )
+    otherwise = "sum the curve over the tokens with interval.start <= middle < interval.end, span.centers()"
+    judge(value, curve[inside].sum(), mistakes, otherwise, 1e-5)
 
 
 def _between(curve: np.ndarray, times: np.ndarray, interval: Interval) -> float:
@@ -109,12 +101,11 @@ def effective_tokens(answer: Any) -> None:
             finite = True  # not a number at all: `number` says so
         if not finite:
             raise Wrong("0 · log 0 counts as 0, but numpy makes it NaN: leave the tokens without share out of the sum")
-        if not near(number(value), expected, 1e-3):
-            _refuse_spread(number(value), curve)
+        _judge_spread(number(value), expected, curve)
     correct("Four quarters count 4, an even curve all 200; 0.7, 0.1, 0.1, 0.1 count 2.6.")
 
 
-def _refuse_spread(value: float, curve: np.ndarray) -> None:
+def _judge_spread(value: float, expected: float, curve: np.ndarray) -> None:
     some = curve[curve > 0]
     nats = float(-(some * np.log(some)).sum())
     bits = nats / np.log(2)
@@ -126,7 +117,5 @@ def _refuse_spread(value: float, curve: np.ndarray) -> None:
         (1 / (some**2).sum(), "1 / sum of squares is another such measure; here it is the exponential of the entropy"),
         (len(some), "that counts the tokens with any share; one with little share must count for less"),
     )
-    refuse(value, mistakes, 1e-3)
-    raise Wrong(
-        f"with {len(some)} shares, {some.max():g} the largest, it gives {value:.3g}, not exp(-sum of p · log p)"
-    )
+    largest = f"with {len(some)} shares, {some.max():g} the largest, it gives {value:.3g}"
+    judge(value, expected, mistakes, f"{largest}, not exp(-sum of p · log p)", 1e-3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, called, correct, near, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, called, correct, judge, near, number, refuse, values
 from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import Clip
 from steer_utils.study.statistics import cluster_mean
@@ -35,11 +35,10 @@ def leaks(answer: FindLeaks, proposed: Proposed, trained: Collection[str], devel
     by_number = {_clip_number(file) for file in trained}
     same_clip = {file for file, _ in proposed if _clip_number(file) in by_number}
     if named == bad_class | used:
-        correct(
+        return correct(
             f"{len(named)} of {len(proposed)} must go: {len(bad_class)} by class, {len(used)} as recordings the model "
             "has heard.\nbenchmark.scene_set leaves out both before it makes a scene."
         )
-        return
     if not named:
         raise Wrong("nothing was found, but there are leaks: compare the classes, then the recordings")
     if named == bad_class:
@@ -131,8 +130,7 @@ def scenes_needed(answer: object, *, comparisons: int, level: float = 0.05) -> N
     if given == needed:
         smallest = comparisons * 2 / 2**needed
         fewer = f"with {needed - 1} it is {2 * smallest:.2f}"
-        correct(f"With {needed} scenes the smallest adjusted p is {smallest:.2f}; {fewer}.")
-        return
+        return correct(f"With {needed} scenes the smallest adjusted p is {smallest:.2f}; {fewer}.")
     if given == _least_scenes(2, level):
         raise Wrong(f"enough for one comparison; Holm multiplies the smallest p of {comparisons} by {comparisons}")
     if given in (_least_scenes(comparisons, level), _least_scenes(1, level)):
@@ -151,13 +149,6 @@ def holm(answer: object, p_values: Mapping[str, float]) -> None:
     expected = np.array(list(holm_adjusted(p_values).values()))
     given = values(answer, expected.shape)
     count = len(plain)
-    if _close(given, expected):
-        below = [np.count_nonzero(adjusted < 0.05) for adjusted in (plain, count * plain, expected)]
-        correct(
-            f"Below 0.05 were {below[0]} of {count}; Bonferroni leaves {below[1]}, Holm {below[2]}.\n"
-            "Both keep the chance of any false one among them below 0.05."
-        )
-        return
     order = np.argsort(plain, kind="stable")
     ranks = np.argsort(order)
     stepped = plain * (count - ranks)
@@ -169,8 +160,13 @@ def holm(answer: object, p_values: Mapping[str, float]) -> None:
         (fdr, "this is Benjamini-Hochberg, which bounds the share of false ones; Holm bounds the chance of any"),
         (np.sort(expected), "the values are right, in the order of their size: give them in the order of the names"),
     )
-    refuse(given, mistakes, same=lambda a, b: _close(a, np.minimum(b, 1.0)) or _close(a, b))
-    raise Wrong("sort the p values; multiply the smallest by their number, the next by one less, and so on")
+    otherwise = "sort the p values; multiply the smallest by their number, the next by one less, and so on"
+    judge(given, expected, mistakes, otherwise, same=lambda a, b: _close(a, np.minimum(b, 1.0)) or _close(a, b))
+    below = [np.count_nonzero(adjusted < 0.05) for adjusted in (plain, count * plain, expected)]
+    correct(
+        f"Below 0.05 were {below[0]} of {count}; Bonferroni leaves {below[1]}, Holm {below[2]}.\n"
+        "Both keep the chance of any false one among them below 0.05."
+    )
 
 
 def _close(first: np.ndarray, second: np.ndarray) -> bool:

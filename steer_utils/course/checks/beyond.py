@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, answered, correct, judge, number, refuse, values
 
 #: A table to judge: overlap in per cent of a target's own vector, of the vector carried to it, and of the same carried
 #: by a map of shuffled pairs; `more` is carried minus shuffled with its 95 % interval. Chance is 24 in each row.
@@ -43,8 +43,9 @@ def rotation(answer: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
     x, y = source - source.mean(axis=0), target - target.mean(axis=0)
     best = _procrustes(x, y)
     if _close(given, best):
-        correct("Lengths and angles are kept, so it can fail where a ridge map succeeds: it has nothing to bend.")
-        return
+        return correct(
+            "Lengths and angles are kept, so it can fail where a ridge map succeeds: it has nothing to bend."
+        )
     mistakes = (
         (best.T, "this turns the target into the source; swap the two, or transpose"),
         (_procrustes(source, target), "the two clouds have different middles; subtract the mean of each first"),
@@ -80,11 +81,10 @@ def transferred(answer: object, table: pd.DataFrame) -> None:
 
     expected = where(table["low"] > 0)
     if given == expected:
-        correct(
+        return correct(
             "Carried beats shuffled beyond its interval. That one is still far below its target's own vector, and "
             "another's own vector is poor, is a second question."
         )
-        return
     if given == pairs:
         raise Wrong(
             "every overlap is above zero, and above chance too; compare with the shuffled control, not with zero: a "
@@ -115,12 +115,6 @@ def cut_control(window: object, beyond: object, summary: pd.DataFrame) -> None:
         raise Wrong(hints.get(str(name), 'pass the name of a window: "found", "random" or "true"'))
     drops = summary[summary["measure"] == "presence"].set_index("window")["drop"]
     given, expected = number(beyond), float(drops["found"] - drops["random"])
-    if near(given, expected):
-        correct(
-            f"A random cut of the same width takes {drops['random']:.2f}, the found one {drops['found']:.2f}: it "
-            "matters where the cut is made."
-        )
-        return
     other = "the true interval is not asked for here; take the found window and the random one"
     mistakes = (
         (drops["found"], "this is the whole drop; take off what a random cut does by itself"),
@@ -128,5 +122,9 @@ def cut_control(window: object, beyond: object, summary: pd.DataFrame) -> None:
         (drops["true"] - drops["random"], other),
         (drops["found"] - drops["true"], other),
     )
-    refuse(given, mistakes)
-    raise Wrong("in the rows of measure 'presence', subtract the drop of the random window from that of the found one")
+    otherwise = "in the rows of measure 'presence', subtract the drop of the random window from that of the found one"
+    judge(given, expected, mistakes, otherwise)
+    correct(
+        f"A random cut of the same width takes {drops['random']:.2f}, the found one {drops['found']:.2f}: it matters "
+        "where the cut is made."
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, answered, correct, judge, number, refuse, values
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.vectors import SteeringVector
 
@@ -22,8 +22,7 @@ def subtraction(answer: Any, hearing: Hearing, positive: str, negative: str, que
     expected = plus - minus
     if _same(given, expected):
         ratio = np.linalg.norm(expected[0]) / (0.5 * np.linalg.norm(plus[0]) + 0.5 * np.linalg.norm(minus[0]))
-        correct(f"After block 0 the two states differ by {ratio:.2f} of their length, over the same audio.")
-        return
+        return correct(f"After block 0 the two states differ by {ratio:.2f} of their length, over the same audio.")
     without_question = _states(hearing, positive) - _states(hearing, negative)
     mistakes = (
         (plus, "that is the positive state alone: the negative one must be taken away"),
@@ -44,23 +43,21 @@ def block_cosine(answer: Any, vector: SteeringVector, first: int, second: int) -
     one, other = vector.directions[first].double().numpy(), vector.directions[second].double().numpy()
     product = float(one @ other)
     expected = product / float(np.linalg.norm(one) * np.linalg.norm(other))
-    if near(given, expected, 1e-3):
-        last = vector.num_blocks - 1
-        late = torch.nn.functional.cosine_similarity(vector.directions[last - 1], vector.directions[last], dim=0)
-        correct(f"The last two blocks have {late:.2f}: the residual stream carries on what a block has written.")
-        return
     angle = "that is the angle; asked for is its cosine"
-    refuse(given, [(product, "that is the dot product; a cosine is that divided by both lengths")], 1e-3)
-    refuse(given, [(1.0, "1 is the cosine of a direction with itself: take the rows of two different blocks")])
     mistakes = (
+        (product, "that is the dot product; a cosine is that divided by both lengths"),
+        (1.0, "1 is the cosine of a direction with itself: take the rows of two different blocks"),
         (np.arccos(expected), angle),
         (np.degrees(np.arccos(expected)), angle),
         (1 - expected, "that is the cosine distance, 1 minus the cosine"),
     )
-    refuse(given, mistakes, 1e-3)
+    otherwise = f"take `vector.directions[{first}]` and `vector.directions[{second}]`: their product over both lengths"
     if abs(given) > 1 + 1e-6:
-        raise Wrong(f"a cosine lies between -1 and 1, this is {given:.3g}: divide by both lengths")
-    raise Wrong(f"take `vector.directions[{first}]` and `vector.directions[{second}]`: their product over both lengths")
+        otherwise = f"a cosine lies between -1 and 1, this is {given:.3g}: divide by both lengths"
+    judge(given, expected, mistakes, otherwise, 1e-3)
+    last = vector.num_blocks - 1
+    late = torch.nn.functional.cosine_similarity(vector.directions[last - 1], vector.directions[last], dim=0)
+    correct(f"The last two blocks have {late:.2f}: the residual stream carries on what a block has written.")
 
 
 def own_pair(
@@ -97,8 +94,9 @@ def longest(answer: Any, hearing: Hearing, candidates: Mapping[str, Pair], block
     here = {candidate: float(ratio[block]) for candidate, ratio in ratios.items()}
     best = max(here, key=here.__getitem__)
     if name == best:
-        correct(f"{best!r}, {here[best]:.2f} of ‖h‖: the states are far apart, but about what? See what it finds.")
-        return
+        return correct(
+            f"{best!r}, {here[best]:.2f} of ‖h‖: the states are far apart, but about what? See what it finds."
+        )
     if name == min(here, key=here.__getitem__):
         raise Wrong(f"{name!r} is the shortest of them: use max, not min")
     if name == max(ratios, key=lambda candidate: float(ratios[candidate][-1])):

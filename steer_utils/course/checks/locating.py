@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, answered, correct, near, number, refuse
+from steer_utils.course.checks.answers import Wrong, answered, correct, judge, near, number, refuse
 from steer_utils.study.statistics import Estimate, cluster_mean, paired_difference
 
 GRID = 0.012  # how far a chance found by enumeration on a grid, or by many random draws, may lie from the exact one
@@ -39,8 +39,6 @@ def _interior(window_start: Callable[[np.ndarray, int], Any], curve: np.ndarray,
     sums = np.convolve(curve, np.ones(width), mode="valid")
     right = int(np.argmax(sums))
     value = number(window_start(curve.copy(), width))
-    if value == right:
-        return
     ends = 'that is where the window ends; say where it begins (np.convolve needs mode="valid")'
     middle = 'that is the middle of the window; say where it begins (np.convolve needs mode="valid")'
     large = "that is how large the sum (or mean) is; say where: np.argmax instead of max"
@@ -55,8 +53,8 @@ def _interior(window_start: Callable[[np.ndarray, int], Any], curve: np.ndarray,
         (np.argmax(curve), "that is the largest single token; the sum over all tokens of the window decides"),
         (np.argmin(sums), "that window has the smallest sum, not the largest"),
     )
-    refuse(value, mistakes)
-    raise Wrong(f"of {len(curve)} tokens, the best window of {width} begins at {right}; yours begins at {value:g}")
+    otherwise = f"of {len(curve)} tokens, the best window of {width} begins at {right}; yours begins at {value:g}"
+    judge(value, right, mistakes, otherwise)
 
 
 def _start(window_start: Callable[[np.ndarray, int], Any], curve: np.ndarray, width: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from steer_utils.course.checks.answers import Wrong, correct, near, number, refuse
+from steer_utils.course.checks.answers import Wrong, correct, judge, near, number
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.settings import Settings
@@ -23,8 +23,6 @@ def share_backwards(
         return float(attention.curve(blocks=settings.read_blocks)[inside].sum())
 
     expected, forwards, plain = share(-vector), share(vector), share(None)
-    if near(given, expected, 1e-3):
-        return correct(f"Backwards {expected:.0%}, plain {plain:.0%}, forwards {forwards:.0%}: the sign says where to.")
     mistakes = (
         (forwards, "that is the share when steering forwards: change the sign of the vector"),
         (plain, "that is the share without steering: pass steer=... to hearing.read"),
@@ -34,8 +32,9 @@ def share_backwards(
             "that is the mean over the event's tokens: a share is their sum",
         ),
     )
-    refuse(given, mistakes, 1e-3)
-    raise Wrong("read the same question and the same blocks as above, and sum the curve over the event's tokens")
+    otherwise = "read the same question and the same blocks as above, and sum the curve over the event's tokens"
+    judge(given, expected, mistakes, otherwise, 1e-3)
+    correct(f"Backwards {expected:.0%}, plain {plain:.0%}, forwards {forwards:.0%}: the sign says where to.")
 
 
 def overlap(answer: Callable[[Interval, Interval], float]) -> None:

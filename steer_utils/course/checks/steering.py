@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steer_utils.course.checks.answers import Wrong, answered, called, correct, near, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, answered, called, correct, judge, near, number, values
 
 TOKENS, WIDTH = 4, 6
 TRIED = (2.0, -0.5, 0.0)  # strengths that the function is called with
@@ -43,8 +43,6 @@ def _judge_norm(given: np.ndarray, states: np.ndarray, vector: np.ndarray, stren
         return np.linalg.norm(rows, axis=-1, keepdims=True)
 
     moved = states + strength * vector
-    if _same(given, moved * norm(states) / norm(moved)):
-        return
     unit = states + strength * vector / norm(vector)
     alone = states + vector
     mistakes = (
@@ -62,8 +60,8 @@ def _judge_norm(given: np.ndarray, states: np.ndarray, vector: np.ndarray, stren
         (alone * norm(states) / norm(alone), "the strength is not used: add strength * vector"),
         (states, f"nothing was added at strength {strength:g}"),
     )
-    refuse(given, mistakes, same=_same)
-    raise Wrong(f"not so at strength {strength:g}: first h' = h + λ v, then h' · ‖h‖ / ‖h'‖, token by token")
+    otherwise = f"not so at strength {strength:g}: first h' = h + λ v, then h' · ‖h‖ / ‖h'‖, token by token"
+    judge(given, moved * norm(states) / norm(moved), mistakes, otherwise, same=_same)
 
 
 def _same(first: np.ndarray, second: np.ndarray) -> bool:
@@ -82,11 +80,10 @@ def unmoved_by(answer: Any, num_blocks: int, watched: Sequence[int]) -> None:
     last, first = max(watched), min(watched)
     expected = set(range(last, num_blocks))
     if chosen == expected:
-        correct(
+        return correct(
             f"Attention in block {last} is computed before block {last} has an output, so even that one comes too "
             f"late. Steering must start before the blocks that listen: here in block {last - 1} or earlier."
         )
-        return
     if chosen == expected - {last} and chosen:
         raise Wrong(
             f"block {last} is missing: a block's attention is computed before its output, and the output is what is "
@@ -128,13 +125,11 @@ def smallest_strength(
     given = number(answer)
     most = max(shares, key=lambda strength: shares[strength])
     if not enough:
-        correct(f"None of these strengths gets there: the share is at most {shares[most]:.0%}, at λ = {most:g}.")
-        return
+        return correct(f"None of these strengths gets there: the share is at most {shares[most]:.0%}, at λ = {most:g}.")
     right = min(enough)
     if near(given, right):
         best = f"the largest, {shares[most]:.0%}, takes λ = {most:g}"
-        correct(f"At λ = {right:g} the share is {shares[right]:.0%}; {best}.")
-        return
+        return correct(f"At λ = {right:g} the share is {shares[right]:.0%}; {best}.")
     if given not in shares:
         if any(near(given, share, 1e-3) for share in shares.values()):
             raise Wrong("that is a share of attention; the question is at which strength it is reached")

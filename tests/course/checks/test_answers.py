@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from steer_utils.course.checks import Wrong
-from steer_utils.course.checks.answers import answered, correct, near, number, values
+from steer_utils.course.checks.answers import answered, called, correct, judge, near, number, values
 
 
 @pytest.mark.parametrize("blank", [None, ..., [1, ...], (None,)])
@@ -55,3 +55,27 @@ def test_a_notebook_shows_the_hint_alone(capsys: pytest.CaptureFixture[str]) -> 
     assert Wrong("count from 0")._render_traceback_() == ["Not yet: count from 0"]
     correct("It is so.")
     assert capsys.readouterr().out == "Correct. It is so.\n"
+
+
+def test_a_readers_function_is_called_or_what_it_lacks_is_said() -> None:
+    assert called(lambda a, b: a + b, 1, 2) == 3
+    for answer, hint in (
+        (..., "nothing is here yet"),
+        (lambda: None, "nothing is here yet"),
+        (5.1, "must be a function, not float"),
+        (lambda: 1 / 0, "stopped with ZeroDivisionError"),
+    ):
+        with pytest.raises(Wrong, match=hint):
+            called(answer)
+
+
+def test_the_first_mistake_that_gives_the_answer_is_named() -> None:
+    mistakes = ((2.0, "doubled"), (2.0, "never reached"), (np.float32(-1), "the sign"))
+    judge(1.0, 1.0, [(1.0, "not looked at where the answer is right")], "other")
+    for given, hint in ((2.0, "doubled"), (-1.0, "the sign"), (7.0, "other"), (2.02, "other")):
+        with pytest.raises(Wrong, match=hint):
+            judge(given, 1.0, mistakes, "other")
+    with pytest.raises(Wrong, match="doubled"):
+        judge(2.02, 1.0, mistakes, "other", 0.1)
+    with pytest.raises(Wrong, match="mirrored"):
+        judge([2, 1], [1, 2], [([2, 1], "mirrored")], "other", same=lambda a, b: a == b)
