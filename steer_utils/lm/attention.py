@@ -1,4 +1,4 @@
-"""Keep the attention of chosen query rows, while the model goes on using SDPA.
+"""Attention of chosen tokens, kept while the model goes on using SDPA; and attention behind a prefix that is shared.
 
 SDPA never forms the weights, and eager attention forms all T x T of them. Here the model's output still comes from
 SDPA; for the few query rows that are wanted, the scores against all keys are computed once more and softmaxed in
@@ -8,16 +8,15 @@ float32: O(rows x T) a block. Only the weights on the audio tokens are kept.
         checkpoint.model(**inputs)
     rows.weights()      # (batch, blocks, heads, rows, audio tokens)
 
-Many rows behind one prefix: attention in which the prefix's keys and values are never copied.
-
-A key/value cache of the usual kind gives each row a copy of the prefix as soon as it adds a token. Here the tokens of
-all rows stand in one line beside it. With s the scores q kᵀ·scaling and m their largest, a query's output is
+Where many rows share a prefix (`run`), its keys and values are never copied. A key/value cache of the usual kind gives
+each row a copy as soon as it adds a token. Here the tokens of all rows stand in one line beside the prefix. With s the
+scores q kᵀ·scaling and m their largest, a query's output is
 
     ( e^(s_prefix - m) V_prefix + e^(s_own - m) V_own ) / ( Σ e^(s_prefix - m) + Σ e^(s_own - m) )
 
 which is softmax attention over prefix and own tokens together. Every query lies behind the whole prefix, so only own
 tokens are masked (a row does not see another row's). Cost: that of attention over prefix + line, without the copies;
-memory: scores of `CHUNK_BYTES` at a time.
+memory: scores of `CHUNK_BYTES` at a time. The weights of queries that are kept fall off on the way.
 """
 
 from __future__ import annotations
@@ -40,6 +39,45 @@ from steer_utils.lm.positions import TokenMask
 from steer_utils.sound.spans import AudioSpan
 
 NAME = "sdpa_rows"
+CHUNK_BYTES = 256 * 2**20
+KeysValues = tuple[torch.Tensor, torch.Tensor]  # both (1, kv heads, prefix, head width)
+
+
+# -- what is asked for ------------------------------------------------------------------------------------------------
+@contextmanager
+def attention_rows(
+    checkpoint: Checkpoint,
+    wanted: TokenMask,
+    span: AudioSpan | Sequence[AudioSpan],
+    *,
+    blocks: Iterable[int] | None = None,
+) -> Iterator[AttentionRows]:
+    """Record the attention of the `wanted` query rows over the audio tokens in `span`, in these blocks (default all).
+
+    `span` is one for all rows of the batch, or one for each (left-padded prompts), all with equally many tokens.
+    Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
+    default of `generate`) or none: a static cache hides how far the sequence has come.
+    """
+    spans = [span] if isinstance(span, AudioSpan) else list(span)
+    if not spans or len({audio.count for audio in spans}) != 1:
+        raise ValueError(
+            f"the audio spans of a batch must have equally many tokens, got {[audio.count for audio in spans]}"
+        )
+    count = checkpoint.num_blocks
+    numbers = within(range(count) if blocks is None else blocks, count)
+    recorder = AttentionRows(wanted, spans, numbers)
+    modules = _modules(checkpoint, numbers)
+    with _switched(checkpoint):
+        try:
+            for number, module in modules.items():
+                _recorders.setdefault(module, []).append((number, recorder))
+            yield recorder
+        finally:
+            for number, module in modules.items():
+                entries = _recorders.get(module, [])
+                entries[:] = [entry for entry in entries if entry != (number, recorder)]
+                if not entries:
+                    _recorders.pop(module, None)
 
 
 class AttentionRows:
@@ -71,10 +109,6 @@ class AttentionRows:
         """Weights on the audio tokens, (batch, blocks, heads, rows, audio tokens), float32 on the CPU."""
         return torch.stack([self.block(block).to("cpu") for block in self.blocks], dim=1)
 
-    def mass(self) -> torch.Tensor:
-        """The part of each row's attention that goes to the audio, (batch, blocks, heads, rows)."""
-        return self.weights().sum(dim=-1)
-
     def record(
         self, block: int, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float
     ) -> None:
@@ -93,8 +127,52 @@ class AttentionRows:
         self._slots[block].extend((chosen + offset).tolist())
 
 
+def row_weights(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float, rows: torch.Tensor
+) -> torch.Tensor:
+    """softmax(q kᵀ · scaling + mask) for the given query rows: (batch, heads, len(rows), keys), float32.
+
+    `mask` is None (causal), boolean (True = may look) or additive, each broadcastable to (batch, heads, queries, keys).
+    Query heads that share a key/value head are grouped, so that keys are not repeated.
+    """
+    batch, heads, queries, width = query.shape
+    kv_heads, keys = key.shape[1], key.shape[2]
+    chosen = query.index_select(2, rows).float().reshape(batch, kv_heads, -1, width)
+    scores = (chosen @ key.float().transpose(2, 3) * scaling).view(batch, heads, len(rows), keys)
+    lowest = torch.finfo(torch.float32).min  # not -inf: a padding row with nothing to look at must not give NaN
+    if mask is None:
+        allowed = torch.arange(keys, device=rows.device) <= (rows + keys - queries)[:, None]
+        scores = scores.masked_fill(~allowed, lowest)
+    else:
+        mask = mask[..., :keys].index_select(2, rows)
+        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.float()
+    return scores.softmax(dim=-1)
+
+
+# -- behind a shared prefix -------------------------------------------------------------------------------------------
+@contextmanager
+def line_rows(
+    checkpoint: Checkpoint, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan
+) -> Iterator[LineRows]:
+    """Run a line of tokens behind a prefix that is not copied, and record the attention of its tokens `kept[block]`.
+
+    `prefix`: keys and values of each block. The model then runs on the line alone, inside `run.line_hooks`, which say
+    who sees whom, and with `own_cache`; attention is computed by `shared_attention` instead of SDPA. On exit, also by
+    an exception, the model is as it was before.
+    """
+    recorder = LineRows(prefix, kept, span)
+    modules = _modules(checkpoint, range(checkpoint.num_blocks))
+    with _switched(checkpoint):
+        try:
+            _lines.update({module: (number, recorder) for number, module in modules.items()})
+            yield recorder
+        finally:
+            for module in modules.values():
+                _lines.pop(module, None)
+
+
 class LineRows:
-    """Rows recorded behind a shared prefix, where all tokens of a call stand in one line (see `branching`).
+    """Rows recorded behind a shared prefix, where all tokens of a call stand in one line (see `plan`).
 
     `weights`: (blocks, heads, rows kept, audio tokens), float32 on the CPU, softmaxed over all keys.
     """
@@ -122,148 +200,6 @@ class LineRows:
             self.weights = torch.empty(len(self.prefix), *seen.shape)
         self.weights[block] = seen
         return output[None]
-
-
-def row_weights(
-    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scaling: float, rows: torch.Tensor
-) -> torch.Tensor:
-    """softmax(q kᵀ · scaling + mask) for the given query rows: (batch, heads, len(rows), keys), float32.
-
-    `mask` is None (causal), boolean (True = may look) or additive, each broadcastable to (batch, heads, queries, keys).
-    Query heads that share a key/value head are grouped, so that keys are not repeated.
-    """
-    batch, heads, queries, width = query.shape
-    kv_heads, keys = key.shape[1], key.shape[2]
-    chosen = query.index_select(2, rows).float().reshape(batch, kv_heads, -1, width)
-    scores = (chosen @ key.float().transpose(2, 3) * scaling).view(batch, heads, len(rows), keys)
-    lowest = torch.finfo(torch.float32).min  # not -inf: a padding row with nothing to look at must not give NaN
-    if mask is None:
-        allowed = torch.arange(keys, device=rows.device) <= (rows + keys - queries)[:, None]
-        scores = scores.masked_fill(~allowed, lowest)
-    else:
-        mask = mask[..., :keys].index_select(2, rows)
-        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask.float()
-    return scores.softmax(dim=-1)
-
-
-# Which attention modules are being recorded, and for whom. Weak keys: a deleted model leaves nothing behind.
-_recorders: WeakKeyDictionary[nn.Module, list[tuple[int, AttentionRows]]] = WeakKeyDictionary()
-# Which of them run behind a shared prefix.
-_lines: WeakKeyDictionary[nn.Module, tuple[int, LineRows]] = WeakKeyDictionary()
-
-
-def _sdpa_rows_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **options: Any,  # transformers' own attention interface: passed on untouched
-) -> tuple[torch.Tensor, None]:
-    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    output = None
-    if module in _lines:
-        block, line = _lines[module]
-        assert attention_mask is not None  # `branched` says who sees whom
-        output = line.attend(block, query, key, value, attention_mask, factor)
-        if module in _recorders:  # somebody records from outside: their keys are those of the whole prompt
-            key, value = expanded(line.prefix[block], (key, value))
-            attention_mask = nn.functional.pad(attention_mask, (key.shape[2] - query.shape[2], 0), value=True)
-    for block, recorder in _recorders.get(module, []):
-        recorder.record(block, query, key, attention_mask, factor)
-    if output is not None:
-        return output, None
-    return sdpa_attention_forward(
-        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
-    )
-
-
-AttentionInterface.register(NAME, _sdpa_rows_forward)
-AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
-@contextmanager
-def attention_rows(
-    checkpoint: Checkpoint,
-    wanted: TokenMask,
-    span: AudioSpan | Sequence[AudioSpan],
-    *,
-    blocks: Iterable[int] | None = None,
-) -> Iterator[AttentionRows]:
-    """Record the attention of the `wanted` query rows over the audio tokens in `span`, in these blocks (default all).
-
-    `span` is one for all rows of the batch, or one for each (left-padded prompts), all with equally many tokens.
-    Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
-    default of `generate`) or none: a static cache hides how far the sequence has come.
-    """
-    spans = [span] if isinstance(span, AudioSpan) else list(span)
-    if not spans or len({one.count for one in spans}) != 1:
-        raise ValueError(
-            f"the audio spans of a batch must have equally many tokens, got {[one.count for one in spans]}"
-        )
-    count = checkpoint.num_blocks
-    numbers = within(range(count) if blocks is None else blocks, count)
-    recorder = AttentionRows(wanted, spans, numbers)
-    modules = _modules(checkpoint, numbers)
-    entries = {number: (number, recorder) for number in numbers}
-    with _switched(checkpoint):
-        try:
-            for number, module in modules.items():
-                _recorders.setdefault(module, []).append(entries[number])
-            yield recorder
-        finally:
-            for number, module in modules.items():
-                stack = _recorders.get(module, [])
-                stack[:] = [entry for entry in stack if entry is not entries[number]]
-                if not stack:
-                    _recorders.pop(module, None)
-
-
-@contextmanager
-def line_rows(
-    checkpoint: Checkpoint, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan
-) -> Iterator[LineRows]:
-    """Run a line of tokens behind a prefix that is not copied, and record the attention of its tokens `kept[block]`.
-
-    `prefix`: keys and values of each block. The model then runs on the line alone, inside `branching.branched` and with
-    `shared_attention.own_cache`; attention is computed by `shared_attention` instead of SDPA. On exit, also by an
-    exception, the model is as it was before.
-    """
-    recorder = LineRows(prefix, kept, span)
-    modules = _modules(checkpoint, range(checkpoint.num_blocks))
-    with _switched(checkpoint):
-        try:
-            _lines.update({module: (number, recorder) for number, module in modules.items()})
-            yield recorder
-        finally:
-            for module in modules.values():
-                _lines.pop(module, None)
-
-
-def _modules(checkpoint: Checkpoint, blocks: Iterable[int]) -> dict[int, nn.Module]:
-    """The attention module of each block. Raises ValueError for those that do not see the whole past."""
-    modules: dict[int, Any] = {block: checkpoint.family.attention(checkpoint.blocks[block]) for block in blocks}
-    if any(getattr(module, "sliding_window", None) for module in modules.values()):
-        raise ValueError("attention rows cannot be read from blocks with a sliding window")
-    return modules
-
-
-@contextmanager
-def _switched(checkpoint: Checkpoint) -> Iterator[None]:
-    """Attention goes through this module; afterwards as before."""
-    config = checkpoint.decoder.config
-    before = config._attn_implementation
-    try:
-        config._attn_implementation = NAME
-        yield
-    finally:
-        config._attn_implementation = before
-
-
-CHUNK_BYTES = 256 * 2**20
-KeysValues = tuple[torch.Tensor, torch.Tensor]  # both (1, kv heads, prefix, head width)
 
 
 class _OwnTokens(DynamicLayer):
@@ -352,3 +288,62 @@ def expanded(prefix: KeysValues, own: KeysValues) -> KeysValues:
     """Keys and values of prefix and own tokens in one: for whoever needs them whole."""
     first, second = (torch.cat(pair, dim=2) for pair in zip(prefix, own, strict=True))
     return first, second
+
+
+# -- how the model comes here -----------------------------------------------------------------------------------------
+# Which attention modules are being recorded, and for whom. Weak keys: a deleted model leaves nothing behind.
+_recorders: WeakKeyDictionary[nn.Module, list[tuple[int, AttentionRows]]] = WeakKeyDictionary()
+# Which of them run behind a shared prefix.
+_lines: WeakKeyDictionary[nn.Module, tuple[int, LineRows]] = WeakKeyDictionary()
+
+
+def _sdpa_rows_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,  # transformers' own attention interface: passed on untouched
+) -> tuple[torch.Tensor, None]:
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    output = None
+    if module in _lines:
+        block, line = _lines[module]
+        assert attention_mask is not None  # `run.line_hooks` say who sees whom
+        output = line.attend(block, query, key, value, attention_mask, factor)
+        if module in _recorders:  # somebody records from outside: their keys are those of the whole prompt
+            key, value = expanded(line.prefix[block], (key, value))
+            attention_mask = nn.functional.pad(attention_mask, (key.shape[2] - query.shape[2], 0), value=True)
+    for block, recorder in _recorders.get(module, []):
+        recorder.record(block, query, key, attention_mask, factor)
+    if output is not None:
+        return output, None
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+    )
+
+
+AttentionInterface.register(NAME, _sdpa_rows_forward)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def _modules(checkpoint: Checkpoint, blocks: Iterable[int]) -> dict[int, nn.Module]:
+    """The attention module of each block. Raises ValueError for those that do not see the whole past."""
+    modules: dict[int, Any] = {block: checkpoint.family.attention(checkpoint.blocks[block]) for block in blocks}
+    if any(getattr(module, "sliding_window", None) for module in modules.values()):
+        raise ValueError("attention rows cannot be read from blocks with a sliding window")
+    return modules
+
+
+@contextmanager
+def _switched(checkpoint: Checkpoint) -> Iterator[None]:
+    """Attention goes through this module; afterwards as before."""
+    config = checkpoint.decoder.config
+    before = config._attn_implementation
+    try:
+        config._attn_implementation = NAME
+        yield
+    finally:
+        config._attn_implementation = before

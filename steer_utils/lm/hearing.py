@@ -2,7 +2,9 @@
 
 Both model families put the audio before the instruction, so the model's state after the audio is one value. It is
 computed once and kept as a key/value cache; every instruction, vector, strength and choice of blocks is then a
-short suffix behind it, and many of them are one batch.
+short suffix behind it, and many of them run together.
+
+The last of three steps: plan (`plan`), run (`run`), **read** (this file).
 """
 
 from __future__ import annotations
@@ -107,20 +109,19 @@ class Hearing:
         return self.read_rows([row], query_positions=query_positions)[0]
 
     def read_rows(self, rows: Sequence[Row], *, query_positions: Positions = "last") -> list[Reading]:
-        """Read many rows, each with its own instruction, vectors, blocks, strength and positions, as one batch.
+        """Read many rows, each with its own instruction, vectors, blocks, strength and positions, in few calls.
 
-        What rows share is run once (see `plan`): a steered row costs its tokens from the first steered one on, in
-        the blocks after the first steered one.
+        `query_positions`: the tokens whose attention is kept. What rows share is run once (see `plan`): a steered row
+        costs its tokens from the first steered one on, in the blocks after the first steered one.
         """
         check_rows(rows)
         known = self._known if self._known is not None and query_positions == "last" else {}
         plain = {index: row.instruction for index, row in enumerate(rows) if not row.is_steered}
         readings = {index: known[instruction] for index, instruction in plain.items() if instruction in known}
         unread = [index for index in range(len(rows)) if index not in readings]
-        for plan in self._plan([rows[index] for index in unread], query_positions):
-            readings.update(
-                (unread[index], reading) for index, reading in zip(plan.indices, self._read(plan), strict=True)
-            )
+        for plan in self.plan([rows[index] for index in unread], query_positions=query_positions):
+            for index, reading in zip(plan.indices, self._read(plan), strict=True):
+                readings[unread[index]] = reading
         known.update((instruction, readings[index]) for index, instruction in plain.items())
         return [readings[index] for index in range(len(rows))]
 
@@ -183,13 +184,17 @@ class Hearing:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
         tokenizer, answers = self.checkpoint.processor.tokenizer, dict[int, str]()
-        for plan in self._plan(rows, answers=True):
+        for plan in self.plan(rows, answers=True):
             for index, ids in zip(plan.indices, generate(self._prefix, plan, max_new_tokens), strict=True):
                 answers[index] = tokenizer.decode(ids, skip_special_tokens=True).strip()
         return [answers[index] for index in range(len(rows))]
 
     # -- plan, run, read ---------------------------------------------------------------------------------------
-    def _plan(self, rows: Sequence[Row], query_positions: Positions = "last", *, answers: bool = False) -> list[Plan]:
+    def plan(self, rows: Sequence[Row], *, query_positions: Positions = "last", answers: bool = False) -> list[Plan]:
+        """What the model is to do for these rows, call by call, before it runs: `print(*hearing.plan(rows), sep="\\n")`.
+
+        `answers`: they are to be answered, not read. Raises what `read_rows` and `answers` raise for rows.
+        """
         prompts = tokenised(self.checkpoint, rows)
         return plan_rows(rows, prompts, self._prefix.shape, query_positions, answers=answers)
 

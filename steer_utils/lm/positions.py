@@ -135,17 +135,16 @@ def event_tokens(tokens: PromptTokens, event: str) -> tuple[int, ...]:
 
     Raises ValueError if the instruction does not hold them.
     """
-    text = tokens.instruction
-    wanted = event.strip()
-    found = [
+    words = event.strip()
+    mentions = [
         (match.start() + tokens.instruction_start, match.end() + tokens.instruction_start)
-        for match in re.finditer(rf"(?<!\w){re.escape(wanted)}(?!\w)", text, re.IGNORECASE)
-        if wanted
+        for match in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", tokens.instruction, re.IGNORECASE)
+        if words
     ]
-    if not found:
-        raise ValueError(f"the instruction {text!r} does not name the event {event!r}")
+    if not mentions:
+        raise ValueError(f"the instruction {tokens.instruction!r} does not name the event {event!r}")
     return tuple(
         index
         for index, (start, stop) in enumerate(tokens.tail_characters)
-        if any(start < last and first < stop for first, last in found)
+        if any(start < last and first < stop for first, last in mentions)
     )

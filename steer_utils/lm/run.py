@@ -18,14 +18,15 @@ and suffix, so that the last prompt token of every row is in the last slot:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import DynamicCache
 
 from steer_utils.lm.attention import attention_rows, line_rows, own_cache
 from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
@@ -90,25 +91,19 @@ class _Batch:
         """(rows, suffix). Padding does not count: every row's suffix continues right after the audio."""
         return (self.attention_mask.cumsum(dim=1) - 1)[:, self.prefix.length :]
 
-    def slots(self, number: int, slots: tuple[int, ...]) -> tuple[int, ...]:
-        """Slots of a row's own prompt, in the batch."""
+    def slots(self, number: int, slots: Iterable[int]) -> tuple[int, ...]:
+        """Slots of row `number`'s own prompt, in the batch."""
         missing = self.length - self.plan.rows[number].length
         return tuple(slot if slot < self.prefix.length else slot + missing for slot in slots)
 
-    def queries(self) -> TokenMask:
-        """The tokens whose attention is kept."""
-        mask = torch.zeros(len(self.plan.rows), self.length, dtype=torch.bool)
-        for number, row in enumerate(self.plan.rows):
-            mask[number, self.slots(number, row.query_slots)] = True
+    def mask(self, slots: Iterable[Iterable[int]]) -> TokenMask:
+        """These slots of each row's own prompt, and no generated token."""
+        mask = torch.zeros(self.attention_mask.shape, dtype=torch.bool)
+        for number, row_slots in enumerate(slots):
+            mask[number, self.slots(number, row_slots)] = True
         return TokenMask(mask, generated=False)
 
-    def last(self) -> TokenMask:
-        """The last token of each prompt."""
-        mask = torch.zeros(len(self.plan.rows), self.length, dtype=torch.bool)
-        mask[:, -1] = True
-        return TokenMask(mask, generated=False)
-
-    def steered(self) -> Any:
+    def steered(self) -> AbstractContextManager[None]:
         """`with batch.steered():` each row is steered by its own edits."""
         edits = [
             [replace(edit, slots=self.slots(number, edit.slots)) for edit in row.edits]
@@ -116,7 +111,7 @@ class _Batch:
         ]
         return steered(self.prefix.checkpoint, edits, [row.keep_norm for row in self.plan.rows], self.length)
 
-    def cache(self) -> Any:
+    def cache(self) -> DynamicCache:
         """The prefix for each row. If it must be recomputed, this is done here, steered and recorded as the rest is."""
         count = len(self.plan.rows)
         return self.prefix.recomputed(count) if self.plan.recompute else self.prefix.cache(count)
@@ -125,11 +120,11 @@ class _Batch:
 def _run_batch(prefix: Prefix, plan: Plan) -> Output:
     """Each row with a prefix of its own, which is steered and recorded too."""
     checkpoint, batch = prefix.checkpoint, _Batch(prefix, plan)
-    queries = batch.queries()
+    queries, last = batch.mask(row.query_slots for row in plan.rows), batch.mask([row.length - 1] for row in plan.rows)
     with (
         batch.steered(),
         attention_rows(checkpoint, queries, prefix.span) as rows,
-        hidden_states(checkpoint, batch.last()) as states,
+        hidden_states(checkpoint, last) as states,
     ):
         output = checkpoint.family.backbone(checkpoint.model)(
             input_ids=batch.ids.to(checkpoint.device),

@@ -12,7 +12,7 @@ import torch
 from steer_utils.lm import plan as planning
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.plan import Branch, Plan, Row, plan_rows, tokenised
+from steer_utils.lm.plan import Branch, Plan, Row
 from steer_utils.lm.run import generate, line_hooks, run
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
@@ -77,11 +77,10 @@ def test_long_and_short_lines_read_the_same(one: Hearing, monkeypatch: pytest.Mo
         *(Row(other, steer) for steer in steered),
         Row(SHORT),
     ]
-    prompts = tokenised(one.checkpoint, rows)
-    assert len(plan_rows(rows, prompts, one._prefix.shape)) == 1
+    assert len(one.plan(rows)) == 1
     together = one.read_rows(rows)
     monkeypatch.setattr(planning, "MAX_LINE", 1)
-    assert len(plan_rows(rows, prompts, one._prefix.shape)) == 3
+    assert len(one.plan(rows)) == 3
     for long, short in zip(together, one.read_rows(rows), strict=True):
         torch.testing.assert_close(long.attention.share, short.attention.share, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(long.logits, short.logits, atol=1e-4, rtol=1e-4)
@@ -125,7 +124,7 @@ def test_a_line_and_a_batch_give_the_same(hearing: Hearing) -> None:
         Row(LONG),
         Row(SHORT, Injection(vector.late()), keep_norm=False),
     ]
-    (line,) = plan_rows(rows, tokenised(hearing.checkpoint, rows), prefix.shape, "text")
+    (line,) = hearing.plan(rows, query_positions="text")
     batch = Plan(line.rows, line.indices, line.prefix_length, line.num_blocks, recompute=True)
     outputs = run(prefix, line), run(prefix, batch)
     torch.testing.assert_close(outputs[0].hidden, outputs[1].hidden, atol=1e-4, rtol=1e-4)
@@ -140,7 +139,7 @@ def test_few_and_many_rows_at_once_answer_the_same(one: Hearing, monkeypatch: py
     rows.append(Row(SHORT, Injection(contrast(one), 2.0, "all")))
     answers, readings = one.answers(rows, max_new_tokens=4), one.read_rows(rows)
     monkeypatch.setattr(planning, "MAX_COPIES", 2 * one._prefix.shape.cache_bytes)
-    assert len(plan_rows(rows, tokenised(one.checkpoint, rows), one._prefix.shape, answers=True)) == 3
+    assert len(one.plan(rows, answers=True)) == 3
     assert one.answers(rows, max_new_tokens=4) == answers
     same(one.read_rows(rows), readings)
 
@@ -152,7 +151,7 @@ def test_nothing_is_left_on_the_model_after_an_exception(
     lm, vector = one.checkpoint, contrast(one)
     before, attention = hook_count(lm), lm.decoder.config._attn_implementation
     rows = [Row(SHORT), Row(SHORT, Injection(vector)), Row(SHORT, Injection(vector, positions="all"))]
-    plans = plan_rows(rows, tokenised(lm, rows), one._prefix.shape)
+    plans = one.plan(rows)
     with pytest.raises(RuntimeError, match="inside"), line_hooks(lm, plans[0]):
         assert hook_count(lm) == before + 2 * BLOCKS
         raise RuntimeError("inside")
