@@ -14,21 +14,19 @@ What the numbers do there: llama.cpp and repeng add the scaled direction at ever
 What GGUF has no word for (blocks, norms of the states, provenance) stands in keys "steer_utils.*", which the others
 pass over. A file without them says neither how many blocks its model has nor how long its states were.
 
-Reading GGUF files without trusting them: every length is checked against the file before anything is allocated.
-
-The layout is that of the ggml project: "GGUF", version, two counts, key-value pairs, one line a tensor, then the data,
-each part aligned. `gguf.GGUFReader` reads the same, but believes what a file says of itself: an array that claims 2^62
-entries keeps it busy for ever. Writing is left to that package.
+A file may come from anywhere, so every length is checked against the file before anything is allocated. The layout is
+that of the ggml project: "GGUF", version, two counts, key-value pairs, one line a tensor, then the data, each part
+aligned. `gguf.GGUFReader` reads the same, but believes what a file says of itself: an array that claims 2^62 entries
+keeps it busy for ever. Writing is left to that package.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,20 +44,37 @@ MAX_ITEMS = 2_000_000  # keys, tensors and texts together; the vocabulary of a l
 MAX_BYTES = 64 * 2**20  # of one text or one array
 FLOAT32 = 0  # ggml's number of the type
 
-_SCALARS = {
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8",
-}  # fmt: skip
+ARCHITECTURE = "controlvector"
+MODEL_HINT, LAYER_COUNT = f"{ARCHITECTURE}.model_hint", f"{ARCHITECTURE}.layer_count"
+FORMAT_KEY, COUNT_KEY, BLOCKS_KEY = "steer_utils.format", "steer_utils.num_blocks", "steer_utils.blocks"
+NORMS_KEY, PROVENANCE_KEY = "steer_utils.hidden_norms", "steer_utils.provenance"
+UNKNOWN = "unknown"  # the model hint of a vector that does not say where it came from
+
+MAX_BLOCKS, MAX_HIDDEN = 1024, 65536  # beyond any model: what a file may make us allocate is 268 MB
+REMEDY = "a .gguf file is written with gguf: pip install 'steer-utils[gguf]'; or write .safetensors"
+
+# ggml's numbers of the types of values; 8 and 9 have no fixed size.
+_SCALARS = dict(enumerate("<u1 <i1 <u2 <i2 <u4 <i4 <f4 ?".split())) | {10: "<u8", 11: "<i8", 12: "<f8"}
 _TEXT, _ARRAY = 8, 9
+_DIRECTION = re.compile(r"direction\.(0|[1-9][0-9]{0,8})")
 
 
 class GgufError(ValueError):
     """The file cannot be used; the message says what was found."""
 
 
+class ControlVectorError(GgufError):
+    """A control vector cannot be written, or the file holds none that can be used; the message says why."""
+
+
+# -- the head of a file ----------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class TensorInfo:
-    """What the file says of a tensor: `shape` as ggml counts (the fastest axis first), its `kind` by ggml's number,
-    and `offset`, bytes from the start of the data."""
+    """What the file says of a tensor.
+
+    `shape` as ggml counts (the fastest axis first), `kind` by ggml's number, `offset` in bytes from the start of the
+    data.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -94,8 +109,11 @@ class GgufFile:
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GgufFile:
-    """Read the head of a GGUF file. Raises OSError if it cannot be opened; GgufError if it is none, is big-endian, ends
-    early, repeats a name, or claims more than such a file can hold."""
+    """Read the head of a GGUF file.
+
+    Raises OSError if it cannot be opened, and GgufError for a file of another kind, or one that is big-endian, ends
+    early, repeats a name, or claims more than such a file can hold.
+    """
     source = Path(path)
     with source.open("rb") as file:
         head = _Head(file, os.fstat(file.fileno()).st_size, str(source))
@@ -142,11 +160,11 @@ class _Head:
             raise GgufError(f"{self.name!r} is cut short: at byte {self.place} of {self.size} it needs {count} more")
         if count > MAX_BYTES:
             raise GgufError(f"{self.name!r} holds one value of {count} bytes; at most {MAX_BYTES} are read")
-        found = self.file.read(count)
-        if len(found) != count:  # the file has shrunk since
-            raise GgufError(f"{self.name!r} is cut short at byte {self.place + len(found)}")
+        data = self.file.read(count)
+        if len(data) != count:  # the file has shrunk since
+            raise GgufError(f"{self.name!r} is cut short at byte {self.place + len(data)}")
         self.place += count
-        return found
+        return data
 
     def scalar(self, form: str) -> Any:
         """One number (or bool) of a numpy type, as Python has it."""
@@ -186,22 +204,6 @@ class _Head:
         return _SCALARS[kind]
 
 
-ARCHITECTURE = "controlvector"
-MODEL_HINT, LAYER_COUNT = f"{ARCHITECTURE}.model_hint", f"{ARCHITECTURE}.layer_count"
-OWN_FORMAT, OWN_COUNT = "steer_utils.format", "steer_utils.num_blocks"
-OWN_BLOCKS, OWN_NORMS, OWN_PROVENANCE = "steer_utils.blocks", "steer_utils.hidden_norms", "steer_utils.lm.vectors"
-UNKNOWN = "unknown"  # the model hint of a vector that does not say where it came from
-
-MAX_BLOCKS, MAX_HIDDEN = 1024, 65536  # beyond any model: what a file may make us allocate is 268 MB
-REMEDY = "a .gguf file is written with gguf: pip install 'steer-utils[gguf]'; or write .safetensors"
-
-_DIRECTION = re.compile(r"direction\.(0|[1-9][0-9]{0,8})")
-
-
-class ControlVectorError(GgufError):
-    """A control vector cannot be written, or the file holds none that can be used; the message says why."""
-
-
 # -- writing -----------------------------------------------------------------------------------------------------------
 def check_gguf_target(path: str | os.PathLike[str]) -> None:
     """Raises ValueError, before any work, if no .gguf can be written to `path`, or the package gguf is missing."""
@@ -238,11 +240,11 @@ def to_gguf(vector: SteeringVector, path: str | os.PathLike[str], *, model_hint:
         try:
             writer.add_string(MODEL_HINT, model_hint or vector.provenance.family or UNKNOWN)
             writer.add_uint32(LAYER_COUNT, len(stored))
-            writer.add_string(OWN_FORMAT, FORMAT)
-            writer.add_uint32(OWN_COUNT, vector.num_blocks)
-            writer.add_array(OWN_BLOCKS, list(vector.blocks))
-            writer.add_array(OWN_NORMS, vector.hidden_norms.tolist())
-            writer.add_string(OWN_PROVENANCE, json.dumps(asdict(vector.provenance)))
+            writer.add_string(FORMAT_KEY, FORMAT)
+            writer.add_uint32(COUNT_KEY, vector.num_blocks)
+            writer.add_array(BLOCKS_KEY, list(vector.blocks))
+            writer.add_array(NORMS_KEY, vector.hidden_norms.tolist())
+            writer.add_string(PROVENANCE_KEY, vector.provenance.to_json())
             for block in stored:
                 writer.add_tensor(f"direction.{block}", vector.directions[block].contiguous().numpy())
             writer.write_header_to_file()
@@ -270,22 +272,23 @@ def from_gguf(path: str | os.PathLike[str], *, num_blocks: int | None = None) ->
         raise ControlVectorError(f"{name} is no control vector: its architecture is {str(architecture)[:80]!r}")
     if num_blocks is not None and not 1 <= num_blocks <= MAX_BLOCKS:
         raise ControlVectorError(f"num_blocks is {num_blocks}; pass how many decoder blocks the model has")
-    found = _directions(file)
-    if OWN_FORMAT in file.metadata:
-        return _own(file, found, num_blocks)
-    _check_count(file, found, num_blocks)
-    count = max(found) + 1 if num_blocks is None else num_blocks
-    if max(found) >= count:
-        raise ControlVectorError(f"{name} names block {max(found)}, but num_blocks is {count} (counted from 0)")
+    directions = _directions(file)
+    if FORMAT_KEY in file.metadata:
+        return _of_this_library(file, directions, num_blocks)
+    _check_count(file, directions, num_blocks)
+    last = max(directions)
+    count = last + 1 if num_blocks is None else num_blocks
+    if last >= count:
+        raise ControlVectorError(f"{name} names block {last}, but num_blocks is {count} (counted from 0)")
     hint = file.metadata.get(MODEL_HINT)
     family = hint if isinstance(hint, str) and hint not in ("", UNKNOWN) else None
     provenance = Provenance(family=family, recipe=file.path.name)
-    return SteeringVector(_stacked(file, found, count), tuple(found), torch.ones(count), provenance)
+    return SteeringVector(_stacked(file, directions, count), tuple(directions), torch.ones(count), provenance)
 
 
 def _directions(file: GgufFile) -> dict[int, TensorInfo]:
     """The tensors by block, in order, all checked before one is read."""
-    name, found = repr(str(file.path)), {}
+    name, directions = repr(str(file.path)), {}
     for info in file.tensors:
         match = _DIRECTION.fullmatch(info.name)
         if match is None or int(match.group(1)) >= MAX_BLOCKS:
@@ -298,55 +301,60 @@ def _directions(file: GgufFile) -> dict[int, TensorInfo]:
                 f"{info.name} of {name} is of ggml's type {info.kind} and shape {info.shape}; directions are float32 "
                 f"(type 0), with one axis of 1 to {MAX_HIDDEN}: export it again unquantised"
             )
-        found[int(match.group(1))] = info
-    if not found:
+        directions[int(match.group(1))] = info
+    if not directions:
         raise ControlVectorError(f"{name} holds no direction")
-    widths = {info.shape[0] for info in found.values()}
+    widths = {info.shape[0] for info in directions.values()}
     if len(widths) > 1:
         raise ControlVectorError(f"the directions of {name} have different widths: {sorted(widths)}")
-    return dict(sorted(found.items()))
+    return dict(sorted(directions.items()))
 
 
-def _stacked(file: GgufFile, found: dict[int, TensorInfo], count: int) -> torch.Tensor:
+def _stacked(file: GgufFile, directions: dict[int, TensorInfo], count: int) -> torch.Tensor:
     """All directions in one tensor, (count, hidden); zero where the file has none."""
-    rows = np.zeros((count, next(iter(found.values())).shape[0]), dtype=np.float32)
-    for block, info in found.items():
+    rows = np.zeros((count, next(iter(directions.values())).shape[0]), dtype=np.float32)
+    for block, info in directions.items():
         rows[block] = file.floats(info)
         if not np.isfinite(rows[block]).all():
             raise ControlVectorError(f"{info.name} of {str(file.path)!r} holds NaN or infinity")
     return torch.from_numpy(rows)
 
 
-def _check_count(file: GgufFile, found: dict[int, TensorInfo], num_blocks: int | None) -> None:
+def _check_count(file: GgufFile, directions: dict[int, TensorInfo], num_blocks: int | None) -> None:
     """repeng and llama.cpp write how many directions there are: another number of them is a file that lost some."""
-    said = file.metadata.get(LAYER_COUNT)
-    if num_blocks is None and said is not None and said != len(found):
+    count = file.metadata.get(LAYER_COUNT)
+    if num_blocks is None and count is not None and count != len(directions):
         raise ControlVectorError(
-            f"{str(file.path)!r} says that it has {str(said)[:40]} directions, and holds {len(found)}; if it is whole, "
-            "pass num_blocks, the number of blocks of its model (on the command line --num-blocks)"
+            f"{str(file.path)!r} says that it has {str(count)[:40]} directions, and holds {len(directions)}; if it is "
+            "whole, pass num_blocks, the number of blocks of its model (on the command line --num-blocks)"
         )
 
 
 # -- what this library adds ----------------------------------------------------------------------------------------
-def _own(file: GgufFile, found: dict[int, TensorInfo], num_blocks: int | None) -> SteeringVector:
-    name, known = repr(str(file.path)), file.metadata
-    if known[OWN_FORMAT] != FORMAT:
-        raise ControlVectorError(f"{name} is of format {str(known[OWN_FORMAT])[:80]!r}; this version reads {FORMAT!r}")
-    count = known.get(OWN_COUNT)
-    blocks, norms = _numbers(file, OWN_BLOCKS, "iu"), _numbers(file, OWN_NORMS, "f").astype(np.float32)
+def _of_this_library(file: GgufFile, directions: dict[int, TensorInfo], num_blocks: int | None) -> SteeringVector:
+    name, metadata = repr(str(file.path)), file.metadata
+    if metadata[FORMAT_KEY] != FORMAT:
+        raise ControlVectorError(
+            f"{name} is of format {str(metadata[FORMAT_KEY])[:80]!r}; this version reads {FORMAT!r}"
+        )
+    count = metadata.get(COUNT_KEY)
+    blocks, norms = _numbers(file, BLOCKS_KEY, "iu"), _numbers(file, NORMS_KEY, "f").astype(np.float32)
     if not isinstance(count, int) or not 1 <= count <= MAX_BLOCKS or len(norms) != count:
-        raise ControlVectorError(f"{name} does not say how many blocks its model has, or has other {OWN_NORMS}")
+        raise ControlVectorError(f"{name} does not say how many blocks its model has, or has other {NORMS_KEY}")
     if num_blocks is not None and num_blocks != count:
         raise ControlVectorError(f"{name} is for a model of {count} blocks, but num_blocks is {num_blocks}")
     acting = sorted({int(block) for block in blocks})
-    if set(found) != set(acting) - {0}:
-        raise ControlVectorError(f"{name} acts on blocks {acting}, but holds directions of {sorted(found)}")
+    if set(directions) != set(acting) - {0}:
+        raise ControlVectorError(f"{name} acts on blocks {acting}, but holds directions of {sorted(directions)}")
     if not 0 <= acting[0] <= acting[-1] < count:
         raise ControlVectorError(f"{name} acts on blocks {acting} of {count}")
     if not (np.isfinite(norms) & (norms >= 0)).all():
-        raise ControlVectorError(f"{OWN_NORMS} of {name} holds NaN, infinity or negative numbers")
-    provenance = _provenance(known.get(OWN_PROVENANCE), name)
-    return SteeringVector(_stacked(file, found, count), tuple(acting), torch.tensor(norms), provenance)
+        raise ControlVectorError(f"{NORMS_KEY} of {name} holds NaN, infinity or negative numbers")
+    try:
+        provenance = Provenance.from_json(metadata.get(PROVENANCE_KEY))
+    except ValueError as error:
+        raise ControlVectorError(f"{PROVENANCE_KEY} of {name} is {error}") from error
+    return SteeringVector(_stacked(file, directions, count), tuple(acting), torch.tensor(norms), provenance)
 
 
 def _numbers(file: GgufFile, key: str, kinds: str) -> np.ndarray:
@@ -354,19 +362,3 @@ def _numbers(file: GgufFile, key: str, kinds: str) -> np.ndarray:
     if not isinstance(values, np.ndarray) or not 0 < len(values) <= MAX_BLOCKS or values.dtype.kind not in kinds:
         raise ControlVectorError(f"{str(file.path)!r} lacks {key}, or holds something else in it")
     return values
-
-
-def _provenance(text: Any, name: str) -> Provenance:
-    try:
-        made = json.loads(text)
-        texts = {key: value for key, value in made.items() if key != "versions"}
-        versions = made.get("versions", {})
-        if unknown := sorted(set(made) - {each.name for each in fields(Provenance)}):
-            raise TypeError(f"unknown: {', '.join(unknown)[:200]}")
-        if not all(isinstance(value, str | None) for value in texts.values()) or texts.get("recipe", "") is None:
-            raise TypeError("its values must be text")
-        if not all(isinstance(version, str) for version in versions.values()):
-            raise TypeError("its versions must be text")
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ControlVectorError(f"{OWN_PROVENANCE} of {name} is no provenance ({error})") from error
-    return Provenance(**texts, versions=versions)

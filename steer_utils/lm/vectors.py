@@ -1,31 +1,40 @@
-"""Steering vectors: one direction for each decoder block, with its algebra and a safe file format.
-
-Where a steering vector came from: written into its file, and carried through its algebra.
-"""
+"""Steering vectors: one direction for each decoder block, with its algebra, its provenance and a safe file format."""
 
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import metadata
 from numbers import Real
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from steer_utils.lm.blocks import block_numbers, blocks_text, early, late
+from steer_utils.lm.blocks import Blocks, block_numbers, blocks_text, early, late
+from steer_utils.sound.files import whole_file
+
+if TYPE_CHECKING:
+    from steer_utils.lm.checkpoints import Checkpoint
+
+FORMAT = "steer_utils.SteeringVector.1"
+
+
+class VectorMismatchError(ValueError):
+    """A steering vector does not fit the model, or another vector."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a vector came from. A vector made of others keeps what they share; `recipe` says how it was made."""
+    """Where a vector came from: written into its file, and carried through its algebra.
+
+    A vector made of others keeps what they share; `recipe` says how it was made.
+    """
 
     model: str | None = None
     family: str | None = None
@@ -42,40 +51,40 @@ class Provenance:
         kept = {name: getattr(self, name) for name in names if getattr(self, name) == getattr(other, name)}
         return Provenance(**kept, recipe=recipe, versions=self.versions if self.versions == other.versions else {})
 
+    def to_json(self) -> str:
+        """As files hold it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: Any) -> Provenance:
+        """What `to_json` wrote. Raises ValueError for anything else: the file may come from anywhere."""
+        try:
+            entries = json.loads(text)
+            texts = {key: value for key, value in entries.items() if key != "versions"}
+            versions = entries.get("versions", {})
+            if unknown := sorted(set(entries) - {entry.name for entry in fields(cls)}):
+                raise TypeError(f"unknown: {', '.join(unknown)[:200]}")
+            if not all(isinstance(value, str | None) for value in texts.values()) or texts.get("recipe", "") is None:
+                raise TypeError("its values must be text")
+            if not all(isinstance(version, str) for version in versions.values()):
+                raise TypeError("its versions must be text")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no provenance ({error})") from error
+        return cls(**texts, versions=versions)
+
 
 def library_versions() -> dict[str, str]:
     """The installed versions that a vector depends on, for `Provenance.versions`."""
-    return {package: _installed(package) for package in ("steer-utils", "transformers", "torch")}
+    return {package: installed_version(package) for package in ("steer-utils", "transformers", "torch")}
 
 
 @cache  # reading package metadata took an eighth of a contrast's time
-def _installed(package: str) -> str:
+def installed_version(package: str) -> str:
+    """The version of a package, or "not installed as a package"."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed as a package"
-
-
-FORMAT = "steer_utils.SteeringVector.1"
-
-
-class VectorMismatchError(ValueError):
-    """A steering vector does not fit the model, or another vector."""
-
-
-class _Model(Protocol):
-    """What `check_fits` needs to know of a checkpoint (which lives on the same floor as this module)."""
-
-    name: str
-
-    @property
-    def family(self) -> object: ...
-
-    @property
-    def num_blocks(self) -> int: ...
-
-    @property
-    def hidden_size(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +102,7 @@ class SteeringVector:
     """
 
     directions: torch.Tensor
-    blocks: tuple[int, ...]
+    blocks: Blocks
     hidden_norms: torch.Tensor
     provenance: Provenance = field(default_factory=Provenance)
 
@@ -209,7 +218,7 @@ class SteeringVector:
         """The earlier half, blocks 0..floor(L/2)-1."""
         return self.select(early(self.num_blocks))
 
-    def acting_blocks(self) -> tuple[int, ...]:
+    def acting_blocks(self) -> Blocks:
         """The active blocks whose direction is not zero: only these change anything."""
         return tuple(block for block in self.blocks if bool(self.directions[block].any()))
 
@@ -240,8 +249,8 @@ class SteeringVector:
         return self._with(directions, self.blocks, f"random({seed}) like ({self.provenance.recipe})")
 
     # -- fit and files -------------------------------------------------------------------------------------------
-    def check_fits(self, checkpoint: _Model) -> None:
-        """Raise VectorMismatchError, naming both shapes, if the vector has not the model's blocks and width.
+    def check_fits(self, checkpoint: Checkpoint) -> None:
+        """Raise VectorMismatchError, naming both shapes, if the vector does not have the model's blocks and width.
 
         A vector of the right shape from the other model family is allowed (a question worth asking), with a warning.
         """
@@ -251,8 +260,8 @@ class SteeringVector:
                 f"the vector has shape {tuple(self.directions.shape)} (blocks, hidden), but {checkpoint.name} needs "
                 f"{wanted}; make it with this model"
             )
-        family = getattr(checkpoint.family, "model_type", None)
-        if None not in (family, self.provenance.family) and family != self.provenance.family:
+        family = checkpoint.family.model_type
+        if self.provenance.family not in (None, family):
             warnings.warn(f"this vector was made with a {self.provenance.family} model, not {family}", stacklevel=3)
 
     def save(self, path: str | Path) -> None:
@@ -262,15 +271,11 @@ class SteeringVector:
         header = {
             "format": FORMAT,
             "blocks": json.dumps(self.blocks),
-            "provenance": json.dumps(asdict(self.provenance)),
+            "provenance": self.provenance.to_json(),
         }
         tensors = {"directions": self.directions.contiguous(), "hidden_norms": self.hidden_norms.contiguous()}
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            save_file(tensors, temporary, metadata=header)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(target) as part:
+            save_file(tensors, part, metadata=header)
 
     @classmethod
     def load(cls, path: str | Path) -> SteeringVector:
@@ -282,12 +287,12 @@ class SteeringVector:
             with safe_open(source, framework="pt") as file:
                 header = file.metadata() or {}
                 if header.get("format") != FORMAT:
-                    raise ValueError(f"{str(source)!r} is a safetensors file, but no steering vector of ours")
+                    raise ValueError(f"its header does not say that its format is {FORMAT}")
                 return cls(
                     directions=file.get_tensor("directions"),
                     blocks=tuple(json.loads(header["blocks"])),
                     hidden_norms=file.get_tensor("hidden_norms"),
-                    provenance=Provenance(**json.loads(header["provenance"])),
+                    provenance=Provenance.from_json(header["provenance"]),
                 )
-        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{str(source)!r} is not a steering vector file (safetensors): {error}") from error
