@@ -263,14 +263,14 @@ def models() -> None:
 
     Example: steer-utils models
     """
+    from steer_utils.lm.checkpoints import known_events
     from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
 
     for name in POCKET_MODELS:
-        facts = WEIGHTS / name / "pocket.json"
-        if not facts.is_file():
+        events = known_events(WEIGHTS / name)
+        if events is None:
             typer.echo(f"{name}: its weights are not installed")
             continue
-        events = json.loads(facts.read_text(encoding="utf-8"))["events"]
-        size = sum(path.stat().st_size for path in facts.parent.glob("*.safetensors")) / 1e6
+        size = sum(path.stat().st_size for path in (WEIGHTS / name).glob("*.safetensors")) / 1e6
         typer.echo(f"{name} ({size:.0f} MB) knows {len(events)} sounds: {', '.join(events)}")
     typer.echo("Any Qwen2-Audio or Audio Flamingo 3 checkpoint works too, by folder or hub id, and takes any text.")

@@ -1,10 +1,7 @@
-"""A model with everything needed to use it: processor, family, where it came from.
+"""A model with everything needed to use it: processor, family, and where it came from.
 
-How an answer is decoded: greedily, with the model's own settings, up to the end of its turn.
-
-One thread at a time in a model: steering and recording are hooks on the model itself, and would mix.
-
-An explorer works in a thread of its own; a cell that reads the same model meanwhile waits for it.
+At the end: how an answer is decoded (greedily, with the model's own settings, up to the end of its turn), and the lock
+that lets one thread at a time use a model.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from weakref import WeakKeyDictionary
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoConfig, AutoProcessor, GenerationConfig
 from transformers.utils import logging
 
 from steer_utils.lm.families import Family, family_of
@@ -224,7 +221,7 @@ def open_checkpoint(
         family=family,
         name=name,
         revision=getattr(config, "_commit_hash", None) if folder is None else fingerprint(folder),
-        events=_known_events(folder),
+        events=known_events(folder),
     )
     _ = checkpoint.decoder  # fail here, not at the first use, if the parts are not where they should be
     return checkpoint
@@ -251,8 +248,8 @@ def _local_folder(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-            raise CheckpointError(f"the folder {name!r} has no config.json; it holds: {there}")
+            entries = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+            raise CheckpointError(f"the folder {name!r} has no config.json; it holds: {entries}")
         return path
     if path.exists():
         raise CheckpointError(f"{name!r} is a file; pass the folder that holds config.json and the weights")
@@ -278,17 +275,22 @@ def _bars_for_downloads_only(folder: Path | None) -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _known_events(folder: Path | None) -> tuple[str, ...] | None:
+def known_events(folder: Path | None) -> tuple[str, ...] | None:
+    """The sounds that the pocket model in `folder` knows; None for other models.
+
+    Raises CheckpointError for a pocket.json that is damaged.
+    """
     facts = folder / "pocket.json" if folder else None
     if facts is None or not facts.is_file():
         return None
     try:
-        events = json.loads(facts.read_text())["events"]
+        events = json.loads(facts.read_text(encoding="utf-8"))["events"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{facts} is damaged: it must be json with a list named 'events'") from error
     return tuple(str(event) for event in events)
 
 
+# -- decoding ----------------------------------------------------------------------------------------------------------
 def stop_tokens(checkpoint: Checkpoint) -> list[int]:
     """Ids that end an answer: the model's own, the tokenizer's, and the end of a chat turn."""
     tokenizer = checkpoint.processor.tokenizer
@@ -298,7 +300,7 @@ def stop_tokens(checkpoint: Checkpoint) -> list[int]:
     return sorted({int(token) for token in ids if token is not None})
 
 
-def greedy(checkpoint: Checkpoint, max_new_tokens: int) -> Any:
+def greedy(checkpoint: Checkpoint, max_new_tokens: int) -> GenerationConfig:
     """The model's own generation settings (a repetition penalty stays), without sampling or beams."""
     config = copy.deepcopy(checkpoint.model.generation_config)
     config.do_sample, config.num_beams = False, 1
@@ -314,11 +316,14 @@ def until(ids: list[int], stops: list[int]) -> list[int]:
     return ids[: next((place for place, token in enumerate(ids) if token in stops), len(ids))]
 
 
+# -- one thread at a time ----------------------------------------------------------------------------------------------
+# Steering and recording are hooks on the model itself, and would mix. An explorer works in a thread of its own; a cell
+# that reads the same model meanwhile waits for it.
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-_of_locks = threading.Lock()
+_guard = threading.Lock()
 
 
 def alone(checkpoint: Checkpoint) -> threading.RLock:
     """`with alone(lm):` no other thread reads, steers or encodes with this model meanwhile. May be nested."""
-    with _of_locks:
+    with _guard:
         return _locks.setdefault(checkpoint.model, threading.RLock())

@@ -19,12 +19,13 @@ import torch
 
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.checkpoints import Checkpoint, alone
+from steer_utils.lm.environment import library_versions
 from steer_utils.lm.plan import Plan, Row, check_rows, maps_at_once, plan_rows, tokenised
 from steer_utils.lm.positions import Positions
 from steer_utils.lm.prefixes import encode
 from steer_utils.lm.run import generate, run
 from steer_utils.lm.steering import Injection, as_injections
-from steer_utils.lm.vectors import Provenance, SteeringVector, library_versions
+from steer_utils.lm.vectors import Provenance, SteeringVector
 from steer_utils.sound.audio import stretches
 from steer_utils.sound.spans import AudioSpan
 

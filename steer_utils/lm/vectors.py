@@ -6,8 +6,6 @@ import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
-from importlib import metadata
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,20 +69,6 @@ class Provenance:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no provenance ({error})") from error
         return cls(**texts, versions=versions)
-
-
-def library_versions() -> dict[str, str]:
-    """The installed versions that a vector depends on, for `Provenance.versions`."""
-    return {package: installed_version(package) for package in ("steer-utils", "transformers", "torch")}
-
-
-@cache  # reading package metadata took an eighth of a contrast's time
-def installed_version(package: str) -> str:
-    """The version of a package, or "not installed as a package"."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed as a package"
 
 
 @dataclass(frozen=True, eq=False)

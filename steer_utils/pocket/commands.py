@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from steer_utils.lm.environment import library_versions
 from steer_utils.lm.models import AudioLM, load
-from steer_utils.lm.vectors import library_versions
 from steer_utils.methods.settings import Settings, folder_of, trained_recordings
 from steer_utils.methods.tuning import Candidate, select_heads, tune
 from steer_utils.pocket.architecture import build, save

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from steer_utils.lm.threads import usable_cores
+from steer_utils.lm.environment import usable_cores
 from steer_utils.pocket.architecture import TOKENS_PER_SECOND
 from steer_utils.pocket.recipe import RECORDED_EVENTS, Recipe
 from steer_utils.sound.recordings import ClipBank

@@ -25,8 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steer_utils.lm.threads import usable_cores
-from steer_utils.lm.vectors import library_versions
+from steer_utils.lm.environment import library_versions, usable_cores
 from steer_utils.runs.executors import RETRIES, Function, Outcome, Outcomes, Unit, attempt
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Protocol
 
-from steer_utils.lm.threads import usable_cores
+from steer_utils.lm.environment import usable_cores
 
 Unit = dict[str, Any]
 Function = Callable[[Unit], Any]

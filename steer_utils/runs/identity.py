@@ -8,10 +8,10 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from steer_utils.lm.environment import installed_version
 from steer_utils.runs.parameters import checked_parameters, full_parameters, short_path
 
 MODELS = ("model", "other")  # parameters of the course's notebooks that name a model
@@ -77,7 +77,7 @@ def run_identity(notebook: Path, given: Mapping[str, Any]) -> RunIdentity:
 
 def installed_versions() -> dict[str, str]:
     """Python and the packages that a result depends on most, as installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}}
 
 
 def revision(model: str, here: Path) -> str:
@@ -130,14 +130,7 @@ def _locked(folder: Path) -> dict[str, str]:
 
 
 def _versions(packages: Iterable[str]) -> dict[str, str]:
-    return {name: _version(name) for name in packages}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed as a package"
+    return {name: installed_version(name) for name in packages}
 
 
 def _json(path: Path) -> Any:

@@ -20,10 +20,10 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor
 
 from steer_utils.lm.blocks import block_numbers, blocks_text, named_blocks
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, fingerprint
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, fingerprint, known_events
+from steer_utils.lm.environment import library_versions
 from steer_utils.lm.families import family_of
 from steer_utils.lm.models import pocket_folder
-from steer_utils.lm.vectors import library_versions
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid
@@ -71,14 +71,13 @@ def _outlined(name: str) -> _Outline:
         processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
-    known = folder / "pocket.json"
     checkpoint = Checkpoint(
         model=None,
         processor=processor,
         family=family_of(config),
         name=name,
         revision=fingerprint(folder) if local else getattr(config, "_commit_hash", None),
-        events=tuple(json.loads(known.read_text(encoding="utf-8"))["events"]) if local and known.is_file() else None,
+        events=known_events(folder) if local else None,
     )
     source = name if pocket is not None or not local else str(folder.resolve())
     return _Outline(checkpoint, source, int(config.text_config.num_hidden_layers))

@@ -23,9 +23,10 @@ import torch
 from scipy.linalg import orthogonal_procrustes
 
 from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.environment import library_versions
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError, library_versions
+from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 HELD_OUT = 3  # every third scene is held out while penalty and block are chosen

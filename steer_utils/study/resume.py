@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.vectors import library_versions
+from steer_utils.lm.environment import library_versions
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.files import whole_file
 

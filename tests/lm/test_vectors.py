@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from steer_utils.lm.environment import library_versions
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError, library_versions
+from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError
 
 
 def vector(seed: int = 0, blocks: int = 4, hidden: int = 8, active: tuple[int, ...] | None = None) -> SteeringVector:

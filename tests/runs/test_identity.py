@@ -135,7 +135,7 @@ def test_without_a_lock_the_installed_versions_count(notebook: Path, tmp_path: P
     before = run_identity(notebook, {})
     assert {"torch", "transformers", "numpy", "steer-utils"} <= set(before.lock)
     assert before.lock.items() <= installed_versions().items()
-    monkeypatch.setattr("steer_utils.runs.identity.metadata.version", lambda name: "0.0" if name == "numpy" else "1")
+    monkeypatch.setattr("steer_utils.runs.identity.installed_version", lambda name: "0.0" if name == "numpy" else "1")
     assert run_identity(notebook, {}).hash != before.hash
 
 
