@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = Path("steer_utils/pocket/weights")
 MAX_MODEL_BYTES = 16_000_000
 CORE = set(
-    "torch transformers numpy scipy soundfile soxr safetensors pandas matplotlib seaborn tqdm typer pyyaml pydantic filelock "
-    "rich lazy-loader".split()
+    "torch transformers numpy scipy soundfile soxr safetensors pandas matplotlib seaborn tqdm typer pyyaml pydantic "
+    "filelock rich lazy-loader".split()
 )
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
