@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ from steer_utils.methods.attribution import (
 )
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import Settings
-from steer_utils.sound.spans import AudioSpan, best_window
+from steer_utils.sound.spans import AudioSpan
 
 OWN = Settings(presence="Is there a {event} in the audio? Answer yes or no.")
 QUERY = Query("dog bark", 0.5)
@@ -137,9 +136,7 @@ def test_gradients_equal_those_of_a_full_forward(
     np.testing.assert_allclose(curve, (expected * heard).sum(dim=1).abs().numpy(), atol=1e-3, rtol=1e-3)
 
 
-def test_gradients_equal_finite_differences(
-    lm: AudioLM, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradients_equal_finite_differences(lm: AudioLM, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(self: Any, states: torch.Tensor) -> torch.Tensor:  # as in transformers, without its float32 inside
         return self.weight * states * (states.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
 
@@ -223,9 +220,7 @@ def test_captum_agrees(question: PresenceLogit) -> None:
 # Occlusion ----------------------------------------------------------------------------------------------------------
 
 
-def test_occlusion_equals_full_forwards(
-    lm: AudioLM, hearing: Hearing, samples: np.ndarray, full_inputs: Any
-) -> None:
+def test_occlusion_equals_full_forwards(lm: AudioLM, hearing: Hearing, samples: np.ndarray, full_inputs: Any) -> None:
     first, count, width = hearing.span.first, hearing.span.count, 12
     starts = [0, 5, 10, 15, 20, 25, 30, 35, 38]
     assert len(starts) > FORWARD_ROWS and starts[-1] + width == count
@@ -286,8 +281,8 @@ def test_the_covering_mean_stays_within_its_windows(count: int, seconds: float, 
     assert curve.shape == (count,)
     assert curve[0] == pytest.approx(values[0]) and curve[-1] == pytest.approx(values[-1])
     for token in range(count):
-        own = [value for start, value in zip(starts, values, strict=True) if start <= token < start + width]
-        assert min(own) - 1e-12 <= curve[token] <= max(own) + 1e-12
+        covering = [value for start, value in zip(starts, values, strict=True) if start <= token < start + width]
+        assert min(covering) - 1e-12 <= curve[token] <= max(covering) + 1e-12
     np.testing.assert_allclose(covering_mean(np.full(len(starts), 2.5), starts, width, count), 2.5)
 
 
@@ -295,52 +290,14 @@ def test_the_covering_mean_stays_within_its_windows(count: int, seconds: float, 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_curves_and_windows(hearing: Hearing, method: Any) -> None:
+def test_a_curve_depends_on_the_query_and_not_on_the_mode(hearing: Hearing, method: Any) -> None:
     found, again = method(hearing, QUERY, OWN), method(hearing, QUERY, OWN)
-    assert found.curve.shape == (hearing.span.count,) and found.curve.dtype == np.float64
-    assert (found.interval, found.score) == best_window(found.curve, hearing.span, 0.5)
     np.testing.assert_array_equal(found.curve, again.curve)
     other = method(hearing, Query("bell", 0.5), OWN).curve
     assert np.abs(other - found.curve).max() > 1e-3 * np.abs(found.curve).max()
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             np.testing.assert_allclose(method(hearing, QUERY, OWN).curve, found.curve, atol=1e-5)
-
-
-def everything(lm: AudioLM) -> tuple[Any, ...]:
-    """All that a method could leave changed."""
-    modules = list(lm.model.modules())
-    return (
-        [parameter.requires_grad for parameter in lm.model.parameters()],
-        [parameter.grad is None for parameter in lm.model.parameters()],
-        [module.training for module in modules],
-        [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules],
-        lm.decoder.config._attn_implementation,
-        torch.is_grad_enabled(),
-        torch.get_rng_state().tolist(),
-        np.random.get_state()[1].tolist(),
-    )
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("trainable", [False, True])
-def test_nothing_is_left_behind(
-    lm: AudioLM, hearing: Hearing, method: Any, trainable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lm.model.requires_grad_(trainable)
-    try:
-        reading = hearing.read("Describe the sound.").logits
-        before = everything(lm)
-        method(hearing, QUERY, OWN)
-        assert everything(lm) == before
-        with monkeypatch.context() as patch:
-            patch.setattr(type(lm.blocks[-1]), "forward", _stop)
-            with pytest.raises(RuntimeError, match="stopped"):
-                method(hearing, QUERY, OWN)
-        assert everything(lm) == before
-        assert torch.equal(hearing.read("Describe the sound.").logits, reading)  # and the prefix is as it was
-    finally:
-        lm.model.requires_grad_(False)
 
 
 def _stop(*_: object, **__: object) -> None:
@@ -364,15 +321,6 @@ def test_no_graph_stays_in_memory(hearing: Hearing, monkeypatch: pytest.MonkeyPa
     assert len(kept) == 3 and len(held) > 5 and any(held)
     assert all(value() is None for value in made)
     assert not hearing._prefix.embeddings.requires_grad
-
-
-@pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=50, deadline=None)
-@given(seconds=st.floats(max_value=0) | st.sampled_from([float("nan"), float("inf"), -0.0]))
-def test_a_width_that_is_no_window(method: Any, seconds: float) -> None:
-    hearing: Any = SimpleNamespace(span=AudioSpan(2, 50))  # nothing but the span is touched
-    with pytest.raises(ValueError, match="positive number of seconds"):
-        method(hearing, Query("dog bark", seconds), OWN)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from localising import curve_of
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
@@ -32,17 +33,12 @@ from steer_utils.methods.audio_steering import (
 )
 from steer_utils.methods.base import Localisation, Query
 from steer_utils.methods.settings import Settings
-from steer_utils.sound.spans import Interval, best_window
+from steer_utils.sound.spans import Interval
 
 QUERY = Query("dog bark", 0.5)
 OWN = Settings(positive="Listen for the {event}.", question="What do you hear?", strength=7.0, blocks=(0,))
 ASKED = "Listen for the dog bark. What do you hear?"
 FORMS = {mavs: MAVS, lwvs: LWVS, vista: VISTA}
-
-
-def curve_of(found: Localisation) -> np.ndarray:
-    assert found.curve is not None
-    return found.curve
 
 
 # The vector and its strengths ----------------------------------------------------------------------------------------
@@ -125,17 +121,19 @@ def test_vista_by_hand(hearing: Hearing) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.05, 1.0])
-def test_lwvs_that_moves_nothing_is_mavs(hearing: Hearing, strength: float) -> None:
+def test_lwvs_that_moves_nothing_is_mavs(one_hearing: Hearing, strength: float) -> None:
     uniform, moving = (AudioSteering(strength, beta) for beta in (0.0, 0.5))
-    same = curve_of(audio_steered(hearing, QUERY, OWN, AudioSteering(strength, beta=0.0)))
-    assert np.array_equal(same, curve_of(audio_steered(hearing, QUERY, OWN, uniform)))
-    assert np.abs(same - curve_of(audio_steered(hearing, QUERY, OWN, moving))).max() > 1e-5
-    assert np.array_equal(curve_of(mavs(hearing, QUERY, OWN)), curve_of(audio_steered(hearing, QUERY, OWN, MAVS)))
+    same = curve_of(audio_steered(one_hearing, QUERY, OWN, AudioSteering(strength, beta=0.0)))
+    assert np.array_equal(same, curve_of(audio_steered(one_hearing, QUERY, OWN, uniform)))
+    assert np.abs(same - curve_of(audio_steered(one_hearing, QUERY, OWN, moving))).max() > 1e-5
+    assert np.array_equal(
+        curve_of(mavs(one_hearing, QUERY, OWN)), curve_of(audio_steered(one_hearing, QUERY, OWN, MAVS))
+    )
 
 
 @pytest.mark.parametrize("form", [AudioSteering(0.0), AudioSteering(0.0, 0.5), AudioSteering(0.0, rule="vista")])
-def test_at_strength_zero_the_curve_is_flat_and_the_window_the_first(hearing: Hearing, form: AudioSteering) -> None:
-    found = audio_steered(hearing, QUERY, OWN, form)
+def test_at_strength_zero_the_curve_is_flat_and_the_window_the_first(one_hearing: Hearing, form: AudioSteering) -> None:
+    found = audio_steered(one_hearing, QUERY, OWN, form)
     assert not curve_of(found).any()
     assert found.interval == Interval(0.0, 0.48) and found.score == 0.0
 
@@ -148,42 +146,43 @@ def test_silence_is_not_steered(lm: AudioLM, method: Callable[..., Localisation]
 
 @pytest.mark.parametrize("method", FORMS)
 def test_the_query_counts_and_the_settings_of_instruction_steering_do_not(
-    hearing: Hearing, method: Callable[..., Localisation]
+    one_hearing: Hearing, method: Callable[..., Localisation]
 ) -> None:
-    found = method(hearing, QUERY, OWN)
-    assert (found.interval, found.score) == best_window(curve_of(found), hearing.span, 0.5)
-    same = method(hearing, QUERY, replace(OWN, strength=1.0, blocks=(2,), keep_norm=False, read="share"))
+    found = method(one_hearing, QUERY, OWN)
+    same = method(one_hearing, QUERY, replace(OWN, strength=1.0, blocks=(2,), keep_norm=False, read="share"))
     assert np.array_equal(curve_of(found), curve_of(same))
     for query, settings in ((Query("bell", 0.5), OWN), (QUERY, replace(OWN, question="How loud is it?"))):
-        assert np.abs(curve_of(method(hearing, query, settings)) - curve_of(found)).max() > 1e-6
+        assert np.abs(curve_of(method(one_hearing, query, settings)) - curve_of(found)).max() > 1e-6
 
 
 @pytest.mark.parametrize(("method", "form"), FORMS.items())
 def test_readings_are_those_the_curve_is_made_of(
-    hearing: Hearing, method: Callable[..., Localisation], form: AudioSteering
+    one_hearing: Hearing, method: Callable[..., Localisation], form: AudioSteering
 ) -> None:
-    steered, base = audio_readings(hearing, QUERY, OWN, form)
+    steered, base = audio_readings(one_hearing, QUERY, OWN, form)
     assert steered.instruction == base.instruction == ASKED
     assert (steered.attention.first_block, base.attention.first_block) == (1, 0)
-    assert torch.equal(base.logits, hearing.read(ASKED).logits)
-    np.testing.assert_array_equal((steered.attention - base.attention).curve(), curve_of(method(hearing, QUERY, OWN)))
+    assert torch.equal(base.logits, one_hearing.read(ASKED).logits)
+    np.testing.assert_array_equal(
+        (steered.attention - base.attention).curve(), curve_of(method(one_hearing, QUERY, OWN))
+    )
 
 
-def test_the_norm_is_kept_whatever_the_settings_say(hearing: Hearing) -> None:
-    v = audio_contrast(hearing, ASKED).select([2])
-    plain = hearing.read(ASKED).hidden[2].norm()
+def test_the_norm_is_kept_whatever_the_settings_say(one_hearing: Hearing) -> None:
+    v = audio_contrast(one_hearing, ASKED).select([2])
+    plain = one_hearing.read(ASKED).hidden[2].norm()
     for injection in (Injection(v, 3.0), Injection(v, 3.0, rule="vista")):
-        torch.testing.assert_close(hearing.read(ASKED, steer=injection).hidden[2].norm(), plain)
-    steered, _ = audio_readings(hearing, QUERY, replace(OWN, keep_norm=False), AudioSteering(3.0))
-    torch.testing.assert_close(steered.hidden[0].norm(), hearing.read(ASKED).hidden[0].norm())
+        torch.testing.assert_close(one_hearing.read(ASKED, steer=injection).hidden[2].norm(), plain)
+    steered, _ = audio_readings(one_hearing, QUERY, replace(OWN, keep_norm=False), AudioSteering(3.0))
+    torch.testing.assert_close(steered.hidden[0].norm(), one_hearing.read(ASKED).hidden[0].norm())
 
 
-def test_rules_may_differ_within_one_call(hearing: Hearing) -> None:
-    v = audio_contrast(hearing, ASKED)
+def test_rules_may_differ_within_one_call(one_hearing: Hearing) -> None:
+    v = audio_contrast(one_hearing, ASKED)
     rows = [Row(ASKED, (Injection(v, 0.5, rule=rule),)) for rule in ("add", "vista", "add")]  # type: ignore[arg-type]
-    readings = hearing.read_rows([Row(ASKED), *rows, Row("Describe the sound.", rows[1].steer)])
+    readings = one_hearing.read_rows([Row(ASKED), *rows, Row("Describe the sound.", rows[1].steer)])
     for row, reading in zip(rows, readings[1:4], strict=True):
-        alone = hearing.read(ASKED, steer=row.steer)
+        alone = one_hearing.read(ASKED, steer=row.steer)
         torch.testing.assert_close(reading.hidden, alone.hidden, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(readings[1].hidden, readings[2].hidden, atol=1e-2)
 
@@ -205,9 +204,9 @@ def test_three_passes_and_silence_encoded_once(hearing: Hearing, lm: AudioLM, ho
     assert hook_count(lm) == hooks
 
 
-def test_a_vector_that_does_not_fit_leaves_no_hook(hearing: Hearing, hook_count: Callable[..., int]) -> None:
-    before = hook_count(hearing.checkpoint)
+def test_a_vector_that_does_not_fit_leaves_no_hook(one_hearing: Hearing, hook_count: Callable[..., int]) -> None:
+    before = hook_count(one_hearing.checkpoint)
     bad = SteeringVector(torch.ones(4, 5), (0,), torch.ones(4))
     with pytest.raises(ValueError, match="needs"):
-        hearing.read(ASKED, steer=Injection(bad, rule="vista"))
-    assert hook_count(hearing.checkpoint) == before
+        one_hearing.read(ASKED, steer=Injection(bad, rule="vista"))
+    assert hook_count(one_hearing.checkpoint) == before
