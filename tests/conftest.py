@@ -41,6 +41,12 @@ def lm(request: pytest.FixtureRequest, tiny_models: dict[str, AudioLM]) -> Audio
 
 
 @pytest.fixture(scope="session")
+def one_model(tiny_models: dict[str, AudioLM]) -> AudioLM:
+    """One tiny model, for tests in which the family makes no difference."""
+    return tiny_models["qwen2_audio"]
+
+
+@pytest.fixture(scope="session")
 def samples() -> np.ndarray:
     """Two seconds of a rising tone in noise, 16 kHz mono."""
     time = np.arange(2 * 16_000) / 16_000
@@ -60,12 +66,21 @@ def hearing(lm: AudioLM, samples: np.ndarray) -> Hearing:
     return lm.hear(samples, sampling_rate=16_000)
 
 
-@pytest.fixture(scope="session")
-def model_folder(lm: AudioLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model as a folder, as `from_pretrained` wants it."""
-    folder = tmp_path_factory.mktemp(lm.family.model_type)
+def saved(lm: AudioLM, folder: Path) -> Path:
     save(lm.model, lm.processor, folder, {"events": list(EVENTS)})
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(lm: AudioLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each tiny model in turn as a folder, as `from_pretrained` wants it."""
+    return saved(lm, tmp_path_factory.mktemp(lm.family.model_type))
+
+
+@pytest.fixture(scope="session")
+def one_folder(one_model: AudioLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of `one_model`."""
+    return saved(one_model, tmp_path_factory.mktemp("one"))
 
 
 @pytest.fixture

@@ -1,1 +1,20 @@
-"""A model and what is done to it: loading, vectors, steering, attention rows, hearing."""
+"""A model and what is done to it: loading, vectors, steering, attention, hearing. In reading order:
+
+- `families`: what the library must know of a kind of model. One entry is one family.
+- `checkpoints`: a model that is opened, its prompts as tokens, and how its answers are decoded.
+- `blocks`: sets of decoder blocks, as numbers and as text.
+- `vectors`: a direction for each block, with its algebra, its provenance and its file.
+- `positions`: which tokens a vector is added at.
+- `steering`: how it is added, as hooks on the blocks.
+- `hidden_states`: how the states of chosen tokens are kept.
+- `attention`: how the attention of chosen tokens is kept, and how rows attend to a prefix that they share.
+- `prefixes`: chat head and audio, computed once, as a key/value cache.
+- `plan`: from rows (instructions and steering) to what the model is to do.
+- `run`: one call of the model that does it.
+- `attention_maps`: attention over the audio, read in seconds.
+- `hearing`: one audio with all that is read from it; `Hearing` and `Reading`, where a user begins.
+- `models`: `load`, and the pocket models by name.
+
+Beside the path of an audio: `gguf_vectors` (the files of llama.cpp and repeng), `costs` (what a run needs, before it
+runs) and `environment` (cores and installed versions).
+"""

@@ -75,8 +75,8 @@ def test_the_window_is_where_the_attention_is() -> None:
     seen[2, :, :, 20:30] = 0.05
     attention = AttentionMap.from_weights(seen, SPAN)
     assert attention.window(0.4) == Interval(0.8, 1.2)
-    found, score = attention.located(0.4, blocks=[2])
-    assert found == Interval(0.8, 1.2)
+    interval, score = attention.located(0.4, blocks=[2])
+    assert interval == Interval(0.8, 1.2)
     assert score == pytest.approx(0.05 / (10 * 0.05 + 40 * 0.001), rel=1e-5)
 
 

@@ -34,22 +34,22 @@ def test_open_from_a_folder(model_folder: Path, lm: AudioLM) -> None:
         assert torch.equal(opened.model.state_dict()[name], value)
 
 
-def test_small_models_are_float32_unless_asked(lm: AudioLM, tmp_path: Path) -> None:
-    copy.deepcopy(lm.model).to(torch.bfloat16).save_pretrained(tmp_path)
-    lm.processor.save_pretrained(tmp_path)
+def test_small_models_are_float32_unless_asked(one_model: AudioLM, tmp_path: Path) -> None:
+    copy.deepcopy(one_model.model).to(torch.bfloat16).save_pretrained(tmp_path)
+    one_model.processor.save_pretrained(tmp_path)
     assert open_checkpoint(tmp_path).dtype == torch.float32
     assert open_checkpoint(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
 
 
-def test_the_revision_follows_the_weights(model_folder: Path, tmp_path: Path) -> None:
+def test_the_revision_follows_the_weights(one_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(model_folder, folder)
-    assert open_checkpoint(folder).revision == fingerprint(model_folder)
+    shutil.copytree(one_folder, folder)
+    assert open_checkpoint(folder).revision == fingerprint(one_folder)
     weights = folder / "model.safetensors"
     raw = bytearray(weights.read_bytes())
     raw[-1] ^= 1
     weights.write_bytes(bytes(raw))
-    assert fingerprint(folder) != fingerprint(model_folder)
+    assert fingerprint(folder) != fingerprint(one_folder)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
@@ -77,18 +77,18 @@ def test_remote_code_is_not_run(tmp_path: Path) -> None:
         open_checkpoint(tmp_path)
 
 
-def test_pickled_weights_are_refused(model_folder: Path, lm: AudioLM, tmp_path: Path) -> None:
+def test_pickled_weights_are_refused(one_folder: Path, one_model: AudioLM, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(model_folder, folder)
+    shutil.copytree(one_folder, folder)
     (folder / "model.safetensors").unlink()
-    torch.save(lm.model.state_dict(), folder / "pytorch_model.bin")
+    torch.save(one_model.model.state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="safetensors"):
         open_checkpoint(folder)
 
 
-def test_damaged_pocket_facts(model_folder: Path, tmp_path: Path) -> None:
+def test_damaged_pocket_facts(one_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(model_folder, folder)
+    shutil.copytree(one_folder, folder)
     (folder / "pocket.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"pocket\.json is damaged"):
         open_checkpoint(folder)
@@ -115,19 +115,19 @@ def test_embeddings_that_a_device_map_keeps_on_disk(model_folder: Path, lm: Audi
     assert spread.decoder.get_input_embeddings().weight.device.type == "meta"
     assert spread.device == torch.device("cpu")
     readings = [
-        each.hear(samples, sampling_rate=16_000).read(
+        checkpoint.hear(samples, sampling_rate=16_000).read(
             "Describe the sound.", steer=SteeringVector(torch.ones(4, 48), (1, 2), torch.ones(4)), strength=2.0
         )
-        for each in (spread, lm)
+        for checkpoint in (spread, lm)
     ]
     torch.testing.assert_close(readings[0].logits, readings[1].logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(readings[0].attention.share, readings[1].attention.share, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("instruction", ["", "   ", "\n"])
-def test_empty_instructions(lm: AudioLM, instruction: str) -> None:
+def test_empty_instructions(one_model: AudioLM, instruction: str) -> None:
     with pytest.raises(ValueError, match="empty"):
-        lm.prompt(instruction)
+        one_model.prompt(instruction)
 
 
 def test_an_instruction_cannot_smuggle_in_audio(lm: AudioLM) -> None:
@@ -149,10 +149,10 @@ def test_prompt_tokens_know_where_the_instruction_is(lm: AudioLM, instruction: s
     assert inside[0].strip() == instruction.split()[0]
 
 
-def test_a_template_with_the_instruction_first_is_refused(lm: AudioLM) -> None:
-    processor = copy.copy(lm.processor)
-    processor.chat_template = "{{ messages[0]['content'][1]['text'] }} " + lm.processor.audio_token
-    other = Checkpoint(lm.model, processor, FAMILIES[lm.family.model_type], "other")
+def test_a_template_with_the_instruction_first_is_refused(one_model: AudioLM) -> None:
+    processor = copy.copy(one_model.processor)
+    processor.chat_template = "{{ messages[0]['content'][1]['text'] }} " + one_model.processor.audio_token
+    other = Checkpoint(one_model.model, processor, FAMILIES[one_model.family.model_type], "other")
     with pytest.raises(CheckpointError, match="before the audio"):
         other.tokens("Describe the sound.")
 
@@ -167,31 +167,30 @@ def test_non_commercial_weights_from_the_hub_say_so(
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
-def test_every_kind_of_end_stops_an_answer(tiny_models: dict[str, AudioLM], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_end_stops_an_answer(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint's own ends, the tokenizer's, and the end of a turn, which need not be one token."""
-    lm = tiny_models["qwen2_audio"]
-    tokenizer = lm.processor.tokenizer
+    tokenizer = one_model.processor.tokenizer
     eos, (first, second, turn) = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(["bell", "dog", "siren"])
     assert len({eos, first, second, turn}) == 4
-    other = replace(lm, family=replace(lm.family, turn_end="siren"))
-    for configured, own in ((None, set()), (first, {first}), ([first, second], {first, second})):
-        monkeypatch.setattr(lm.model.generation_config, "eos_token_id", configured)
-        assert set(stop_tokens(other)) == {eos, turn, *own}
+    other = replace(one_model, family=replace(one_model.family, turn_end="siren"))
+    for configured, more in ((None, set()), (first, {first}), ([first, second], {first, second})):
+        monkeypatch.setattr(one_model.model.generation_config, "eos_token_id", configured)
+        assert set(stop_tokens(other)) == {eos, turn, *more}
 
 
-def test_an_answer_ends_with_the_turn_where_that_is_not_the_end_of_the_text(lm: AudioLM, samples: np.ndarray) -> None:
-    tokenizer, question = lm.processor.tokenizer, "Describe the sound."
-    answer = lm.hear(samples, sampling_rate=16_000).answer(question, max_new_tokens=6)
+def test_an_answer_ends_with_the_turn_also_where_text_would_go_on(one_model: AudioLM, samples: np.ndarray) -> None:
+    tokenizer, question = one_model.processor.tokenizer, "Describe the sound."
+    answer = one_model.hear(samples, sampling_rate=16_000).answer(question, max_new_tokens=6)
     ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     end = next(place for place in range(2, len(ids)) if ids[place] not in ids[:place])
-    other = replace(lm, family=replace(lm.family, turn_end=tokenizer.convert_ids_to_tokens(ids[end])))
+    other = replace(one_model, family=replace(one_model.family, turn_end=tokenizer.convert_ids_to_tokens(ids[end])))
     shorter = other.hear(samples, sampling_rate=16_000).answer(question, max_new_tokens=6)
     assert shorter == tokenizer.decode(ids[:end]).strip() and answer.startswith(shorter)
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------
-def test_threads_that_read_and_steer_one_model_do_not_disturb_each_other(lm: AudioLM, samples: np.ndarray) -> None:
-    hearing = lm.hear(samples, sampling_rate=16_000)
+def test_threads_that_share_a_model_do_not_disturb_each_other(one_model: AudioLM, samples: np.ndarray) -> None:
+    hearing = one_model.hear(samples, sampling_rate=16_000)
     vector = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
     steers = [None, Injection(vector, 3.0), Injection(vector, -2.0), None]
     right = [hearing.read("Describe the sound.", steer=steer).hidden for steer in steers]
@@ -205,7 +204,7 @@ def test_threads_that_read_and_steer_one_model_do_not_disturb_each_other(lm: Aud
         torch.testing.assert_close(hidden, right[place % 4], atol=1e-5, rtol=1e-5)
 
 
-def test_one_lock_a_model_which_may_be_nested(lm: AudioLM) -> None:
-    assert alone(lm) is alone(lm)
-    with alone(lm), alone(lm):
+def test_one_lock_a_model_which_may_be_nested(one_model: AudioLM) -> None:
+    assert alone(one_model) is alone(one_model)
+    with alone(one_model), alone(one_model):
         pass

@@ -62,15 +62,15 @@ class AliveBytes(TorchDispatchMode):
         self.now = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        output = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
             if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.known:
                 storage = tensor.untyped_storage()
                 self.known.add(storage._cdata)
                 self.now += storage.nbytes()
                 self.peak = max(self.peak, self.now)
                 weakref.finalize(storage, self._drop, storage._cdata, storage.nbytes())
-        return made
+        return output
 
     def _drop(self, key: int, size: int) -> None:
         self.known.discard(key)
@@ -90,10 +90,10 @@ def on_meta(model_type: str, dtype: torch.dtype = torch.bfloat16) -> tuple[Any, 
 
 
 def test_parameters_and_weights_are_counted(lm: AudioLM) -> None:
-    found = cost(lm.model.config, seconds=2.0, dtype=torch.float32)
-    assert found.parameters == sum(parameter.numel() for parameter in lm.model.parameters())
-    assert found.weight_bytes == sum(parameter.nbytes for parameter in lm.model.parameters())
-    assert cost(lm.model.config, seconds=2.0).weight_bytes * 2 == found.weight_bytes
+    full = cost(lm.model.config, seconds=2.0, dtype=torch.float32)
+    assert full.parameters == sum(parameter.numel() for parameter in lm.model.parameters())
+    assert full.weight_bytes == sum(parameter.nbytes for parameter in lm.model.parameters())
+    assert cost(lm.model.config, seconds=2.0).weight_bytes * 2 == full.weight_bytes
 
 
 def test_the_cache_is_as_large_as_the_one_that_is_kept(hearing: Hearing, lm: AudioLM) -> None:
@@ -155,7 +155,7 @@ def test_the_peak_is_what_is_alive_at_once(model_type: str, rows: int, monkeypat
     fused = lambda query, *_, **__: torch.empty_like(query)  # noqa: E731
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fused)
     model, config = on_meta(model_type)
-    found = cost(config, rows=rows)
+    estimated = cost(config, rows=rows)
     width, cache = config.text_config.hidden_size, DynamicCache()
     with torch.no_grad(), AliveBytes(model) as alive:
         prefix = torch.empty(1, 445, width, dtype=torch.bfloat16, device="meta")
@@ -170,28 +170,28 @@ def test_the_peak_is_what_is_alive_at_once(model_type: str, rows: int, monkeypat
             use_cache=True,
         )
         model.lm_head(output.last_hidden_state[:, -1]).float()
-    assert alive.peak <= found.peak_bytes - found.weight_bytes <= 1.25 * alive.peak
+    assert alive.peak <= estimated.peak_bytes - estimated.weight_bytes <= 1.25 * alive.peak
 
 
-def test_scenes_queries_and_passes_add_up(lm: AudioLM) -> None:
-    def own(**options: Any) -> Cost:
-        return cost(lm.model.config, **{"seconds": 2.0, **options})
+def test_scenes_queries_and_passes_add_up(one_model: AudioLM) -> None:
+    def with_options(**options: Any) -> Cost:
+        return cost(one_model.model.config, **{"seconds": 2.0, **options})
 
-    empty, one, two = own(passes_per_query=0), own(), own(passes_per_query=2)
+    empty, one, two = with_options(passes_per_query=0), with_options(), with_options(passes_per_query=2)
     assert two.forward_flops - one.forward_flops == one.forward_flops - empty.forward_flops > 0
-    many = own(scenes=7, queries=2)
+    many = with_options(scenes=7, queries=2)
     assert many.forward_flops == 7 * two.forward_flops
     assert (many.passes, many.read_bytes) == (7 * two.passes, 7 * two.read_bytes)
     assert many.peak_bytes == one.peak_bytes and many.weight_bytes == one.weight_bytes
     # A word is a suffix and nothing more; each further one is a pass of one token.
-    assert own(passes_per_query=0, answer_tokens=1).forward_flops == one.forward_flops
-    assert (empty.passes, one.passes, own(answer_tokens=32).passes) == (1, 2, 34)
-    assert own(seconds=4.0).peak_bytes > one.peak_bytes > own(rows=1).peak_bytes
+    assert with_options(passes_per_query=0, answer_tokens=1).forward_flops == one.forward_flops
+    assert (empty.passes, one.passes, with_options(answer_tokens=32).passes) == (1, 2, 34)
+    assert with_options(seconds=4.0).peak_bytes > one.peak_bytes > with_options(rows=1).peak_bytes
 
 
 def test_a_longer_audio_takes_more_windows(tiny_models: dict[str, AudioLM]) -> None:
     config = tiny_models["audioflamingo3"].model.config  # windows of 4 s
-    flops = [cost(config, seconds=each, passes_per_query=0).forward_flops for each in (3.96, 4.0, 4.04, 80.0)]
+    flops = [cost(config, seconds=seconds, passes_per_query=0).forward_flops for seconds in (3.96, 4.0, 4.04, 80.0)]
     assert flops[2] - flops[1] > 10 * (flops[1] - flops[0]) > 0  # one window more, and always a whole one
     assert flops[3] > 20 * flops[1]
     with pytest.raises(ValueError, match=r"0\.1 to 80 s"):
@@ -199,12 +199,12 @@ def test_a_longer_audio_takes_more_windows(tiny_models: dict[str, AudioLM]) -> N
 
 
 def test_hours() -> None:
-    found = Cost(1, 2, 3, 4, forward_flops=36 * 10**15, read_bytes=18 * 10**14, passes=1)
-    assert found.hours_at(tflops=10) == pytest.approx(1.0)
-    assert found.hours_at(10, gigabytes_per_second=500) == pytest.approx(2.0)
+    run = Cost(1, 2, 3, 4, forward_flops=36 * 10**15, read_bytes=18 * 10**14, passes=1)
+    assert run.hours_at(tflops=10) == pytest.approx(1.0)
+    assert run.hours_at(10, gigabytes_per_second=500) == pytest.approx(2.0)
     for rates in ((0.0,), (-1.0,), (math.nan,), (10.0, 0.0), (math.inf,)):
         with pytest.raises(ValueError, match="positive number"):
-            found.hours_at(*rates)
+            run.hours_at(*rates)
 
 
 def test_the_table_names_both_checkpoints_and_says_that_nothing_was_run() -> None:
@@ -222,8 +222,7 @@ def test_the_table_names_both_checkpoints_and_says_that_nothing_was_run() -> Non
 def test_the_standard_passes_are_those_that_the_methods_make(
     tiny_models: dict[str, AudioLM], samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lm = tiny_models["qwen2_audio"]
-    hearing = lm.hear(samples, sampling_rate=16_000)
+    hearing = tiny_models["qwen2_audio"].hear(samples, sampling_rate=16_000)
     query = Query("siren", 0.5, 0, others=("bell",))
     rows: list[int] = []
     read = Hearing.read_rows
@@ -240,8 +239,8 @@ def test_the_standard_passes_are_those_that_the_methods_make(
     assert sum(rows) == STANDARD_PASSES
 
 
-def test_the_configuration_is_left_as_it_was(lm: AudioLM) -> None:
-    config = lm.model.config
+def test_the_configuration_is_left_as_it_was(one_model: AudioLM) -> None:
+    config = one_model.model.config
     before, state = config.to_dict(), torch.random.get_rng_state()
     cost(config, seconds=2.0)
     assert config.to_dict() == before and torch.equal(torch.random.get_rng_state(), state)
@@ -252,7 +251,7 @@ def test_the_configuration_is_left_as_it_was(lm: AudioLM) -> None:
     name=st.sampled_from(["scenes", "queries", "rows", "suffix_tokens", "passes_per_query", "answer_tokens"]),
     value=st.one_of(st.integers(max_value=-1), st.floats(), st.booleans(), st.none(), st.text(max_size=3)),
 )
-def test_counts_that_are_none(name: str, value: Any) -> None:
+def test_numbers_that_count_nothing(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} is .* whole number"):
         cost(None, **{name: value})  # before the configuration is looked at
 

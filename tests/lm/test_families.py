@@ -1,4 +1,4 @@
-"""Family entries: the decoder is found by path, the audio comes first."""
+"""Family entries: parts are found by path, the audio comes first, seconds and tokens are those of the processor."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def test_the_decoder_is_not_the_audio_tower(lm: AudioLM) -> None:
     assert lm.family.projector(lm.model)(heard).shape == (3, lm.hidden_size)
 
 
-def test_a_wrong_width_is_refused(lm: AudioLM) -> None:
-    config = lm.model.config.text_config
+def test_a_wrong_width_is_refused(one_model: AudioLM) -> None:
+    config = one_model.model.config.text_config
     width = config.hidden_size
     try:
         config.hidden_size = width + 1
         with pytest.raises(UnsupportedModelError, match=f"width {width} .* says width {width + 1}"):
-            lm.family.decoder(lm.model)
+            one_model.family.decoder(one_model.model)
     finally:
         config.hidden_size = width
 
 
-def test_a_family_with_another_hop(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> None:
+def test_a_family_with_another_hop(one_model: AudioLM, samples: np.ndarray) -> None:
     """Seconds a token follow the processor's hop and the entry, up to the intervals that a map names."""
-    lm = tiny_models["qwen2_audio"]
+    lm = one_model
     extractor = SimpleNamespace(hop_length=240, sampling_rate=24_000, chunk_length=30)
     processor = SimpleNamespace(feature_extractor=extractor)
     assert lm.family.seconds_per_token(processor) == 0.04

@@ -297,17 +297,21 @@ def test_a_round_trip_is_equal(
     assert same(from_gguf(tmp_path / "v.gguf"), focus)
 
 
-def test_a_vector_of_a_model_goes_through(lm: AudioLM, samples: np.ndarray, tmp_path: Path) -> None:
-    focus = lm.hear(samples, sampling_rate=16_000).contrast("Focus on the bell.", "Listen to the whole audio.").late()
+def test_a_vector_of_a_model_goes_through(one_model: AudioLM, samples: np.ndarray, tmp_path: Path) -> None:
+    focus = (
+        one_model.hear(samples, sampling_rate=16_000)
+        .contrast("Focus on the bell.", "Listen to the whole audio.")
+        .late()
+    )
     to_gguf(focus, tmp_path / "v.gguf")
-    again = from_gguf(tmp_path / "v.gguf", num_blocks=lm.num_blocks)
+    again = from_gguf(tmp_path / "v.gguf", num_blocks=one_model.num_blocks)
     assert same(again, focus)
-    again.check_fits(lm)
+    again.check_fits(one_model)
     to_gguf(again, tmp_path / "v.gguf", model_hint="qwen2")  # over an existing file
     assert [entry.name for entry in tmp_path.iterdir()] == ["v.gguf"]
     narrow = from_gguf(foreign(tmp_path / "narrow.gguf", ones(1, 2, 3)))
     with pytest.raises(VectorMismatchError, match=r"\(4, 8\) \(blocks, hidden\), but tiny.* needs \(4, 48\)"):
-        narrow.check_fits(lm)
+        narrow.check_fits(one_model)
 
 
 def test_a_zero_block_0_is_kept_active(tmp_path: Path) -> None:

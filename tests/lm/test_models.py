@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import soundfile
 import torch
 
 import steer_utils
+import steer_utils.lm
 from steer_utils.lm import models
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
 from steer_utils.lm.hearing import Hearing
@@ -19,10 +21,10 @@ from steer_utils.lm.models import POCKET_MODELS, AudioLM, load
 from steer_utils.sound.audio import AudioError
 
 
-def test_load_a_folder_and_hear_a_file(model_folder: Path, samples: np.ndarray, tmp_path: Path) -> None:
-    lm = load(model_folder)
+def test_load_a_folder_and_hear_a_file(one_folder: Path, samples: np.ndarray, tmp_path: Path) -> None:
+    lm = load(one_folder)
     assert isinstance(lm, AudioLM) and isinstance(lm, Checkpoint)
-    assert lm.name == str(model_folder)
+    assert lm.name == str(one_folder)
     path = tmp_path / "tone.wav"
     soundfile.write(path, np.stack([samples, samples], axis=1), 16_000)
     hearing = lm.hear(path)
@@ -31,10 +33,10 @@ def test_load_a_folder_and_hear_a_file(model_folder: Path, samples: np.ndarray, 
     assert hearing.span.count == 50
 
 
-def test_an_array_needs_its_rate(lm: AudioLM, samples: np.ndarray) -> None:
-    assert lm.hear(samples[::2], sampling_rate=8_000).span.count == 50
+def test_an_array_needs_its_rate(one_model: AudioLM, samples: np.ndarray) -> None:
+    assert one_model.hear(samples[::2], sampling_rate=8_000).span.count == 50
     with pytest.raises(AudioError):
-        lm.hear(samples)
+        one_model.hear(samples)
 
 
 def test_too_long_is_refused_with_the_limit(lm: AudioLM, samples: np.ndarray) -> None:
@@ -68,17 +70,17 @@ def test_shipped_models_load_or_say_that_they_are_missing(name: str) -> None:
     [({}, True, "cuda"), ({}, False, None), ({"device": "cpu"}, True, "cpu"), ({"device_map": "auto"}, True, None)],
 )
 def test_a_model_goes_to_the_gpu_where_there_is_one(
-    given: dict[str, str], there: bool, expected: str | None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, str], there: bool, expected: str | None, one_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
 
     def opened(name: object, *, device: object, device_map: object, **options: object) -> Checkpoint:
         asked.append(device)
-        return open_checkpoint(model_folder)
+        return open_checkpoint(one_folder)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     monkeypatch.setattr(models, "open_checkpoint", opened)
-    load(model_folder, **given)  # type: ignore[arg-type]
+    load(one_folder, **given)  # type: ignore[arg-type]
     load(POCKET_MODELS[0])
     assert asked == [expected, None], "a pocket model stays where its figures were measured"
 
@@ -99,3 +101,9 @@ def test_importing_the_package_loads_no_torch() -> None:
         "from steer_utils.lm import blocks, environment; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_room_names_each_of_its_files() -> None:
+    files = {path.stem for path in Path(steer_utils.lm.__path__[0]).glob("*.py")} - {"__init__"}
+    named = re.findall(r"`(\w+)`[: (]", str(steer_utils.lm.__doc__))
+    assert files <= set(named)
