@@ -1,1 +1,19 @@
-"""Ways to locate a sound: their settings, one file a way, the table of all, and `locate`."""
+"""Ways to locate a sound: what they are set to, one file a way, the table of all, and the one call `locate`.
+
+In the order of reading:
+
+    settings        what a method is set to: instructions, strength, blocks; `PAPER`, and what a model brings
+    base            the query, the answer, a method's entry; the contrast of a query and its steered read-out
+    steering        instruction steering: the course's own, over chosen heads, as the paper declares it
+    prompting       the instruction alone, with no vector
+    controls        a random vector, the right one backwards, another event's, none
+    audio_steering  the vector is what the audio adds to silence (MAVS, LWVS, VISTA)
+    asking          the model's own answer: when the sound is, and whether it is there
+    baselines       the loudest window, a random one, the mean of other scenes
+    attribution     gradients and occlusion of the model's "yes"
+    logit_lens      what each audio token would say next; attention rollout
+    clap            CLAP as a yardstick from outside, where its weights are there
+    table           the table of all methods: a new file is named there
+    locate          one audio and a name in, an interval out; long audio in windows
+    tuning          choose strength, blocks and heads on development classes
+"""

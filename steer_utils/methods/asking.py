@@ -1,7 +1,4 @@
-"""Direct prompting: ask the model when, and parse its answer strictly.
-
-Is a sound there at all? The model's own yes or no, as one number.
-"""
+"""Ask the model itself: when a sound is (its answer is parsed strictly), and whether it is there at all."""
 
 from __future__ import annotations
 
@@ -34,26 +31,26 @@ _ROUNDING = 0.5  # seconds by which an answered end may lie beyond the audio
 def asking(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Direct prompting: ask when, parse the answer strictly, centre the window on the answered time."""
     answer = hearing.answer(settings.ask.format(event=query.event))
-    said = parse_time(answer, hearing.duration)
-    if said is None:
+    time = parse_time(answer, hearing.duration)
+    if time is None:
         return Localisation(None, 0.0, answer=answer)
-    return Localisation(_window_around(said.center, query.seconds, hearing.duration), 1.0, answer=answer)
+    return Localisation(_window_around(time.center, query.seconds, hearing.duration), 1.0, answer=answer)
 
 
 def parse_time(answer: str, duration: float) -> Interval | None:
     """The time that an answer names, or None where it names none, several, or one outside the audio.
 
     Accepted: a range ("from 2.0 to 4.5 seconds", "[2.0, 4.5]"), a start and an end ("starts at 2 s and ends at 4 s"),
-    one time ("at 3 s"), and a third of the audio by the single words start (beginning), middle or end: what pocket
-    models are taught. A lone number without its unit, a length ("lasts 3 s") and a denial are no time.
+    one time ("at 3 s"), and a third of the audio by the single words start (beginning), middle or end, as pocket
+    models are taught. Not accepted: a lone number without its unit, a length ("lasts 3 s"), a denial.
     """
     words = set(re.findall(r"[a-z]+", answer.lower()))
     if words & _DENIALS:
         return None
-    if found := _RANGE.search(answer):
-        rest = answer[found.end() :]  # a second range or a further time: which one is meant?
+    if bounds := _RANGE.search(answer):
+        rest = answer[bounds.end() :]  # a second range or a further time: which one is meant?
         clear = not (_RANGE.search(rest) or _SINGLE.search(rest))
-        return _within(float(found[1]), float(found[2]), duration) if clear else None
+        return _within(float(bounds[1]), float(bounds[2]), duration) if clear else None
     if words & _LENGTHS:
         return None
     if singles := _SINGLE.findall(answer):
@@ -71,7 +68,7 @@ def parse_time(answer: str, duration: float) -> Interval | None:
 
 
 def _within(start: float, end: float, duration: float) -> Interval | None:
-    """The interval cut at the end of the audio, if it is one and lies in it."""
+    """start to end, cut at the end of the audio; None if that is no interval, or ends too far beyond the audio."""
     if not start < min(end, duration) or end > duration + _ROUNDING:
         return None
     return Interval(start, min(end, duration))

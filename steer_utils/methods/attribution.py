@@ -1,9 +1,9 @@
 """Which stretch of the audio the model's own "yes" rests on: gradients and occlusion, without attention or steering.
 
 What is explained is one number: the yes-minus-no logit of "is there a {event}?" (`settings.presence`) at the last
-prompt token, as a function of the audio embeddings, i.e. the projector's output in the audio slots. What stands for
-"no sound" is the mean audio embedding of the same scene: it needs no further encoding and keeps the channel and the
-noise of the recording. The encoder has already mixed neighbouring frames, so none of this is sharper than its reach.
+prompt token. It is a function of the audio embeddings, i.e. of the projector's output in the audio slots. What stands
+for "no sound" is the mean audio embedding of the same scene: it needs no further encoding, and keeps the channel and
+the noise of the recording. The encoder has already mixed neighbouring frames; none of this is sharper than its reach.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class PresenceLogit:
         return self.audio.mean(dim=0, keepdim=True).expand_as(self.audio)
 
     def logits(self, audio: torch.Tensor, unchanged: int | None = None) -> torch.Tensor:
-        """log-odds of yes against no for each row of `audio` (rows, tokens, hidden): (rows,), float32 or wider.
+        """Log-odds of yes against no for each row of `audio` (rows, tokens, hidden): (rows,), float32 or wider.
 
-        `unchanged`: how many first audio tokens are as heard in every row; their keys and values are then taken from
+        `unchanged`: how many first audio tokens are as heard in every row. Their keys and values are then taken from
         the shared prefix, through which no gradient flows. None: the whole sequence is run.
         """
         prefix, checkpoint = self.prefix, self.prefix.checkpoint
@@ -95,7 +95,7 @@ def presence_logit(hearing: Hearing, query: Query, settings: Settings) -> Presen
 
 
 def gradients(logit: PresenceLogit, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logit (rows,) at each row of `audio` (rows, tokens, hidden) and its gradient there, of the same shape.
+    """The logit at each row of `audio` (rows, tokens, hidden): (rows,); and its gradient there, as large as `audio`.
 
     Works inside `no_grad` and `inference_mode` too. Parameters get no gradients, whatever their `requires_grad`.
     """
@@ -128,7 +128,7 @@ def integrated(logit: PresenceLogit, steps: int = STEPS) -> torch.Tensor:
 def gradient_input(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """Gradient x input: |d(yes - no)/d(audio embedding) · audio embedding|.
 
-    The absolute value, because the product compares with a zero embedding, which is no silence: its sign says little.
+    The absolute value, because the product compares with a zero embedding, which is not silence: its sign says little.
     (On the development classes of the pocket models it beats the positive part.)
     """
     logit = presence_logit(hearing, query, settings)
@@ -165,7 +165,7 @@ def occluded_drops(logit: PresenceLogit, starts: Sequence[int], width: int) -> n
         audio = logit.audio.repeat(len(chunk), 1, 1)
         for row, start in enumerate(chunk):
             audio[row, start : start + width] = logit.baseline[start : start + width]
-        # What comes before the first window is as heard: about half of all tokens need not be run again.
+        # What comes before the first window is as heard: about half of all tokens are not run again.
         drops.append(heard - logit.logits(audio, unchanged=min(chunk)))
     return torch.cat(drops).double().cpu().numpy()
 

@@ -3,10 +3,11 @@
     v_l = h_l(audio, q) - h_l(silence of equal length, q)       at the last prompt token
 
 It is added at the last prompt token and at every generated one, the norm restored (AVS, arXiv 2510.12851: MAVS with
-one strength for all blocks, LWVS with two), or by VISTA's rule (arXiv 2502.03628). Ours to declare, because neither
-source locates anything: q names the event ("Focus on the dog bark. Describe the sound."), the same q is read with the
-vector and without it, and the curve is the share of attention with minus without, over the blocks after the first
-steered one. Prompting itself so drops out.
+one strength for all blocks, LWVS with two), or by VISTA's rule (arXiv 2502.03628).
+
+Neither source locates anything, so how to read it is ours to declare. q names the event ("Focus on the dog bark.
+Describe the sound."); the same q is read with the vector and without it; the curve is the share of attention with
+minus without, over the blocks after the first steered one. What prompting alone does drops out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from steer_utils.methods.settings import Settings
 
 @dataclass(frozen=True)
 class AudioSteering:
-    """A form of it: λ, how far LWVS moves strength into the boosted blocks (0: not at all), and the rule of adding.
+    """One form of audio-based steering.
+
+    strength  λ
+    beta      how far LWVS moves strength into the boosted blocks, 0..1; 0: one strength for all blocks
+    rule      how the vector is added (`lm.steering`)
 
     Raises ValueError for a strength that is not finite, a beta outside 0..1, or beta with VISTA's rule, which looks at
     directions only and would not see it.
@@ -80,8 +85,8 @@ def audio_readings(
     base = hearing.read(instruction)
     vector = _difference(hearing, base, hearing.silence.read(instruction))
     scaled = vector.scaled_by_block(block_factors(vector.num_blocks, form.beta))
-    own = replace(settings, question=instruction, strength=form.strength, keep_norm=True)
-    (steered,) = hearing.read_rows([steered_row(own, scaled, rule=form.rule)])
+    as_declared = replace(settings, question=instruction, strength=form.strength, keep_norm=True)
+    (steered,) = hearing.read_rows([steered_row(as_declared, scaled, rule=form.rule)])
     return steered, base
 
 

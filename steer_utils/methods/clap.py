@@ -1,7 +1,6 @@
-"""An audio-text model as a yardstick: CLAP, when its weights are there. Not part of the audio-language model.
+"""CLAP, an audio-text model, as a yardstick from outside: no part of the audio-language model, and only if there.
 
-clap = ClapLocator.load("laion/clap-htsat-unfused")     # or a folder
-clap.method().find(hearing, Query("dog bark", 2.0), settings)
+`ClapLocator.load("laion/clap-htsat-unfused").method()` is its row of the table; `run_benchmark(..., external=[it])`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class ClapLocator:
     """Finds a sound by the similarity of its name with what is heard in a sliding window.
 
     `name`: what the model was loaded as. Audio comes at the sampling rate of the audio-language model (16 kHz in both
-    families) and is resampled: CLAP misses what is above 8 kHz.
+    families) and is resampled, so CLAP misses what is above 8 kHz.
     """
 
     model: Any
@@ -100,20 +99,20 @@ class ClapLocator:
         """Cosine of each sound (samples,) at `sampling_rate` with the text about `event`: (sounds,), -1..1."""
         words = self.processor.tokenizer([TEXT.format(event=event.strip())], return_tensors="pt")
         text = self.model.get_text_features(**words.to(self.model.device)).pooler_output
-        found = []
+        cosines = []
         for first in range(0, len(sounds), WINDOWS):
             heard = self._features(sounds[first : first + WINDOWS])
-            found.append(self.model.get_audio_features(**heard).pooler_output @ text[0])
-        return torch.cat(found).double().cpu().numpy()
+            cosines.append(self.model.get_audio_features(**heard).pooler_output @ text[0])
+        return torch.cat(cosines).double().cpu().numpy()
 
     def _features(self, sounds: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """Mel features. None of the sounds is "longer": CLAP's extractor would pick one of them at random."""
         extractor = self.processor.feature_extractor
         state = np.random.get_state()  # it draws from numpy's global generator
         try:
-            made = extractor(sounds, sampling_rate=self.sampling_rate, return_tensors="pt")
+            mel = extractor(sounds, sampling_rate=self.sampling_rate, return_tensors="pt")
         finally:
             np.random.set_state(state)
-        features = made["input_features"].to(self.model.device, torch.float32)
+        features = mel["input_features"].to(self.model.device, torch.float32)
         longer = torch.zeros(len(sounds), 1, dtype=torch.bool, device=self.model.device)
         return {"input_features": features, "is_longer": longer}

@@ -1,7 +1,7 @@
 """One call that finds where a queried sound is: `locate(lm, "street.wav", "dog bark")`.
 
-Audio longer than the model takes in one go is heard in half-overlapping windows. In each, the model itself is
-asked whether the sound is there; the sound is then located in the window where it is surest.
+Audio longer than the model takes in one go is heard in half-overlapping windows (`audio.stretches`). In each, the model
+is asked whether the sound is there. The sound is then located in the window where the model is surest.
 """
 
 from __future__ import annotations
@@ -102,30 +102,30 @@ def locate(
     rate = checkpoint.sampling_rate
     duration = len(samples) / rate
     windows = dict(stretches(len(samples), rate, checkpoint.window_seconds, "slide"))
-    heard: tuple[float, float, Hearing] | None = None
+    surest: tuple[float, float, Hearing] | None = None
     for start in progress(list(windows)):
         window = samples[windows[start]]
         if np.abs(window).max() < SILENCE:  # what a model says of digital silence means nothing
             continue
         hearing = Hearing(checkpoint, window)
-        sure = presence_probability(hearing, event, settings)
-        if heard is None or sure > heard[0]:
-            heard = (sure, start, hearing)
-    assert heard is not None  # read_audio refuses sound that is silent all through
-    sure, start, hearing = heard
-    found = find(hearing, Query(event, seconds or min(2.0, hearing.duration)), settings)
-    interval, score = _extent(found, hearing, seconds)
+        presence = presence_probability(hearing, event, settings)
+        if surest is None or presence > surest[0]:
+            surest = (presence, start, hearing)
+    assert surest is not None  # read_audio refuses sound that is silent all through
+    presence, start, hearing = surest
+    answer = find(hearing, Query(event, seconds or min(2.0, hearing.duration)), settings)
+    interval, score = _extent(answer, hearing, seconds)
     return Located(
         event=event,
         interval=_clipped(interval.shifted(start), duration),
         score=score,
-        presence=sure,
+        presence=presence,
         method=method,
         model=checkpoint.name,
         duration=duration,
         window=Interval(start, start + hearing.duration),
         windows=len(windows),
-        curve=found.curve,
+        curve=answer.curve,
         samples=samples,
         sampling_rate=rate,
     )
@@ -138,7 +138,7 @@ def known_event(checkpoint: Checkpoint, event: str) -> str:
         raise UnknownEventError("the event is empty; name a sound, such as 'dog bark'")
     if checkpoint.events is None:
         return name
-    known = {each.lower(): each for each in checkpoint.events}
+    known = {sound.lower(): sound for sound in checkpoint.events}
     if name.lower() in known:
         return known[name.lower()]
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
@@ -149,15 +149,15 @@ def known_event(checkpoint: Checkpoint, event: str) -> str:
     )
 
 
-def _extent(found: Localisation, hearing: Hearing, seconds: float | None) -> tuple[Interval, float]:
+def _extent(answer: Localisation, hearing: Hearing, seconds: float | None) -> tuple[Interval, float]:
     """The interval and its score; the curve decides its width unless `seconds` does."""
-    if found.interval is None:
-        raise ValueError(f"the model's answer names no time: {found.answer!r}; try another method")
-    if found.curve is None:
-        return found.interval, found.score
+    if answer.interval is None:
+        raise ValueError(f"the model's answer names no time: {answer.answer!r}; try another method")
+    if answer.curve is None:
+        return answer.interval, answer.score
     if seconds is not None:
-        return found.interval, found.score * hearing.span.count
-    interval, mean = best_segment(found.curve, hearing.span)
+        return answer.interval, answer.score * hearing.span.count
+    interval, mean = best_segment(answer.curve, hearing.span)
     return interval, mean * hearing.span.count
 
 

@@ -1,4 +1,4 @@
-"""Two readings of a plain forward pass: attention rollout, and what each audio token would say next (logit lens)."""
+"""Two readings of a plain forward pass: what each audio token would say next (logit lens), and attention rollout."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ def _check_memory(checkpoint: Checkpoint, slots: int) -> None:
         raise ValueError(
             f"attention rollout would keep {checkpoint.num_blocks} blocks x {heads} heads x {slots}² weights, "
             f"{needed / 2**30:.1f} GiB; the limit is {ROLLOUT_BYTES / 2**30:g} GiB: pass a shorter audio, or raise "
-            "lenses.ROLLOUT_BYTES"
+            "logit_lens.ROLLOUT_BYTES"
         )
 
 
 def logit_lens(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
     """How much each audio token's own state calls for the event's name: one curve a sound, no question asked.
 
-    Final norm and output head on the last block's states at the audio tokens; log-probability of the first token of
-    the event's name minus its mean over the audio. The audio comes first, so `settings` play no part; names that
-    share their first token share their curve.
+    The final norm and the output head are applied to the last block's states at the audio tokens. The curve is the
+    log-probability of the first token of the event's name, minus its mean over the audio. The audio comes before any
+    instruction, so `settings` play no part. Names that share their first token share their curve.
     """
     hearing.span.window_tokens(query.seconds)
     names = name_tokens(hearing.checkpoint, query.event)
@@ -79,8 +79,8 @@ def logit_lens(hearing: Hearing, query: Query, settings: Settings) -> Localisati
 def lens_curve(hearing: Hearing, names: tuple[int, ...], block: int = -1) -> np.ndarray:
     """log p(any of the tokens `names`) read from each audio token's state after `block`, (tokens,).
 
-    The prefix is run once more to see the states: one pass over the audio, less than a question costs with gradients,
-    so nothing is kept for the next query.
+    The prefix is run once more to see the states. That is one pass over the audio, less than a question costs with
+    gradients, so nothing is kept for the next query.
     """
     checkpoint, prefix = hearing.checkpoint, hearing._prefix
     layout = Layout(prefix.length, range(prefix.span.first, prefix.span.stop))
@@ -88,12 +88,12 @@ def lens_curve(hearing: Hearing, names: tuple[int, ...], block: int = -1) -> np.
         prefix.recomputed(1)
     states = kept.states()[0, block].to(checkpoint.device, checkpoint.dtype)
     head, norm = checkpoint.family.head(checkpoint.model), checkpoint.family.norm(checkpoint.model)
-    found = []
+    chances = []
     for chunk in states.split(LENS_TOKENS):
         logits = head(norm(chunk))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        found.append(logits.log_softmax(dim=-1)[:, list(names)].logsumexp(dim=-1))
-    return torch.cat(found).double().cpu().numpy()
+        chances.append(logits.log_softmax(dim=-1)[:, list(names)].logsumexp(dim=-1))
+    return torch.cat(chances).double().cpu().numpy()
 
 
 def name_tokens(checkpoint: Checkpoint, event: str) -> tuple[int, ...]:

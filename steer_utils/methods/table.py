@@ -50,8 +50,8 @@ def finder(name: str, settings: Settings, *, others: bool = False) -> Finder:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """The names once each: in the order of the table, those of external methods after them."""
-    there = list(dict.fromkeys(names))
-    return [name for name in METHODS if name in there] + [name for name in there if name not in METHODS]
+    once = list(dict.fromkeys(names))
+    return [name for name in METHODS if name in once] + [name for name in once if name not in METHODS]
 
 
 def label_of(name: str) -> str:

@@ -1,8 +1,8 @@
-"""Choose strength, blocks and read-out of a model on development classes; a test run only reads the result.
+"""Choose strength, blocks, read-out and heads for a model on development classes; a test run only reads the result.
 
-Every candidate is read on the same scenes. Cost per query: one contrast and one batch of
-strengths x block sets x 2 suffix rows; the choices of what to read (share or difference, and any run of blocks) are
-free, and matter most: a model may look for the sound in one block only.
+Every candidate is read on the same scenes. Cost per query: one contrast, and one batch of strengths x block sets x 2
+suffix rows. The choices of what to read (share or difference, and any run of blocks) cost nothing more, and matter
+most: a model may look for the sound in one block only.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def block_sets(num_blocks: int) -> list[Blocks]:
     """Each block alone (not the last: it moves no attention), the early half, the later half, and all."""
     ranges = (early(num_blocks), late(num_blocks), range(num_blocks))
     # Few blocks make the same set twice, and the last block alone: a candidate counts once, and must be readable.
-    found = dict.fromkeys([(block,) for block in range(num_blocks - 1)] + [tuple(each) for each in ranges])
-    return [blocks for blocks in found if blocks and min(blocks) < num_blocks - 1]
+    sets = dict.fromkeys([(block,) for block in range(num_blocks - 1)] + [tuple(blocks) for blocks in ranges])
+    return [blocks for blocks in sets if blocks and min(blocks) < num_blocks - 1]
 
 
 def runs_of_blocks(num_blocks: int) -> list[Blocks]:
@@ -100,7 +100,8 @@ def tune(
                 for strength, blocks, keep in grid
             ]
             asked = [Row(f"{positive} {question}") for question in questions]
-            curves = np.stack([_run_curves(each.attention, reads) for each in hearing.read_rows([*asked, *rows])])
+            readings = hearing.read_rows([*asked, *rows])
+            curves = np.stack([_run_curves(reading.attention, reads) for reading in readings])
             prompted, curves = curves[: len(asked)], curves[len(asked) :]
             shares.append(best_overlaps(curves, hearing.span, event.span))
             differences.append(best_overlaps(curves - unsteered, hearing.span, event.span))
@@ -152,10 +153,9 @@ def select_heads(
     Every head of the blocks after the first steered one is ranked by its own overlap; the best k are averaged, and the
     k of `count` with the largest overlap is taken (the smaller one in a tie; one above the number of heads is passed
     over). Ranking and k are chosen on the same scenes, so `chosen_on["heads"]["overlap"]` flatters: test on other
-    classes. Cost per query: one contrast and one
-    batch of one or two rows; every head's curve is held until the end (scenes x 3 x heads x tokens float32).
-    Raises ValueError, before any work, for fewer than three names, no scenes, a steered last block, or no count that
-    is a number of heads there are.
+    classes. Cost per query: one contrast and one batch of one or two rows. Every head's curve is held until the end
+    (scenes x 3 x heads x tokens, float32). Raises ValueError, before any work, for fewer than three names, no scenes, a
+    steered last block, or where every count is below 1 or above the number of heads.
     """
     first = min(block % checkpoint.num_blocks for block in settings.steered_blocks(checkpoint.num_blocks)) + 1
     heads = int(checkpoint.decoder.config.num_attention_heads)
@@ -167,21 +167,21 @@ def select_heads(
             "least one scene, an earlier block to steer, and a count of at least one and at most these heads"
         )
     maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
-    seen: list[tuple[np.ndarray, AudioSpan, Interval]] = []
+    queries: list[tuple[np.ndarray, AudioSpan, Interval]] = []  # curves of all heads, audio tokens, truth
     for index in progress(range(scenes)):
         scene = maker.scene(index, seed)
         hearing = Hearing(checkpoint, scene.samples)
         for event in scene.events:
             vector = contrast_of(hearing, Query(event.name, event.span.duration), settings)
             share = steered_attention(hearing, vector, settings).share[first:]
-            seen.append((share.mean(dim=2).flatten(0, 1).numpy(), hearing.span, event.span))
-    single = np.mean([best_overlaps(curves.astype(float), span, truth) for curves, span, truth in seen], axis=0)
+            queries.append((share.mean(dim=2).flatten(0, 1).numpy(), hearing.span, event.span))
+    single = np.mean([best_overlaps(curves, span, truth) for curves, span, truth in queries], axis=0)
     ranking = np.argsort(-single, kind="stable")
     means = {}
     for number in counts:
         kept = ranking[:number]
-        found = [best_overlaps(curves[kept].astype(float).mean(axis=0), span, truth) for curves, span, truth in seen]
-        means[number] = float(np.mean(found))
+        averaged = [(curves[kept].astype(float).mean(axis=0), span, truth) for curves, span, truth in queries]
+        means[number] = float(np.mean([best_overlaps(*query) for query in averaged]))
     best = max(means, key=means.__getitem__)
     chosen_on = {
         **settings.chosen_on,
@@ -194,7 +194,7 @@ def select_heads(
 def _candidates(
     grid: Sequence[tuple[float, Blocks, bool]], reads: Sequence[Blocks], share: np.ndarray, difference: np.ndarray
 ) -> dict[Candidate, float]:
-    """Mean overlaps (grid, reads) by candidate; only blocks after the first steered one can have changed."""
+    """Mean overlaps (grid, reads) by candidate. Left out: read-outs that begin before steering can change them."""
     means = {}
     for row, (strength, blocks, keep) in enumerate(grid):
         for column, read_blocks in enumerate(reads):
