@@ -1,1 +1,17 @@
-"""The benchmark, its metrics and statistics, and one file an analysis."""
+"""What is measured over many scenes: the benchmark, its metrics and statistics, and one file an analysis.
+
+In the order to read them:
+
+metrics          how right one answer is, and the row of a query
+statistics       intervals, tests and known answers over many queries; the unit is the scene
+resume           long work in units, kept line by line, so that a killed run goes on
+benchmark        the scenes that fit a model, every method on all of them, the positional prior
+report           what the benchmark's table says, as figures, text, json and file
+paper_table      measured figures beside the paper's
+assumptions      what the paper leaves open, what we declare, where it is varied
+sensitivity      does the result hang on what the paper leaves open?
+attention_shift  do steering and prompting raise attention to the audio, or move it?
+causality        does the answer change when the window is taken away, and does it follow the vector?
+alignment        linear maps between the states of two models, and a vector carried over
+transfer         does a vector from elsewhere still steer?
+"""

@@ -60,60 +60,92 @@ def _method(settings: Settings) -> tuple[Assumption, ...]:
             "no; ‖v‖/‖h‖ is logged by block",
         ),
         Assumption(
-            "strength λ", "added at inference, training-free", "λ", f"h' = h + λ v with λ = {settings.strength:g}",
-            f"{_levels(STRENGTHS)}, in full against the steered blocks", "strength",
+            "strength λ",
+            "added at inference, training-free",
+            "λ",
+            f"h' = h + λ v with λ = {settings.strength:g}",
+            f"{_levels(STRENGTHS)}, in full against the steered blocks",
+            "strength",
         ),
         Assumption(
-            "steered blocks", "effective in the latter half of the layers", "which layers exactly",
+            "steered blocks",
+            "effective in the latter half of the layers",
+            "which layers exactly",
             _blocks(settings.blocks, "floor(L/2) to L - 1 of L blocks"),
-            "early half, later half, all, each single block but the last; in full against λ", "blocks",
+            "early half, later half, all, each single block but the last; in full against λ",
+            "blocks",
         ),
         Assumption(
-            "steered positions", "", "which tokens",
+            "steered positions",
+            "",
+            "which tokens",
             {"last": "the last prompt token"}.get(str(Injection.positions), str(Injection.positions)),
-            "all text; the event's words, where the question names it; thorough: all tokens, audio tokens", "positions",
+            "all text; the event's words, where the question names it; thorough: all tokens, audio tokens",
+            "positions",
         ),
         Assumption(
-            "norm", "", "whether the norm is restored",
+            "norm",
+            "",
+            "whether the norm is restored",
             "kept: h' is scaled back to ‖h‖" if settings.keep_norm else "free: h' is left as it is",
-            "kept, free", "norm",
+            "kept, free",
+            "norm",
         ),
-    )  # fmt: skip
+    )
 
 
 def _readout(settings: Settings) -> tuple[Assumption, ...]:
     read = {"share": "the steered share itself", "difference": "Δ(t) = share steered - share unsteered"}[settings.read]
     return (
         Assumption(
-            "query rows", "attention over audio tokens is redistributed to the relevant region", "which rows",
-            "the last prompt token", "mean over the instruction's tokens, its text steered", "rows",
+            "query rows",
+            "attention over audio tokens is redistributed to the relevant region",
+            "which rows",
+            "the last prompt token",
+            "mean over the instruction's tokens, its text steered",
+            "rows",
         ),
         Assumption(
-            "blocks read", "", "averaging over layers", _blocks(settings.read_blocks, "those after the first steered"),
-            "those after the first steered, each single block after it, the model's own choice", "read_blocks",
+            "blocks read",
+            "",
+            "averaging over layers",
+            _blocks(settings.read_blocks, "those after the first steered"),
+            "those after the first steered, each single block after it, the model's own choice",
+            "read_blocks",
         ),
         Assumption("heads", "", "averaging over heads", "mean over all heads", "no; per-head selection is a method"),
         Assumption(
-            "attention", "redistributed", "renormalised over the audio or not",
+            "attention",
+            "redistributed",
+            "renormalised over the audio or not",
             "audio share (renormalised over the audio tokens) for the read-out, audio mass reported apart",
             "no; both in the attention-ratio analysis",
         ),
         Assumption(
-            "read-out", "the window of the largest steering-induced change of attention", "how the change is measured",
-            f"{read}; the window with its largest sum", "share, difference", "read",
+            "read-out",
+            "the window of the largest steering-induced change of attention",
+            "how the change is measured",
+            f"{read}; the window with its largest sum",
+            "share, difference",
+            "read",
         ),
         Assumption(
-            "window", "a sliding window", "width, stride",
+            "window",
+            "a sliding window",
+            "width, stride",
             "the width of the true event (declared an oracle), stride one audio token",
-            f"{_levels(WIDTHS)} of the event's width", "width",
+            f"{_levels(WIDTHS)} of the event's width",
+            "width",
         ),
-    )  # fmt: skip
+    )
 
 
 def _test() -> tuple[Assumption, ...]:
     return (
         Assumption(
-            "benchmark", "controlled clips of three events", "source clips, gaps, number of scenes",
+            "benchmark",
+            "controlled clips of three events",
+            "source clips, gaps, number of scenes",
             f"three clips of 5 s in {PAPER_SECONDS:g} s, gaps of 1 s; every class equally often in each slot; "
             "shorter for a pocket model",
             "no",
@@ -122,14 +154,20 @@ def _test() -> tuple[Assumption, ...]:
             "overlap", "overlap with the true interval", "its definition", "|W ∩ E| / |E|", "no; IoU stands beside it"
         ),
         Assumption(
-            "figures", "one figure a method: random 27.74 %", "intervals, figures per slot",
-            "95 % bootstrap over scenes; per slot beside that slot's own chance", "no",
-        ),
-        Assumption(
-            "probing data", "MMAU-mini, SAKURA; attention-ratio analysis", "details", "the same sets through loaders",
+            "figures",
+            "one figure a method: random 27.74 %",
+            "intervals, figures per slot",
+            "95 % bootstrap over scenes; per slot beside that slot's own chance",
             "no",
         ),
-    )  # fmt: skip
+        Assumption(
+            "probing data",
+            "MMAU-mini, SAKURA; attention-ratio analysis",
+            "details",
+            "the same sets through loaders",
+            "no",
+        ),
+    )
 
 
 def assumptions_markdown(settings: Settings = PAPER) -> str:

@@ -1,19 +1,15 @@
-"""Attention shifts over many scenes or questions: tidy tables, resumable, and what they say with intervals and tests.
-
-The unit is the scene (one audio), as in `statistics`.
-
-Attention-ratio analysis: does a change of the prompt or of the state raise attention to the audio, or move it?
+"""Attention-ratio analysis: does a change of the prompt or of the state raise attention to the audio, or move it?
 
 The paper's first claim (arXiv 2606.11400): instruction steering redistributes attention over the audio, prompting and
 audio-based steering do not. Here each of them is a *condition*, read at the last prompt token and compared, block by
 block, with the neutral question alone: how much attention goes to the audio at all (*mass*), and how what goes there
 is spread over it (*share*): its entropy, how far it moved (Jensen-Shannon divergence), how much lies in the event.
 
-    table = shift_table(lm, scene_set(lm, settings, count=100, seed=0), settings)     # shift_tables.py
-    shift_summary(averaged(table))
+    table = shift_table(lm, scene_set(lm, settings, count=100, seed=0), settings)    # resumable; tidy, a row a block
+    shift_summary(averaged(table))                                                   # intervals and tests over scenes
 
 A longer prompt takes attention from the audio whatever it says: compare "prompting" with "neutral prompting", which
-puts an instruction without the event in the same place.
+puts an instruction without the event in the same place. The unit is the scene (one audio), as in `statistics`.
 """
 
 from __future__ import annotations
@@ -40,7 +36,7 @@ from steer_utils.sound.audio import AudioError, read_audio, stretches
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import SceneSet, check_rows, hash_seed
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
-from steer_utils.study.statistics import ColumnEstimates, estimate_columns, holm
+from steer_utils.study.statistics import estimate_columns, holm
 
 Condition = Callable[[Hearing, Query, Settings], Reading]
 EVEN = 1e-4  # how far from 1 a share may sum
@@ -76,11 +72,8 @@ class Shift:
 
     def rows(self) -> list[Record]:
         """One record a block: the fields (of the heads, their mean), and `effective` numbers of tokens beside them."""
-        columns = {
-            each.name: getattr(self, each.name)
-            for each in fields(self)
-            if getattr(self, each.name) is not None and not each.name.startswith("head_")
-        }
+        names = [field.name for field in fields(self) if not field.name.startswith("head_")]
+        columns = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         columns |= {"effective_base": np.exp(self.entropy_base), "effective": np.exp(self.entropy)}
         columns |= {"head_entropy": self.head_entropy.mean(axis=1), "head_js": self.head_js.mean(axis=1)}
         return [
@@ -102,17 +95,17 @@ def shift(
             f"the maps do not match: {tuple(base.share.shape)} over {base.span} and {tuple(changed.share.shape)} over "
             f"{changed.span}; compare readings of the same audio and rows"
         )
-    heads = [each.share.mean(dim=2).double().numpy() for each in (base, changed)]  # (blocks, heads, tokens)
+    heads = [reading.share.mean(dim=2).double().numpy() for reading in (base, changed)]  # (blocks, heads, tokens)
     if any(abs(share.sum(axis=-1) - 1).max() > EVEN for share in heads):
         raise ValueError("a share does not sum to 1; pass the maps of two readings, not a difference of maps")
-    masses = [each.mass.mean(dim=2).double().numpy() for each in (base, changed)]
+    masses = [reading.mass.mean(dim=2).double().numpy() for reading in (base, changed)]
     shares = [share.mean(axis=1) for share in heads]
-    parts: dict[str, np.ndarray] = {}
+    where: dict[str, np.ndarray] = {}
     if event is not None:
         inside = _tokens(base, [event])
         other = _tokens(base, others) & ~inside
-        for name, where in (("inside", inside), ("others", other)):
-            parts[f"{name}_base"], parts[name] = (share[:, where].sum(axis=1) for share in shares)
+        for name, tokens in (("inside", inside), ("others", other)):
+            where[f"{name}_base"], where[name] = (share[:, tokens].sum(axis=1) for share in shares)
     return Shift(
         mass_base=masses[0].mean(axis=1),
         mass=masses[1].mean(axis=1),
@@ -122,16 +115,16 @@ def shift(
         head_mass=masses[1] - masses[0],
         head_entropy=entropy(heads[1], axis=-1) - entropy(heads[0], axis=-1),
         head_js=_divergence(*heads),
-        **parts,
+        **where,
     )
 
 
 def _tokens(attention: AttentionMap, intervals: Sequence[Interval]) -> np.ndarray:
     """Which audio tokens lie in any of the intervals, (tokens,) bool."""
-    found = np.zeros(attention.span.count, dtype=bool)
+    inside = np.zeros(attention.span.count, dtype=bool)
     for interval in intervals:
-        found[attention.span.tokens(interval)] = True
-    return found
+        inside[attention.span.tokens(interval)] = True
+    return inside
 
 
 def _divergence(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -324,8 +317,7 @@ def shift_summary(table: pd.DataFrame) -> pd.DataFrame:
               divergence, which is never negative: test those between conditions, by `shift_differences`
     """
     changes = _changes(table)
-    found = estimate_columns(changes.to_numpy(), changes.index.get_level_values("scene").to_numpy())
-    summary = _rows(changes.columns, found)
+    summary = _estimates(changes)
     divergent = summary["measure"].isin(DIVERGENCES)
     summary.loc[divergent, ["p", "p_holm"]] = np.nan
     means = table.groupby(["condition", "block"]).mean(numeric_only=True)
@@ -344,13 +336,11 @@ def shift_differences(table: pd.DataFrame, condition: str = "steering") -> pd.Da
     if condition not in there or len(there) < 2:
         raise ValueError(f"condition is {condition!r}; the table has {', '.join(there)}, and needs it and another")
     changes = _changes(table)
-    own = changes.xs(condition, axis=1, level="condition")
-    others = changes.drop(columns=condition, level="condition")
-    gaps = pd.DataFrame(
-        {column: own[(column[0], column[2])] - others[column] for column in others.columns}
-    )  # columns: (measure, other, block)
-    found = estimate_columns(gaps.to_numpy(), gaps.index.get_level_values("scene").to_numpy())
-    return _rows(others.columns, found).rename(columns={"condition": "other"}).assign(condition=condition)
+    of_condition = changes.xs(condition, axis=1, level="condition")
+    gaps = changes.drop(columns=condition, level="condition")
+    for measure, other, block in gaps.columns:
+        gaps[measure, other, block] = of_condition[measure, block] - gaps[measure, other, block]
+    return _estimates(gaps).rename(columns={"condition": "other"}).assign(condition=condition)
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
@@ -369,11 +359,15 @@ def _changes(table: pd.DataFrame) -> pd.DataFrame:
     return changed.pivot(index=_keys(table), columns=["condition", "block"], values=measures)[measures]
 
 
-def _rows(columns: pd.MultiIndex, found: ColumnEstimates) -> pd.DataFrame:
-    rows = columns.to_frame(index=False, name=["measure", "condition", "block"])
-    rows = rows.assign(mean=found.mean, low=found.low, high=found.high, n=found.n, scenes=found.clusters, p=found.p)
+def _estimates(changes: pd.DataFrame) -> pd.DataFrame:
+    """A row a column (measure, condition, block) of `changes`: its mean over queries with interval, p and p_holm."""
+    columns = estimate_columns(changes.to_numpy(), changes.index.get_level_values("scene").to_numpy())
+    rows = changes.columns.to_frame(index=False, name=["measure", "condition", "block"])
+    rows = rows.assign(
+        mean=columns.mean, low=columns.low, high=columns.high, n=columns.n, scenes=columns.clusters, p=columns.p
+    )
     rows["p_holm"] = np.nan
-    for _, own in rows.groupby("measure"):
-        adjusted = holm({str(index): p for index, p in own["p"].items()})
-        rows.loc[own.index, "p_holm"] = list(adjusted.values())
+    for _, of_measure in rows.groupby("measure"):
+        adjusted = holm({str(index): p for index, p in of_measure["p"].items()})
+        rows.loc[of_measure.index, "p_holm"] = list(adjusted.values())
     return rows

@@ -1,12 +1,11 @@
-"""How good one answer is: a found window, or a curve over audio tokens, against the true event.
+"""How right one answer is: a found window, or a curve over audio tokens, against the true event.
 
-The paper's overlap is `Interval.covers` and the temporal IoU `Interval.iou` (spans.py). Where window and event have
-equal widths, as with the known-width read-out, they say the same: IoU = o / (2 - o) for the overlap o.
+The paper's overlap is `Interval.covers` and the temporal IoU `Interval.iou` (sound/spans.py). Where window and event
+have equal widths, as with the known-width read-out, they say the same: IoU = o / (2 - o) for the overlap o.
 
-A method may find no window at all (an answer that cannot be parsed): that scores 0 here and is counted apart by the
-caller, who alone knows of it. Several queries together are the subject of statistics.py.
-
-One row of the benchmark's table: a query, what a method found, and how right it is.
+`score_row` puts all scores of one query into a row of the benchmark's table. A method may find no window at all (an
+answer that cannot be parsed): that scores 0, and is marked as failed. Several queries together are the subject of
+statistics.py.
 """
 
 from __future__ import annotations
@@ -21,18 +20,6 @@ from scipy.stats import rankdata
 from steer_utils.methods.base import Localisation
 from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps, checked_curve
 from steer_utils.study.resume import Record
-
-ROUNDING = 1e-9  # token times are multiples of 0.04 s as floats: this much must not decide a threshold
-
-
-def recalled(found: Interval, truth: Interval, iou: float) -> bool:
-    """R@1 at a temporal IoU: whether the one window found reaches `iou` (0.3, 0.5 and 0.7 are usual).
-
-    Raises ValueError for a threshold that is not above 0 and at most 1.
-    """
-    if not 0.0 < iou <= 1.0:
-        raise ValueError(f"the IoU to reach is {iou}; pass a number above 0 and at most 1")
-    return found.iou(truth) >= iou - ROUNDING
 
 
 def center_error(found: Interval, truth: Interval) -> float:

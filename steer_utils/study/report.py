@@ -1,6 +1,8 @@
-"""The benchmark's table as a file and as text to read.
+"""What a benchmark's table says: figures with intervals, paired differences and tests; as text, json and file.
 
-What a benchmark's table says: figures with intervals, differences, tests, and one report.
+summary(table), differences(table), significance(table)      # data frames and estimates
+print(report_text(table))                                    # the same to read
+write_table(table, Path("run.parquet")), read_table(Path("run.parquet"))
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ from steer_utils.study.statistics import (
 )
 
 RECALLS = (0.3, 0.5, 0.7)  # IoU thresholds of R@1
+SUFFIXES = (".parquet", ".csv")
 
 
+# -- figures ---------------------------------------------------------------------------------------------------------
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Overlap with its 95 % interval per method and slot, beside the analytic chance of that slot.
 
@@ -43,9 +47,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for method in _methods_of(table):
-        own = table[table["method"] == method]
+        of_method = table[table["method"] == method]
         for slot in ("all", *SLOTS):
-            part = own if slot == "all" else own[own["slot"] == slot]
+            part = of_method if slot == "all" else of_method[of_method["slot"] == slot]
             if part.empty:
                 continue
             estimate = cluster_mean(part["overlap"].to_numpy(float), part["scene"].to_numpy())
@@ -107,15 +111,15 @@ def significance(table: pd.DataFrame, method: str = "steering") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _null(own: pd.DataFrame) -> dict[str, float | None]:
+def _null(rows: pd.DataFrame) -> dict[str, float | None]:
     """The circular-shift null of one method's rows; nothing where it has no curves."""
-    if own["curve"].isna().any():
+    if rows["curve"].isna().any():
         return {"null_mean": None, "p_null": None}
     null = circular_shift_null(
-        [np.asarray(curve, float) for curve in own["curve"]],
-        [Interval(start, end) for start, end in zip(own["truth_start"], own["truth_end"], strict=True)],
-        [AudioSpan(0, len(row.curve), row.token_seconds) for row in own.itertuples()],
-        own["scene"].to_numpy(),
+        [np.asarray(curve, float) for curve in rows["curve"]],
+        [Interval(start, end) for start, end in zip(rows["truth_start"], rows["truth_end"], strict=True)],
+        [AudioSpan(0, len(row.curve), row.token_seconds) for row in rows.itertuples()],
+        rows["scene"].to_numpy(),
     )
     return {"null_mean": null.null_mean, "p_null": null.p}
 
@@ -130,62 +134,27 @@ def _methods_of(table: pd.DataFrame) -> list[str]:
     return in_order(table["method"])
 
 
+# -- text and json ---------------------------------------------------------------------------------------------------
 def report_dict(table: pd.DataFrame) -> dict[str, Any]:
     """The run as one json object: model, settings, summary rows and paired differences."""
-    own = differences(table) if "steering" in set(table["method"]) else {}
-    found = {
-        "model": table.attrs["model"],
-        "revision": table.attrs["revision"],
-        "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
-        "versions": table.attrs["versions"],
-        "rows": summary(table).to_dict("records"),
-        "steering_minus": {name: asdict(estimate) for name, estimate in own.items()},
-        "tests": significance(table).to_dict("records"),
-    }
-    return dict(json_safe(found))
-
-
-SUFFIXES = (".parquet", ".csv")
-
-
-def check_table_target(path: Path) -> None:
-    """Raises ValueError, before any work, if the table could not be written to `path` (.parquet or .csv)."""
-    check_target(path, SUFFIXES)
-    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise ValueError("a .parquet table needs pyarrow: pip install 'steer-utils[tables]'; or write a .csv")
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write whole or not at all. Parquet keeps everything, `table.attrs` (model, settings, seed, versions) included, so
-    that one file makes every figure again; a csv has the rows without attrs and without curves."""
-    with whole_file(path) as part:
-        if path.suffix.lower() == ".parquet":
-            table.to_parquet(part, index=False, engine="pyarrow")
-        else:
-            table.drop(columns=["others", "curve"], errors="ignore").to_csv(part, index=False)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """The table that `write_table` wrote as .parquet, with its attrs. Raises ValueError for any other file."""
-    check_table_target(path)
-    if path.suffix.lower() != ".parquet":
-        raise ValueError(f"{path} is no .parquet; a csv has lost settings and curves: run with --out FILE.parquet")
-    if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r}")
-    try:
-        table = pd.read_parquet(path, engine="pyarrow")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a parquet table: {error}") from error
-    needed = {"model", "settings", "scenes"} | (set() if "analysis" in table.attrs else {"methods"})
-    if lacking := needed - set(table.attrs):
-        raise ValueError(
-            f"{path} is no table of `steer-utils benchmark` or `analyse`: it lacks {', '.join(sorted(lacking))}"
+    gaps = differences(table) if "steering" in set(table["method"]) else {}
+    return dict(
+        json_safe(
+            {
+                "model": table.attrs["model"],
+                "revision": table.attrs["revision"],
+                "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
+                "versions": table.attrs["versions"],
+                "rows": summary(table).to_dict("records"),
+                "steering_minus": {name: asdict(estimate) for name, estimate in gaps.items()},
+                "tests": significance(table).to_dict("records"),
+            }
         )
-    return table
+    )
 
 
 def report_json(table: pd.DataFrame) -> str:
-    """`summaries.report` as one json object; what is not a number is null."""
+    """`report_dict` as text; what is not a number is null."""
     return json.dumps(report_dict(table), indent=2, allow_nan=False)
 
 
@@ -243,15 +212,14 @@ def _failures(table: pd.DataFrame) -> list[str]:
 
 
 def _differences(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
-    own = differences(table)
     return text_table(
         [
             [
                 label_of(name),
-                f"{100 * own[name].mean:+5.1f}{_interval(own[name].low, own[name].high, '+.1f')}",
+                f"{100 * gap.mean:+5.1f}{_interval(gap.low, gap.high, '+.1f')}",
                 f"p {p_text(tests.loc[name, 'p_holm'])}",
             ]
-            for name in own
+            for name, gap in differences(table).items()
         ]
     )
 
@@ -262,10 +230,8 @@ def _curves(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
     cells = [["method", "frame AUROC", "peak in the event", "overlap when rotated", "p"]]
     for row in every.itertuples():
         null = tests.loc[row.method]
-        cells.append(
-            [label_of(row.method), f"{row.auroc:.2f}", f"{100 * row.pointing:.1f} %",
-             f"{100 * null['null_mean']:.1f} %", p_text(null["p_null"])]
-        )  # fmt: skip
+        shares = [f"{100 * share:.1f} %" for share in (row.pointing, null["null_mean"])]
+        cells.append([label_of(row.method), f"{row.auroc:.2f}", *shares, p_text(null["p_null"])])
     return text_table(cells)
 
 
@@ -274,3 +240,40 @@ def p_text(p: float | None) -> str:
     if p is None or not math.isfinite(p):
         return "-"
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+def check_table_target(path: Path) -> None:
+    """Raises ValueError, before any work, if the table could not be written to `path` (.parquet or .csv)."""
+    check_target(path, SUFFIXES)
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ValueError("a .parquet table needs pyarrow: pip install 'steer-utils[tables]'; or write a .csv")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write whole or not at all. Parquet keeps everything, `table.attrs` (model, settings, seed, versions) included, so
+    that one file makes every figure again; a csv has the rows without attrs and without curves."""
+    with whole_file(path) as part:
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(part, index=False, engine="pyarrow")
+        else:
+            table.drop(columns=["others", "curve"], errors="ignore").to_csv(part, index=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table that `write_table` wrote as .parquet, with its attrs. Raises ValueError for any other file."""
+    check_table_target(path)
+    if path.suffix.lower() != ".parquet":
+        raise ValueError(f"{path} is no .parquet; a csv has lost settings and curves: run with --out FILE.parquet")
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a parquet table: {error}") from error
+    needed = {"model", "settings", "scenes"} | (set() if "analysis" in table.attrs else {"methods"})
+    if lacking := needed - set(table.attrs):
+        raise ValueError(
+            f"{path} is no table of `steer-utils benchmark` or `analyse`: it lacks {', '.join(sorted(lacking))}"
+        )
+    return table

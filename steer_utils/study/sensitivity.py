@@ -1,23 +1,18 @@
 """The sensitivity grid: does the result hang on what the paper leaves open?
 
 Around two points, the model's own settings ("own") and `settings.PAPER` ("paper"), one factor at a time is changed:
-strength, steered blocks, positions, query rows, norm, read-out, blocks read, width of the window; beside it stands the
-plane of strength x steered blocks. See `grid_combinations` for which.
+strength, steered blocks, positions, query rows, norm, read-out, blocks read, width of the window. That is a star around
+each point; beside it stands the plane of strength x steered blocks, for both read-outs. All combinations of all levels
+would be thousands: `grid_combinations` says which are measured.
 
     table = sensitivity_table(lm, scene_set(lm, settings, count=100, seed=0), settings)
-    summary = sensitivity_summary(table)                       # a row a (combination, width), with 95 % intervals
+    summary = sensitivity_summary(table)                # a row a (combination, width), with 95 % intervals
     one_at_a_time(summary, "paper")                     # the star, factor by factor
 
 What is read (share or difference, which blocks, which width) costs nothing. A model of L > 3 blocks takes at most
 6 (L + 2) + 4 suffix passes a query and point (more where its own strength or blocks are none of the levels): of 8
 blocks 128 for both points, with 256 combinations in four widths.
 The scenes are test scenes: that a level does better on them than the settings is to be told, never to be chosen by.
-
-Which combinations the sensitivity grid measures: two stars of one factor at a time, and two planes.
-
-A star is drawn around each of two points, the model's own settings ("own") and `settings.PAPER` ("paper"): one factor
-is changed, the others stay. The plane is strength x steered blocks, for both read-outs. All combinations of all levels
-would be thousands; these are some 6 (L + 2) + 2 runs a point for a model of L > 3 blocks, each read in several ways.
 """
 
 from __future__ import annotations
@@ -47,9 +42,12 @@ from steer_utils.study.benchmark import SceneSet, by_query, check_rows
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import estimate_columns
 
+logger = logging.getLogger(__name__)
+
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 READS: tuple[Literal["share", "difference"], ...] = ("share", "difference")
 FACTORS = ("strength", "blocks", "positions", "rows", "norm", "read", "read_blocks")
+WIDTHS = (0.5, 1.0, 1.5, 2.0)  # of the window, in widths of the true event: a factor like those of FACTORS
 AFTER = "after"  # the level of read_blocks that means: those after the first steered one
 
 
@@ -92,8 +90,8 @@ class Combination:
 
     def compared(self, point: Combination) -> Combination:
         """The same, with `varied` told."""
-        own, other = self.levels(), point.levels()
-        return replace(self, varied=", ".join(factor for factor in FACTORS if own[factor] != other[factor]))
+        levels, of_point = self.levels(), point.levels()
+        return replace(self, varied=", ".join(factor for factor in FACTORS if levels[factor] != of_point[factor]))
 
     def moves(self, num_blocks: int) -> bool:
         """Whether the run can change what is read: a later block, in a row that is steered or comes after one."""
@@ -127,15 +125,17 @@ def grid_combinations(
     """
     if num_blocks < 2:
         raise ValueError(f"the model has {num_blocks} block; pass one with a block after the steered one")
-    found: dict[Combination, None] = {}
-    for around, own in star_centers(settings).items():
-        steered = block_numbers(own.steered_blocks(num_blocks), num_blocks)
-        read_blocks = None if own.read_blocks is None else block_numbers(own.read_blocks, num_blocks, "read_blocks")
-        run = SteeredRun(float(own.strength), steered, "last", own.keep_norm)
-        point = Combination(around, run, "last", own.read, read_blocks)
+    grid: dict[Combination, None] = {}
+    for around, center in star_centers(settings).items():
+        steered = block_numbers(center.steered_blocks(num_blocks), num_blocks)
+        read_blocks = (
+            None if center.read_blocks is None else block_numbers(center.read_blocks, num_blocks, "read_blocks")
+        )
+        run = SteeredRun(float(center.strength), steered, "last", center.keep_norm)
+        point = Combination(around, run, "last", center.read, read_blocks)
         if not point.moves(num_blocks):
             raise ValueError(
-                f"the {around} settings steer blocks {blocks_text(steered)} at strength {own.strength:g} and read "
+                f"the {around} settings steer blocks {blocks_text(steered)} at strength {center.strength:g} and read "
                 f"{AFTER if read_blocks is None else blocks_text(read_blocks)}; attention changes after the first "
                 "steered block only: steer an earlier block with a strength that is not 0, or read a later block"
             )
@@ -144,9 +144,9 @@ def grid_combinations(
             positions.append("event")
         if thorough:
             positions += ["all", "audio"]
-        made = _star(point, num_blocks, positions, thorough)
-        found.update(dict.fromkeys(each.compared(point) for each in made if each.moves(num_blocks)))
-    return list(found)
+        star = _star(point, num_blocks, positions, thorough)
+        grid.update(dict.fromkeys(combination.compared(point) for combination in star if combination.moves(num_blocks)))
+    return list(grid)
 
 
 def _star(point: Combination, num_blocks: int, positions: Sequence[Named], thorough: bool) -> Iterator[Combination]:
@@ -165,14 +165,9 @@ def _star(point: Combination, num_blocks: int, positions: Sequence[Named], thoro
     yield from (replace(point, read_blocks=blocks) for blocks in choices)
 
 
-def count_passes(made: Sequence[Combination]) -> int:
-    """Suffix passes a query: each different run once, and two for the contrast of each point."""
-    return len({(each.around, each.run) for each in made}) + 2 * len({each.around for each in made})
-
-
-logger = logging.getLogger(__name__)
-
-WIDTHS = (0.5, 1.0, 1.5, 2.0)  # of the window, in widths of the true event: a factor like those of FACTORS
+def count_passes(grid: Sequence[Combination]) -> int:
+    """Suffix passes a query: one different run once, and two for the contrast of one point."""
+    return len({(one.around, one.run) for one in grid}) + 2 * len({one.around for one in grid})
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
@@ -199,37 +194,41 @@ def sensitivity_table(
         raise ValueError(f"the settings were chosen on {', '.join(seen)}; pass scenes without (benchmark.scene_set)")
     around = star_centers(settings)
     classes = scenes.maker.names
-    named = [point for point, own in around.items() if any(_names(checkpoint, own.question, each) for each in classes)]
-    made = grid_combinations(checkpoint.num_blocks, settings, thorough=thorough, event_named=named)
+    named = [
+        point for point, center in around.items() if any(_names(checkpoint, center.question, name) for name in classes)
+    ]
+    grid = grid_combinations(checkpoint.num_blocks, settings, thorough=thorough, event_named=named)
     identity = {
         **analysis_identity("sensitivity", checkpoint, settings),
         "scenes": scenes.as_dict(),
         "thorough": thorough,
         "strengths": STRENGTHS,
         "widths": WIDTHS,
-        "combinations": len(made),
-        "passes": count_passes(made),
+        "combinations": len(grid),
+        "passes": count_passes(grid),
     }
 
     def rows_of(index: int) -> list[Record]:
         heard = scenes.heard(checkpoint, index)
         hearing = heard.hearing
-        bases = {point: _shares(hearing, own.question, [Row(own.question)], True) for point, own in around.items()}
+        bases = {
+            point: _shares(hearing, center.question, [Row(center.question)], True) for point, center in around.items()
+        }
         rows: list[Record] = []
         for event, _, names in heard.queries():
             curves, ratios = [], {}
-            for point, own in around.items():
-                positive = own.positive.format(event=event.name)
-                vector = hearing.contrast(positive, own.negative, prompt=own.contrast_question)
+            for point, center in around.items():
+                positive = center.positive.format(event=event.name)
+                vector = hearing.contrast(positive, center.negative, prompt=center.contrast_question)
                 ratios[point] = vector.norm_ratio().tolist()
-                here = [each for each in made if each.around == point]
-                curves += _curves(hearing, own, vector, event.name, here, bases[point])
+                here = [combination for combination in grid if combination.around == point]
+                curves += _curves(hearing, center, vector, event.name, here, bases[point])
             overlap, iou = window_scores(np.stack(curves), hearing.span, event.span)
             scores = {"overlap": overlap.tolist(), "iou": iou.tolist(), "norm_ratio": ratios}
             rows.append({**names, "chance": [heard.chance(event, width) for width in WIDTHS], **scores})
         return rows
 
-    return _tidy(resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress), made)
+    return _tidy(resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress), grid)
 
 
 def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:
@@ -237,14 +236,14 @@ def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.nd
 
     The first of equal windows wins. NaN for a curve of NaN. Six digits.
     """
-    found = np.empty((2, len(curves), len(WIDTHS)))
+    scores = np.empty((2, len(curves), len(WIDTHS)))
     for place, width in enumerate(WIDTHS):
         tokens = span.window_tokens(width * truth.duration)
         overlap = window_overlaps(best_starts(curves, span, width * truth.duration), tokens, span, truth)
         shared, both = overlap * truth.duration, tokens * span.seconds_per_token + truth.duration
-        found[:, :, place] = overlap, shared / (both - shared)
-    found[:, np.isnan(curves).any(axis=1)] = np.nan
-    return found.round(6)
+        scores[:, :, place] = overlap, shared / (both - shared)
+    scores[:, np.isnan(curves).any(axis=1)] = np.nan
+    return scores.round(6)
 
 
 def _curves(
@@ -252,11 +251,11 @@ def _curves(
     settings: Settings,
     vector: SteeringVector,
     event: str,
-    made: Sequence[Combination],
+    grid: Sequence[Combination],
     base: Mapping[str, np.ndarray],
 ) -> list[np.ndarray]:
     """The curve of each combination, (tokens,); of NaN where positions "event" is meant and the question has none."""
-    runs = list(dict.fromkeys(each.run for each in made))
+    runs = list(dict.fromkeys(combination.run for combination in grid))
     named = _names(hearing.checkpoint, settings.question, event)
     shares: dict[tuple[SteeredRun, str], np.ndarray] = {}
     for whole in (False, True):  # only where more than the last token is steered can rows before it change
@@ -272,7 +271,7 @@ def _curves(
         ]
         for kind, values in _shares(hearing, settings.question, rows, whole).items():
             shares.update({(run, kind): value for run, value in zip(kept, values, strict=True)})
-    return [_read(each, shares.get((each.run, each.rows)), base[each.rows]) for each in made]
+    return [_read(point, shares.get((point.run, point.rows)), base[point.rows]) for point in grid]
 
 
 def _read(combination: Combination, share: np.ndarray | None, base: np.ndarray) -> np.ndarray:
@@ -313,18 +312,18 @@ def _names(checkpoint: Checkpoint, question: str, event: str) -> bool:
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
-def _tidy(measured: pd.DataFrame, made: Sequence[Combination]) -> pd.DataFrame:
+def _tidy(measured: pd.DataFrame, grid: Sequence[Combination]) -> pd.DataFrame:
     """The long table of `sensitivity_table` from rows of lists, one a query."""
-    queries, cells = len(measured), len(made) * len(WIDTHS)
-    levels = pd.DataFrame([each.levels() for each in made]).rename_axis("combination").reset_index()
+    queries, cells = len(measured), len(grid) * len(WIDTHS)
+    levels = pd.DataFrame([combination.levels() for combination in grid]).rename_axis("combination").reset_index()
     texts = levels.select_dtypes(exclude="number").columns
     # Categories: the table has a thousand rows a query, and would else be ten times larger.
     levels = levels.astype({name: pd.CategoricalDtype(levels[name].unique()) for name in texts})
     table = levels.iloc[np.tile(np.repeat(levels.index, len(WIDTHS)), queries)].reset_index(drop=True)
     for place, name in enumerate(("scene", "slot", "event")):
         table.insert(place, name, np.repeat(measured[name].to_numpy(), cells))
-    table["width"] = np.tile(WIDTHS, queries * len(made))
-    table["chance"] = np.repeat(np.stack(measured["chance"]), len(made), axis=0).ravel()
+    table["width"] = np.tile(WIDTHS, queries * len(grid))
+    table["chance"] = np.repeat(np.stack(measured["chance"]), len(grid), axis=0).ravel()
     for name in ("overlap", "iou"):
         table[name] = np.stack(measured[name]).ravel()
     table = table.dropna(subset="overlap").reset_index(drop=True)
@@ -346,16 +345,16 @@ def sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["combination", "width"]
     wide = by_query(table, columns=keys, values=["overlap", "iou"])
     there = wide.notna().to_numpy()
-    found: dict[str, np.ndarray] = {}
+    gathered: dict[str, np.ndarray] = {}
     for pattern in np.unique(there, axis=1).T:  # positions "event" is measured for the queries that it fits
         columns = (there == pattern[:, None]).all(axis=0)
         values = wide.loc[pattern, columns]
-        own = estimate_columns(values.to_numpy(), values.index.get_level_values("scene").to_numpy(), resamples=1)
+        of_pattern = estimate_columns(values.to_numpy(), values.index.get_level_values("scene").to_numpy(), resamples=1)
         for name in ("mean", "low", "high"):
-            found.setdefault(name, np.empty(len(columns)))[columns] = getattr(own, name)
-        for name, number in (("n", own.n), ("scenes", own.clusters)):
-            found.setdefault(name, np.empty(len(columns), int))[columns] = number
-    estimates = pd.DataFrame(found, index=wide.columns)
+            gathered.setdefault(name, np.empty(len(columns)))[columns] = getattr(of_pattern, name)
+        for name, number in (("n", of_pattern.n), ("scenes", of_pattern.clusters)):
+            gathered.setdefault(name, np.empty(len(columns), int))[columns] = number
+    estimates = pd.DataFrame(gathered, index=wide.columns)
     overlap, iou = estimates.loc["overlap"].rename(columns={"mean": "overlap"}), estimates.loc["iou"]
     overlap[["iou", "iou_low", "iou_high"]] = iou[["mean", "low", "high"]]
     overlap["chance"] = table.groupby(keys)["chance"].mean()
@@ -368,16 +367,16 @@ def one_at_a_time(summary: pd.DataFrame, around: str) -> pd.DataFrame:
 
     The point stands among the levels of every factor. Raises ValueError for a point that the summary does not have.
     """
-    own = summary[summary["around"] == around]
-    if own.empty:
+    star = summary[summary["around"] == around]
+    if star.empty:
         raise ValueError(f"around is {around!r}; the summary has {', '.join(summary['around'].unique()) or 'nothing'}")
     parts = []
     for factor in (*FACTORS, "width"):
         varied = {"", factor, *({"positions, rows"} if factor == "rows" else ())}
-        part = own[own["varied"].isin({""} if factor == "width" else varied)]
+        part = star[star["varied"].isin({""} if factor == "width" else varied)]
         part = part if factor == "width" else part[part["width"] == 1.0]
         if factor == "read_blocks":  # else the point's own would come first
-            part = part.loc[sorted(part.index, key=lambda index: blocks_order(own.loc[index, "read_blocks"]))]
+            part = part.loc[sorted(part.index, key=lambda index: blocks_order(star.loc[index, "read_blocks"]))]
         words = [f"{level:g}" if isinstance(level, float) else str(level) for level in part[factor]]
         chosen = (part["varied"] == "") & (part["width"] == 1.0)
         parts.append(part.assign(factor=factor, level=words, chosen=chosen))

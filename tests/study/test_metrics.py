@@ -17,7 +17,6 @@ from steer_utils.study.metrics import (
     center_error,
     frame_auroc,
     pointing,
-    recalled,
     rotated_overlaps,
     score_row,
     slot_of,
@@ -47,23 +46,6 @@ def test_iou_says_the_same_as_overlap_for_equal_widths(first: float, second: flo
     window, event = Interval(first, first + width), Interval(second, second + width)
     overlap = window.covers(event)
     assert window.iou(event) == pytest.approx(overlap / (2 - overlap), abs=1e-9)
-
-
-def test_recall_at_an_iou() -> None:
-    window, event = Interval(0.0, 3.0), Interval(1.0, 4.0)  # share 2 of 4 seconds
-    assert [recalled(window, event, iou) for iou in (0.3, 0.5, 0.7)] == [True, True, False]
-    assert recalled(event, event, 1.0)
-    assert not recalled(Interval(5.0, 6.0), event, 0.01)
-    step = 0.04  # 2 of 4 tokens shared, as token times are computed: rounding must not lose it
-    assert all(
-        recalled(Interval(k * step, (k + 3) * step), Interval((k + 1) * step, (k + 4) * step), 0.5) for k in range(200)
-    )
-
-
-@pytest.mark.parametrize("iou", [0.0, -0.5, 1.01, math.nan])
-def test_recall_refuses_what_is_no_iou(iou: float) -> None:
-    with pytest.raises(ValueError, match="IoU"):
-        recalled(EVENT, EVENT, iou)
 
 
 def test_center_error() -> None:
