@@ -192,7 +192,7 @@ class Hearing:
 
     # -- plan, run, read ---------------------------------------------------------------------------------------
     def plan(self, rows: Sequence[Row], *, query_positions: Positions = "last", answers: bool = False) -> list[Plan]:
-        """What the model is to do for these rows, call by call, before it runs: `print(*hearing.plan(rows), sep="\\n")`.
+        """What the model is to do for these rows, call by call: `print(*hearing.plan(rows), sep="\\n")`.
 
         `answers`: they are to be answered, not read. Raises what `read_rows` and `answers` raise for rows.
         """

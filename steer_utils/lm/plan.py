@@ -7,21 +7,21 @@ that can be wrong with a row is found here. `print(plan)` shows it.
 Rows of one prompt are the same row until one of them is steered, so what they share is run once. A steered row differs
 from the unsteered one only after the first block that it is steered in, and there only from its first steered token
 on: earlier tokens cannot look at later ones. So each different prompt is one *trunk*, and every steered row leaves it
-as a *branch*, at its own block, with its own tokens, mostly the last one alone:
+at its own block, with tokens of its own, mostly the last one alone:
 
     tokens            D  e  s  c  .        the trunk: a whole prompt, through all blocks
     after block 1                 └─ .     row 0, steered there at its last token: one token more
     after block 2                 └─ .     rows 1, 2, ...
 
 A row of a sweep over blocks and strengths then costs one token in half of the blocks, and not a prompt in all of them.
-All tokens of a call stand in one *line*, trunks and branches side by side; a mask says who sees whom.
+All tokens of a call stand in one *line*, those of trunks and rows side by side; a mask says who sees whom.
 
 Slots are counted in the row's own prompt: chat head and audio (the prefix, the same for all rows), then the suffix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,95 +110,73 @@ class PlannedRow:
         return f"{self.instruction!r} in {slots}; attention of slot {blocks_text(self.query_slots)}; {edits}{norm}"
 
 
-@dataclass(frozen=True)
-class Branch:
-    """The tokens in slots `first` to `stop` - 1: of `row` alone, or of all rows with the prompt of row `trunk`."""
-
-    trunk: int
-    row: int | None
-    first: int
-    stop: int
-
-
 @dataclass(frozen=True, eq=False)
 class Line:
-    """The tokens that run through one block, branch by branch. `trunk_of`: the first row with each row's prompt."""
+    """The tokens that run through one block, each as (owner, slot): the owner is a row, or ~row for a trunk, whose
+    tokens all rows with the prompt of that row share. `trunk_of`: the first row with each row's prompt."""
 
     rows: tuple[PlannedRow, ...]
     trunk_of: tuple[int, ...]
-    branches: tuple[Branch, ...]
+    tokens: tuple[tuple[int, int], ...]
 
     @cached_property
-    def begins(self) -> dict[tuple[int, int | None], tuple[int, int]]:
-        """(trunk, row) of each branch -> where in the line it begins, and the slot that stands there."""
-        begins, place = {}, 0
-        for branch in self.branches:
-            begins[branch.trunk, branch.row] = place, branch.first
-            place += branch.stop - branch.first
-        return begins
+    def places(self) -> dict[tuple[int, int], int]:
+        """Where in the line each token is."""
+        return {token: place for place, token in enumerate(self.tokens)}
 
-    @cached_property
-    def numbers(self) -> torch.Tensor:
-        """Which of `branches` each token belongs to, (tokens,)."""
-        lengths = torch.tensor([branch.stop - branch.first for branch in self.branches])
-        return torch.arange(len(self.branches)).repeat_interleave(lengths)
-
-    @cached_property
-    def slots(self) -> torch.Tensor:
-        """The slot of each token, (tokens,): its position id too."""
-        return torch.cat([torch.arange(branch.first, branch.stop) for branch in self.branches])
-
-    @cached_property
-    def ids(self) -> torch.Tensor:
-        """The id of each token, (tokens,)."""
-        suffixes = [(branch, self.rows[branch.trunk]) for branch in self.branches]
-        return torch.tensor([id for branch, row in suffixes for id in row.suffix[branch.first - row.length :]])
-
-    @cached_property
-    def owners(self) -> torch.Tensor:
-        """The row of each token, (tokens,); -1 for a trunk's."""
-        return torch.tensor([-1 if branch.row is None else branch.row for branch in self.branches])[self.numbers]
-
-    @cached_property
-    def mask(self) -> torch.Tensor:
-        """Who may look at whom, (tokens, tokens) bool: at what came before in the own branch, and in the trunk before
-        the branch left it."""
-        numbers = {(branch.trunk, branch.row): number for number, branch in enumerate(self.branches)}
-        trunks = torch.tensor(
-            [numbers.get((branch.trunk, None), numbers[branch.trunk, branch.row]) for branch in self.branches]
-        )
-        left = torch.tensor([branch.first for branch in self.branches])[self.numbers]
-        own = (self.numbers[:, None] == self.numbers) & (self.slots[:, None] >= self.slots)
-        return own | ((trunks[self.numbers][:, None] == self.numbers) & (left[:, None] > self.slots))
-
-    def place(self, row: int, slot: int) -> int:
-        """Where in the line the token is that row `row` has in `slot`: its own, or its trunk's."""
-        place, first = self.begins.get((self.trunk_of[row], row), (0, self.rows[row].length))
-        if slot < first:
-            place, first = self.begins[self.trunk_of[row], None]
-        return place + slot - first
+    def place(self, owner: int, slot: int) -> int:
+        """Where the token is that `owner` has in `slot`: its own, or its trunk's."""
+        own = self.places.get((owner, slot))
+        return self.places[~self.trunk_of[owner], slot] if own is None else own
 
     @cached_property
     def query_places(self) -> torch.Tensor:
         """Where the tokens are whose attention is kept, row after row, (all of them,)."""
         return torch.tensor(
-            [self.place(number, slot) for number, row in enumerate(self.rows) for slot in row.query_slots]
+            [self.place(row, slot) for row, planned in enumerate(self.rows) for slot in planned.query_slots]
         )
 
     @cached_property
     def last_places(self) -> torch.Tensor:
         """Where each row's last token is, (rows,)."""
-        return torch.tensor([self.place(number, row.length - 1) for number, row in enumerate(self.rows)])
+        return torch.tensor([self.place(row, planned.length - 1) for row, planned in enumerate(self.rows)])
 
-    def source(self, before: Line) -> torch.Tensor:
-        """Where each token comes from in the line `before`, (tokens,): its own branch there, or its trunk."""
-        places = []
-        for branch in self.branches:
-            own = (branch.trunk, branch.row)
-            place, first = before.begins[own if own in before.begins else (branch.trunk, None)]
-            start = place + branch.first - first
-            places.append(torch.arange(start, start + branch.stop - branch.first))
-        return torch.cat(places)
+    def sources(self, before: Line) -> torch.Tensor:
+        """Where each token comes from in the line `before`, (tokens,): its own place there, or its trunk's."""
+        return torch.tensor([before.place(owner, slot) for owner, slot in self.tokens])
+
+    @cached_property
+    def owners(self) -> torch.Tensor:
+        """The owner of each token, (tokens,)."""
+        return torch.tensor([owner for owner, _ in self.tokens])
+
+    @cached_property
+    def slots(self) -> torch.Tensor:
+        """The slot of each token, (tokens,): its position id too."""
+        return torch.tensor([slot for _, slot in self.tokens])
+
+    @cached_property
+    def ids(self) -> torch.Tensor:
+        """The id of each token, (tokens,)."""
+        rows = [(self.rows[_row(owner)], slot) for owner, slot in self.tokens]
+        return torch.tensor([row.suffix[slot - row.length] for row, slot in rows])
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """Who may look at whom, (tokens, tokens) bool: a token at its owner's up to itself, and at those of the trunk
+        before its owner left it."""
+        firsts: dict[int, int] = {}
+        for owner, slot in self.tokens:
+            firsts.setdefault(owner, slot)
+        first = torch.tensor([firsts[owner] for owner, _ in self.tokens])[:, None]
+        trunk = torch.tensor([~self.trunk_of[_row(owner)] for owner, _ in self.tokens])[:, None]
+        own = (self.owners[:, None] == self.owners) & (self.slots[:, None] >= self.slots)
+        return own | ((trunk == self.owners) & (first > self.slots))
+
+
+def _row(owner: int) -> int:
+    """The row that an owner of tokens is, or whose prompt it has."""
+    return owner if owner >= 0 else ~owner
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,27 +203,22 @@ class Plan:
         trunk_of = tuple(trunks[row.suffix][0] for row in self.rows)
         lines: list[Line] = []
         for block in range(-1, self.num_blocks):
-            branches = tuple(branch for numbers in trunks.values() for branch in self._branches(numbers, block))
-            same = bool(lines) and lines[-1].branches == branches
-            lines.append(lines[-1] if same else Line(self.rows, trunk_of, branches))
+            tokens = tuple(token for rows in trunks.values() for token in self._tokens(rows, block))
+            same = bool(lines) and lines[-1].tokens == tokens
+            lines.append(lines[-1] if same else Line(self.rows, trunk_of, tokens))
         return tuple(lines)
 
-    def _branches(self, numbers: Sequence[int], block: int) -> Iterator[Branch]:
-        """The rows `numbers`, which have one prompt, after `block` (-1: before the first)."""
-        trunk, first, stop = numbers[0], self.prefix_length, self.rows[numbers[0]].length
-        if len(numbers) == 1:  # a row whose prompt no other row has is its own trunk
-            yield Branch(trunk, trunk, first, stop)
-            return
-        steered = [(number, self.rows[number].first_steered_block) for number in numbers]
-        left = [
-            Branch(trunk, number, self.rows[number].first_steered_slot, stop)
-            for number, start in steered
-            if start is not None and start <= block
-        ]
+    def _tokens(self, rows: Sequence[int], block: int) -> list[tuple[int, int]]:
+        """Those of the rows that have one prompt, after `block` (-1: before the first)."""
+        trunk, whole = rows[0], range(self.prefix_length, self.rows[rows[0]].length)
+        if len(rows) == 1:  # a row whose prompt no other row has is its own trunk
+            return [(trunk, slot) for slot in whole]
+        starts = [(row, self.rows[row].first_steered_block) for row in rows]
+        left = {row: self.rows[row].first_steered_slot for row, start in starts if start is not None and start <= block}
         # Those that have left go on looking at the tokens before the one at which they left.
-        if len(left) < len(numbers) or any(branch.first > first for branch in left):
-            yield Branch(trunk, None, first, stop)
-        yield from left
+        needed = len(left) < len(rows) or any(first > whole.start for first in left.values())
+        shared = [(~trunk, slot) for slot in whole] if needed else []
+        return shared + [(row, slot) for row, first in left.items() for slot in range(first, whole.stop)]
 
     def __str__(self) -> str:
         prefix = "which runs again with each row" if self.recompute else "which all rows share"
@@ -253,7 +226,7 @@ class Plan:
         parts += [f"  row {index}: {row}" for index, row in zip(self.indices, self.rows, strict=True)]
         if not self.recompute:
             parts.append(
-                f"  tokens that enter each block: {', '.join(str(len(line.slots)) for line in self.lines[:-1])}"
+                f"  tokens that enter each block: {', '.join(str(len(line.tokens)) for line in self.lines[:-1])}"
             )
         return "\n".join(parts)
 

@@ -151,7 +151,7 @@ def _run_line(prefix: Prefix, plan: Plan) -> Output:
     ):
         output = checkpoint.family.backbone(checkpoint.model)(
             input_ids=first.ids[None].to(checkpoint.device),
-            attention_mask=torch.ones(1, prefix.length + len(first.ids), dtype=torch.long, device=checkpoint.device),
+            attention_mask=torch.ones(1, prefix.length + len(first.tokens), dtype=torch.long, device=checkpoint.device),
             position_ids=first.slots[None].to(checkpoint.device),
             past_key_values=own_cache(prefix.length, checkpoint.num_blocks),
             use_cache=True,
@@ -194,12 +194,12 @@ TOKEN_ARGUMENTS = ("position_ids", "position_embeddings")
 
 def _before(line: Line, at_first: Line) -> Any:
     """Give every token of the line its place in the prompt, and say who sees whom: a mask (1, 1, tokens, tokens)."""
-    source = None if line is at_first else line.source(at_first)
+    sources = None if line is at_first else line.sources(at_first)
 
     def chosen(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(chosen(part) for part in value)
-        return value if value is None or source is None else value.index_select(1, source.to(value.device))
+        return value if value is None or sources is None else value.index_select(1, sources.to(value.device))
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         hidden = args[0] if args else kwargs["hidden_states"]
@@ -212,7 +212,7 @@ def _before(line: Line, at_first: Line) -> Any:
 
 def _after(inside: Line, after: Line, edits: BlockEdits | None, states: list[torch.Tensor]) -> Any:
     """Let rows leave their trunks, steer them, and keep the state of each row's last token."""
-    source = None if after is inside else after.source(inside)
+    sources = None if after is inside else after.sources(inside)
     if edits is not None:
         touched = edits.touched(after.owners, after.slots) & (after.owners >= 0)
         places = touched.any(dim=0).nonzero()[:, 0]
@@ -220,8 +220,8 @@ def _after(inside: Line, after: Line, edits: BlockEdits | None, states: list[tor
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        if source is not None:
-            hidden = hidden.index_select(1, source.to(hidden.device))
+        if sources is not None:
+            hidden = hidden.index_select(1, sources.to(hidden.device))
         if edits is not None:
             where = places.to(hidden.device)
             changed = hidden.clone()

@@ -17,7 +17,6 @@ from steer_utils.lm.plan import (
     MAX_COPIES,
     MAX_LINE,
     MAX_MAPS,
-    Branch,
     Plan,
     PlannedRow,
     Row,
@@ -215,25 +214,28 @@ def line_plan(
 def test_a_row_leaves_its_trunk_at_its_first_block_and_token() -> None:
     starts = [(1, 6), None, (0, 4), (2, 4)]
     plan = line_plan(["aaab", "aaab", "aaab", "bc"], starts, 3, [(3, 6), (5,), (3, 4), ()])
-    first, alone = Branch(0, None, 3, 7), Branch(3, 3, 3, 5)  # nobody else has the prompt of row 3
-    assert plan.lines[0].branches == (first, alone)
+    trunk, alone = [(~0, slot) for slot in range(3, 7)], [(3, 3), (3, 4)]  # nobody else has the prompt of row 3
+    left = [(2, slot) for slot in range(4, 7)]
+    assert [list(plan.lines[number].tokens) for number in (0, 1, 4)] == [
+        [*trunk, *alone],
+        [*trunk, *left, *alone],
+        [*trunk, (0, 6), *left, *alone],
+    ]
     assert plan.lines[0].ids.tolist() == [*map(ord, "aaabbc")]
-    assert plan.lines[1].branches == (first, Branch(0, 2, 4, 7), alone)
-    assert plan.lines[4].branches == (first, Branch(0, 0, 6, 7), Branch(0, 2, 4, 7), alone)
     line = plan.lines[2]
     assert plan.lines[3] is plan.lines[4] is line  # nobody leaves any more
     assert line.slots.tolist() == [3, 4, 5, 6, 6, 4, 5, 6, 3, 4]
-    assert line.owners.tolist() == [-1, -1, -1, -1, 0, 2, 2, 2, 3, 3]
+    assert line.owners.tolist() == [~0, ~0, ~0, ~0, 0, 2, 2, 2, 3, 3]
     assert line.last_places.tolist() == [4, 3, 7, 9]
     assert plan.lines[0].last_places.tolist() == [3, 3, 3, 5]
     assert line.query_places.tolist() == [0, 4, 2, 0, 5]
-    assert line.source(plan.lines[1]).tolist() == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
-    assert line.source(plan.lines[0]).tolist() == [0, 1, 2, 3, 3, 1, 2, 3, 4, 5]
+    assert line.sources(plan.lines[1]).tolist() == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
+    assert line.sources(plan.lines[0]).tolist() == [0, 1, 2, 3, 3, 1, 2, 3, 4, 5]
 
 
 def test_who_sees_whom() -> None:
     line = line_plan(["abc"] * 3, [(0, 2), None, (0, 1)], 0).lines[1]
-    assert line.branches == (Branch(0, None, 0, 3), Branch(0, 0, 2, 3), Branch(0, 2, 1, 3))
+    assert line.tokens == ((~0, 0), (~0, 1), (~0, 2), (0, 2), (2, 1), (2, 2))
     assert line.mask.int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
@@ -246,7 +248,7 @@ def test_who_sees_whom() -> None:
 
 def test_a_trunk_that_nobody_needs_any_more_ends() -> None:
     lines = line_plan(["ab", "ab"], [(0, 2), (1, 2)], 2).lines  # both change all tokens
-    assert [[branch.row for branch in line.branches] for line in lines[1:]] == [[None, 0], *[[0, 1]] * 3]
+    assert [sorted({owner for owner, _ in line.tokens}) for line in lines[1:]] == [[~0, 0], *[[0, 1]] * 3]
 
 
 @settings(max_examples=60, deadline=None)
@@ -269,13 +271,13 @@ def test_never_more_tokens_than_were_asked_for(rows: list[tuple[str, tuple[int, 
     trunks = sum(map(len, set(prompts)))
     for block, (inside, after) in enumerate(zip(plan.lines[:-1], plan.lines[1:], strict=True)):
         for line in (inside, after):
-            assert 0 < len(line.slots) == len(line.owners) <= whole + trunks
+            assert 0 < len(set(line.tokens)) == len(line.tokens) <= whole + trunks
             assert bool(line.mask.diagonal().all())
             for row, place in enumerate(line.last_places.tolist()):
-                branch = line.branches[int(line.numbers[place])]
-                assert line.slots[place] == 1 + len(prompts[row]) and prompts[branch.trunk] == prompts[row]
+                owner, slot = line.tokens[place]
+                assert slot == 1 + len(prompts[row]) and prompts[max(owner, ~owner)] == prompts[row]
                 # it sees each earlier slot of its prompt once
                 assert line.slots[line.mask[place]].sort().values.tolist() == list(range(2, 2 + len(prompts[row])))
         for row, (start, place) in enumerate(zip(starts, after.last_places.tolist(), strict=True)):
             shared = prompts.count(prompts[row]) > 1
-            assert (int(after.owners[place]) == row) == (not shared or (start is not None and start[0] <= block))
+            assert (after.tokens[place][0] == row) == (not shared or (start is not None and start[0] <= block))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from steer_utils.lm import plan as planning
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.plan import Branch, Plan, Row
+from steer_utils.lm.plan import Plan, Row
 from steer_utils.lm.run import generate, line_hooks, run
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
@@ -60,11 +60,10 @@ def test_sharing_equals_running_apart(hearing: Hearing, monkeypatch: pytest.Monk
     rows = many_rows(contrast(hearing))
     shared = hearing.read_rows(rows)
 
-    def apart(plan: Plan, numbers: Sequence[int], block: int) -> Iterator[Branch]:
-        for number in numbers:
-            yield Branch(numbers[0], number, plan.prefix_length, plan.rows[number].length)
+    def apart(plan: Plan, numbers: Sequence[int], block: int) -> list[tuple[int, int]]:
+        return [(number, slot) for number in numbers for slot in range(plan.prefix_length, plan.rows[number].length)]
 
-    monkeypatch.setattr(Plan, "_branches", apart)
+    monkeypatch.setattr(Plan, "_tokens", apart)
     same(shared, hearing.read_rows(rows))
 
 
