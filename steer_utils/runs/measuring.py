@@ -26,10 +26,9 @@ from steer_utils.runs.executors import Unit
 from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.benchmark import DEVELOPMENT, SPLITS, TEST, SceneSet, query_in, scene_set, slot_name
+from steer_utils.study.benchmark import DEVELOPMENT, SPLITS, TEST, SceneSet, scene_set
 from steer_utils.study.resume import Record, resumable_table
 from steer_utils.study.sensitivity import WIDTHS, window_scores
-from steer_utils.study.statistics import random_overlap
 
 POINT = ("question", "blocks", "steered", "strength", "vector")  # the columns that name a point
 
@@ -113,22 +112,20 @@ def steering_table(checkpoint: Checkpoint, unit: Unit, resume_file: Path | None 
 def _scene_rows(
     checkpoint: Checkpoint, scenes: SceneSet, unit: Unit, points: Sequence[Point], index: int
 ) -> Iterator[Record]:
-    scene = scenes.maker.scene(index, scenes.seed)
-    hearing = Hearing(checkpoint, scene.samples)
-    bases = [each.attention for each in hearing.read_rows([Row(question) for question in unit["questions"]])]
-    for slot, event in enumerate(scene.events):
-        curves = _curves(hearing, query_in(scene, slot, scenes.seed), unit, points, bases)
+    heard = scenes.heard(checkpoint, index)
+    hearing = heard.hearing
+    bases = [reading.attention for reading in hearing.read_rows([Row(question) for question in unit["questions"]])]
+    for event, query, names in heard.queries():
+        curves = _curves(hearing, query, unit, points, bases)
         if not np.isfinite(curves).all():
             raise ValueError(f"attention to {event.name} holds NaN or infinite values; use a wider number type")
         overlap, iou = window_scores(curves, hearing.span, event.span)[:, :, WIDTHS.index(1.0)]
         yield {
-            "scene": index,
-            "slot": slot_name(slot, len(scene.events)),
-            "event": event.name,
+            **names,
             "source": event.source,
             "truth_start": event.span.start,
             "truth_end": event.span.end,
-            "chance": random_overlap(event.span, hearing.span, event.span.duration),
+            "chance": heard.chance(event),
             "overlap": overlap.tolist(),
             "iou": iou.tolist(),
         }

@@ -21,6 +21,7 @@ from steer_utils.runs import measuring
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.measuring import POINT, points_of, scenes_of, steering_table
 from steer_utils.runs.planning import plan_sweep
+from steer_utils.study import benchmark
 from steer_utils.study.benchmark import query_in
 
 QUESTIONS = ["Describe the sound.", "How many sounds are there?"]
@@ -101,7 +102,7 @@ def test_scenes_are_encoded_once(lm: AudioLM, unit: Unit, monkeypatch: pytest.Mo
             heard.append(len(samples))
             super().__init__(checkpoint, samples)
 
-    monkeypatch.setattr(measuring, "Hearing", Counting)
+    monkeypatch.setattr(benchmark, "Hearing", Counting)
     steering_table(lm, unit)
     assert len(heard) == 2 * 2
 

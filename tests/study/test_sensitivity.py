@@ -25,7 +25,7 @@ from steer_utils.methods.steering import steering
 from steer_utils.methods.tuning import block_sets
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
-from steer_utils.study import sensitivity
+from steer_utils.study import benchmark, sensitivity
 from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.sensitivity import (
     AFTER,
@@ -327,7 +327,7 @@ def test_attention_that_is_no_number_is_refused(qwen2: AudioLM, monkeypatch: pyt
 def test_what_cannot_be_measured_is_refused_before_any_work(
     own: Settings, message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sensitivity, "Hearing", lambda *_: pytest.fail("refused before any work"))
+    monkeypatch.setattr(benchmark, "Hearing", lambda *_: pytest.fail("refused before any work"))
     with pytest.raises(ValueError, match=message):
         sensitivity_table(qwen2, scenes(1), own)
 
