@@ -131,12 +131,13 @@ def cost(
 
     Example: steer-utils cost --scenes 300
     """
-    from steer_utils.lm.costs import STANDARD_PASSES, cost_table
+    from steer_utils.lm.costs import cost_table
+    from steer_utils.methods.table import standard_passes
 
     typer.echo(
         cost_table(
             scenes=scenes, queries=queries, seconds=seconds, answer_tokens=answer_tokens,
-            passes_per_query=STANDARD_PASSES if passes is None else passes,
+            passes_per_query=standard_passes() if passes is None else passes,
         )
     )  # fmt: skip
 

@@ -11,9 +11,9 @@ numbers. With T tokens in the prefix (chat head and audio), S in the suffix (the
 in FLOPs: two a weight and token, and four a head width, key and query (q kᵀ and the sum of values). Attention is
 counted over all keys; kernels that skip the causal half do less.
 
-    print(cost_table())
+    print(cost_table(passes_per_query=standard_passes()))
     estimate(full_size_config("qwen2_audio"), dtype=torch.bfloat16, scenes=300, queries=3, seconds=17.0,
-             passes_per_query=STANDARD_PASSES, answer_tokens=32).hours_at(tflops=40)
+             passes_per_query=standard_passes(), answer_tokens=32).hours_at(tflops=40)
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ from steer_utils.sound.tables import markdown_table
 
 HEAD_TOKENS = 20  # of the chat before the audio: system turn, "user", the marker of the audio
 SUFFIX_TOKENS = 32  # after the audio: an instruction, a question, the turn of the assistant
-#: Suffix passes a query of the standard methods with the paper's settings: 4 for each of steering, steering-paper,
-#: random-vector, negative and swapped, 3 for each of the audio-based ones (to hear the silence, once a scene, is not
-#: counted), 2 for contrast-prompting, 1 for each of prompting, prompting-best and unsteered. Asking is apart.
-STANDARD_PASSES = 34
 BYTES = {torch.float32: 4, torch.float16: 2, torch.bfloat16: 2}
 # Not measured: 10¹² FLOPs and 10⁹ bytes a second that a large GPU keeps up on small batches.
 ASSUMED = {torch.bfloat16: (40.0, 500.0), torch.float32: (10.0, 500.0)}
@@ -93,7 +89,7 @@ def estimate(
 ) -> Cost:
     """The cost of `scenes` audios of `seconds`, each with `queries` queries, by the formulas above.
 
-    `passes_per_query`: suffixes that are read a query (`methods.METHODS` says how many each method takes).
+    `passes_per_query`: suffixes that are read a query (`suffixes` of a method's entry).
     `answer_tokens`: tokens of the one answer a query, 0 for none. `rows`: rows of the largest call, for the peak;
     the library itself takes fewer where their caches are large (`plan.rows_at_once`). Both are upper bounds: rows
     are counted as if they shared nothing (see `plan`), and the peak is that of answers, each of which copies the
@@ -142,15 +138,15 @@ def estimate(
 
 def cost_table(
     *,
+    passes_per_query: int,
     scenes: int = 300,
     queries: int = 3,
     seconds: float = 17.0,
-    passes_per_query: int = STANDARD_PASSES,
     answer_tokens: int = 32,
 ) -> str:
     """Both published checkpoints in bfloat16 and float32, as a Markdown table that says what it assumes.
 
-    The defaults are the paper's form of scene and the standard methods.
+    The defaults are the paper's form of scene; `methods.table.standard_passes` counts those of the standard methods.
     """
     run = {"scenes": scenes, "queries": queries, "passes_per_query": passes_per_query, "answer_tokens": answer_tokens}
     heads = "checkpoint; numbers; weights; memory, 2 rows; memory, full batch; passes a scene; PFLOP; hours".split("; ")

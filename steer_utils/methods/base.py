@@ -78,8 +78,9 @@ class Method:
     name      as users ask for it
     label     what tables and figures call it
     find      (hearing, query, settings) -> Localisation; None for one that is made from the rows of a finished run
-    passes    cost: forward passes of a short suffix behind the shared prefix, which is computed once
+    passes    cost in words: forward passes of a short suffix behind the shared prefix, which is computed once
     source    where it comes from
+    suffixes  how many such passes with the paper's settings, without answers; what `lm.costs` counts
     needs     what it must have beside an audio and the name of a sound
     standard  whether a benchmark runs it unless told which; the others are slower
     """
@@ -89,6 +90,7 @@ class Method:
     find: Finder | None
     passes: str
     source: str
+    suffixes: int = 0
     needs: Need | None = None
     standard: bool = True
 

@@ -42,10 +42,16 @@ def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Localisatio
 OTHER_EVENTS = Need("a query that names the other events of the scene", lambda settings, others, scenes: others)
 
 METHODS = (
-    Method("random-vector", "steering, random vector", random_vector, "3 or 4", "equal norm in each block"),
-    Method("negative", "steering backwards", negative, "3 or 4", "-lambda"),
+    Method("random-vector", "steering, random vector", random_vector, "3 or 4", "equal norm in each block", suffixes=4),
+    Method("negative", "steering backwards", negative, "3 or 4", "-lambda", suffixes=4),
     Method(
-        "swapped", "steering to another event", swapped, "3 or 4", "scored on the queried event", needs=OTHER_EVENTS
+        "swapped",
+        "steering to another event",
+        swapped,
+        "3 or 4",
+        "scored on the queried event",
+        suffixes=4,
+        needs=OTHER_EVENTS,
     ),
-    Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector"),
+    Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector", suffixes=1),
 )

@@ -30,7 +30,16 @@ def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Lo
 
 
 METHODS = (
-    Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector"),
-    Method("prompting-best", "prompting only, its best question", prompting_best, "1", "chosen for prompting"),
-    Method("contrast-prompting", "prompting contrast, no vector", contrast_prompting, "2", "attention(p+) - (p-)"),
+    Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector", suffixes=1),
+    Method(
+        "prompting-best", "prompting only, its best question", prompting_best, "1", "chosen for prompting", suffixes=1
+    ),
+    Method(
+        "contrast-prompting",
+        "prompting contrast, no vector",
+        contrast_prompting,
+        "2",
+        "attention(p+) - (p-)",
+        suffixes=2,
+    ),
 )

@@ -38,14 +38,17 @@ CHOSEN_HEADS = Need(
 )
 
 METHODS = (
-    Method("steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes"),
+    Method(
+        "steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes", suffixes=4
+    ),
     Method(
         "steering-heads",
         "steering, per-head selection",
         steering_heads,
         "3 or 4",
         "heads chosen on the same",
+        suffixes=4,
         needs=CHOSEN_HEADS,
     ),
-    Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400"),
+    Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400", suffixes=4),
 )

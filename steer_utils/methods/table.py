@@ -21,7 +21,7 @@ from steer_utils.methods import (
     steering,
 )
 from steer_utils.methods.base import Finder, Method
-from steer_utils.methods.settings import Settings
+from steer_utils.methods.settings import PAPER, Settings
 
 #: In the order of tables and figures: standard ones first.
 _FILES = (steering, prompting, audio_steering, controls, asking, baselines, attribution, logit_lens)
@@ -34,6 +34,11 @@ FURTHER = tuple(name for name, method in METHODS.items() if not method.standard)
 def standard_methods(settings: Settings, scenes: int) -> tuple[str, ...]:
     """The names of the standard methods that a benchmark of so many scenes with several events can run."""
     return tuple(name for name in STANDARD if not METHODS[name].lacks(settings, others=True, scenes=scenes))
+
+
+def standard_passes() -> int:
+    """Suffix passes a query of the standard methods with the paper's settings, without answers (for `lm.costs`)."""
+    return sum(METHODS[name].suffixes for name in standard_methods(PAPER, 2))
 
 
 def finder(name: str, settings: Settings, *, others: bool = False) -> Finder:

@@ -13,11 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from localising import OWN, PAPER_LIKE, QUERY, curve, find
 
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import PAPER, Settings
-from steer_utils.methods.table import FURTHER, METHODS, STANDARD, finder, in_order, method_named, standard_methods
+from steer_utils.methods.table import (
+    FURTHER,
+    METHODS,
+    STANDARD,
+    finder,
+    in_order,
+    method_named,
+    standard_methods,
+    standard_passes,
+)
 from steer_utils.sound.spans import AudioSpan, best_window
 
 FINDERS = [name for name, method in METHODS.items() if method.find is not None]
@@ -51,6 +61,27 @@ def test_a_method_that_lacks_something_is_refused_with_what_it_needs(name: str, 
 def test_what_is_there_is_not_lacking() -> None:
     assert finder("steering-heads", OWN) is METHODS["steering-heads"].find
     assert finder("swapped", PAPER, others=True) is METHODS["swapped"].find
+
+
+@pytest.mark.parametrize("name", [name for name in FINDERS if METHODS[name].suffixes])
+def test_the_suffixes_of_an_entry_are_those_that_the_method_reads(
+    one_hearing: Hearing, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    read = Hearing.read_rows
+
+    def counted(self: Hearing, asked: list[Row], **options: Any) -> list[Reading]:
+        rows.append(len(asked))  # behind silence too
+        return read(self, asked, **options)
+
+    monkeypatch.setattr(Hearing, "read_rows", counted)
+    find(name, one_hearing, replace(PAPER, read_heads=((3, 0),)))
+    assert sum(rows) == METHODS[name].suffixes
+
+
+def test_the_standard_passes_are_those_of_all_that_read_a_steered_or_prompted_row() -> None:
+    assert standard_passes() == 34
+    assert {name for name in STANDARD if not METHODS[name].suffixes} == {"asking", "loudest", "position", "random"}
 
 
 def state(lm: AudioLM) -> tuple[Any, ...]:
