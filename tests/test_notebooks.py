@@ -170,10 +170,12 @@ def test_nbval(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("model", ["pocket-qwen2-audio", "pocket-audio-flamingo-3"])
+@pytest.mark.parametrize(
+    "model", [pytest.param("pocket-qwen2-audio", marks=pytest.mark.slow), "pocket-audio-flamingo-3"]
+)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_with_other_parameters(path: Path, model: str, tmp_path: Path) -> None:
-    """papermill, the smoke preset, another scene and query, either model."""
+    """papermill, the smoke preset, another scene and query, either model (`test_nbval` runs the first one too)."""
     import papermill
 
     scene = {"events": "helicopter, bird, alarm", "query": "bird"}
