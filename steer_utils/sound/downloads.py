@@ -52,7 +52,7 @@ def fetch(name: str, folder: str | os.PathLike[str], *, keep_archive: bool = Fal
     downloader = pooch.HTTPDownloader(progressbar=show_bar, timeout=TIMEOUT)
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel(logging.WARNING)  # what there is to say is said here
+    logger.setLevel(logging.WARNING)  # `fetch` prints its own notes
     try:
         pooch.retrieve(remote.url, checksum, fname=archive.name, path=folder, downloader=downloader)
     except ValueError as error:  # another checksum: pooch has removed what it got

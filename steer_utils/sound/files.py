@@ -102,7 +102,7 @@ def read_rows(table: Path, required: Sequence[str]) -> list[tuple[str, dict[str,
 def parse_rows(
     text: str, name: str, required: Sequence[str], *, delimiter: str = ","
 ) -> list[tuple[str, dict[str, str]]]:
-    """The rows of a table whose first line names its columns, as (where, {column: value}); empty lines are no rows.
+    """The rows of a table whose first line names its columns, as (where, {column: value}); empty lines are skipped.
 
     Column names are trimmed and in lower case; a short row ends in empty values. Raises ValueError for open quotes,
     missing columns (naming those found), and values beyond the last column.

@@ -151,7 +151,7 @@ def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3)
     # Divided by how many tokens each sum has: zeros beyond the ends would pull the curve down there.
     inside = np.convolve(np.ones(span.count), kernel, mode="same")
     above = np.convolve(values, kernel, mode="same") / inside - values.mean()
-    above[np.abs(above) < 1e-12 * np.abs(values).max()] = 0.0  # rounding is no event
+    above[np.abs(above) < 1e-12 * np.abs(values).max()] = 0.0  # differences this small are rounding
     # Largest rise of the cumulative sum: from the lowest point before each end, the latest one where several tie.
     cumulative = np.concatenate([[0.0], np.cumsum(above)])
     stop = 1 + int(np.argmax(cumulative[1:] - np.minimum.accumulate(cumulative)[:-1]))

@@ -1,7 +1,8 @@
 """Answer checks of the course's exercises, one module a lesson: `checks.start`, `checks.loading` and so on.
 
-A check says what is right, or raises `Wrong` with a hint at the likely mistake. It works out the right answer by
-itself, offline, and needs nothing but what it is given.
+A check says what is right, or raises `Wrong` with a hint at the likely mistake; the mistakes it knows stand in its
+code. It works out the right answer by itself, offline, and needs nothing but what it is given. `answers` has what all
+checks share.
 """
 
 from __future__ import annotations

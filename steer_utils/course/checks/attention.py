@@ -16,8 +16,7 @@ TRIED = (Interval(2.5, 4.42), Interval(0.0, 1.01), Interval(6.41, 8.0))
 def peak_second(answer: Any, curve: np.ndarray, span: AudioSpan) -> None:
     """A function (curve, span) -> the second at which the curve is highest: the middle of its highest token.
 
-    It is tried on `curve` and on its mirror image. Raises Wrong for the token's number, slot, start or end, and for
-    any other time.
+    It is tried on `curve` and on its mirror image.
     """
     for tried in (curve, curve[::-1].copy()):
         _judge_peak(number(called(answer, tried, span)), tried, span)
@@ -45,8 +44,7 @@ def _judge_peak(value: float, curve: np.ndarray, span: AudioSpan) -> None:
 def share_inside(answer: Any) -> None:
     """A function (curve, span, interval) -> the share of the tokens whose middle lies in the interval.
 
-    It is tried on random curves and intervals. Raises Wrong for a mean in place of the sum, for seconds taken as
-    token numbers, for slots, and for tokens chosen by their start or end.
+    It is tried on random curves and intervals.
     """
     rng = np.random.default_rng(5)
     for interval in TRIED:
@@ -86,8 +84,7 @@ def _between(curve: np.ndarray, times: np.ndarray, interval: Interval) -> float:
 def effective_tokens(answer: Any) -> None:
     """A function (curve) -> exp(entropy): how many tokens a curve that sums to 1 is spread over.
 
-    It is tried on curves whose answer is known. Raises Wrong for the entropy itself, for bits under exp, for NaN
-    where a token has no share, for the inverse of the sum of squares, and for a count of the tokens above zero.
+    It is tried on curves whose answer is known.
     """
     even = np.full(200, 1 / 200)
     few = np.repeat([0.25, 0.0], [4, 196])

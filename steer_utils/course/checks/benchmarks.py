@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, called, correct, judge, near, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, called, correct, judge, near, number, values
 from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import Clip
 from steer_utils.study.statistics import cluster_mean
@@ -27,7 +27,6 @@ def leaks(answer: FindLeaks, proposed: Proposed, trained: Collection[str], devel
     """Whether `answer(proposed, trained, development)` names the files that a test must leave out, and no other.
 
     A file leaks if its class is in `development`, or if its recording is one of `trained` in whatever release of ESC.
-    Raises Wrong telling apart: nothing found, classes forgotten, other releases forgotten, too much left out.
     """
     bad_class, used = _leaks(proposed, trained, development)
     named = _files(called(answer, proposed, trained, development), proposed)
@@ -81,28 +80,20 @@ def _clip_number(file: str) -> str:
 def width_ratio(answer: WidthRatio, overlaps: np.ndarray, scenes: np.ndarray) -> None:
     """Whether `answer(values, scenes)` is the width of the interval over scenes, over that of one over single values.
 
-    Tried on the `overlaps` given and on a known answer: every value three times in its scene, where it is √3. Raises
-    Wrong telling apart: the ratio upside down, no scenes in it, and of squares.
+    Tried on the `overlaps` given and on a known answer: every value three times in its scene, where it is √3.
     """
     rng = np.random.default_rng(1)
     once = rng.uniform(size=40)
     copied, copies = np.repeat(once, COPIES), np.repeat(np.arange(len(once)), COPIES)
     known = number(called(answer, copied, copies))
     expected = _ratio(copied, copies)
-    refuse(
-        known,
-        [(1.0, "the scenes make no difference to it: draw whole scenes again for the one, values for the other")],
-        LOOSE,
+    mistakes = (
+        (1.0, "the scenes make no difference to it: draw whole scenes again for the one, values for the other"),
+        (1 / expected, "it is upside down: the interval over scenes goes above the line"),
+        (expected**2, "this is the ratio of variances: take its root, or compare the widths of the intervals"),
     )
-    if near(known * expected, 1.0, LOOSE):
-        raise Wrong("it is upside down: the interval over scenes goes above the line")
-    refuse(
-        known,
-        [(expected**2, "this is the ratio of variances: take its root, or compare the widths of the intervals")],
-        LOOSE,
-    )
-    if not near(known, expected, LOOSE):
-        raise Wrong(f"with each value {COPIES} times in its scene it is √{COPIES} = {COPIES**0.5:.1f}, not {known:.1f}")
+    otherwise = f"with each value {COPIES} times in its scene it is √{COPIES} = {COPIES**0.5:.1f}, not {known:.1f}"
+    judge(known, expected, mistakes, otherwise, LOOSE)
     given = number(called(answer, np.asarray(overlaps, float), np.asarray(scenes)))
     if not near(given, _ratio(overlaps, scenes), LOOSE):
         raise Wrong("it is right for copied values, and not for these overlaps: use the scenes as they are given")
@@ -122,8 +113,6 @@ def _ratio(overlaps: np.ndarray, scenes: np.ndarray) -> float:
 def scenes_needed(answer: object, *, comparisons: int, level: float = 0.05) -> None:
     """Whether `answer` is the least number of scenes with which a two-sided sign-flip test can fall below `level` after
     Holm over so many `comparisons`: the smallest p of S scenes is 2 / 2^S.
-
-    Raises Wrong telling apart: one-sided, without Holm, both, and one scene off.
     """
     given = number(answer)
     needed = _least_scenes(2 * comparisons, level)
@@ -141,10 +130,7 @@ def scenes_needed(answer: object, *, comparisons: int, level: float = 0.05) -> N
 
 
 def holm(answer: object, p_values: Mapping[str, float]) -> None:
-    """Whether `answer` holds the p values adjusted after Holm, in the order of `p_values`.
-
-    Raises Wrong telling apart: not adjusted, Bonferroni, no running maximum, Benjamini-Hochberg, another order.
-    """
+    """Whether `answer` holds the p values adjusted after Holm, in the order of `p_values`."""
     plain = np.array(list(p_values.values()))
     expected = np.array(list(holm_adjusted(p_values).values()))
     given = values(answer, expected.shape)

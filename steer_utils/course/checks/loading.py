@@ -21,7 +21,7 @@ DURATIONS = (0.5, 0.985, 0.99, 1.0, 1.02, 1.03, 1.1)  # seconds; each of COUNTED
 # -- 01.1 ----------------------------------------------------------------------------------------------------------
 def token_times(seconds_of: Callable[[int], Any], token_at: Callable[[float], Any], span: AudioSpan) -> None:
     """`seconds_of(token)` gives the start and end in seconds of an audio token, `token_at(seconds)` the token at a
-    time; both count audio tokens from 0 at the first one. Raises Wrong with a hint."""
+    time; both count audio tokens from 0 at the first one."""
     # Not the first token first: of token 0, rounding and counting positions look alike.
     width, tokens = span.seconds_per_token, (min(3, span.count - 1), span.count // 2, span.count - 1, 0)
     for token in tokens:
@@ -97,7 +97,7 @@ COUNTED: tuple[tuple[Count, str], ...] = (
 
 
 def audio_token_count(audio_tokens: Count, checkpoint: Checkpoint) -> None:
-    """`audio_tokens(seconds)` gives how many audio tokens the processor makes of a sound. Raises Wrong with a hint."""
+    """`audio_tokens(seconds)` gives how many audio tokens the processor makes of a sound."""
     given = [number(audio_tokens(seconds)) for seconds in DURATIONS]
     expected = [_processed(checkpoint, seconds) for seconds in DURATIONS]
     refuse(given, (([count(seconds) for seconds in DURATIONS], hint) for count, hint in COUNTED), same=operator.eq)
@@ -127,7 +127,7 @@ def shared_slots(
 ) -> None:
     """`shared(a, b)` gives how many slots two prompts (lists of token ids) share from the start.
 
-    It is tried on short lists, then on the prompts of two instructions. Raises Wrong with a hint.
+    It is tried on short lists, then on the prompts of two instructions.
     """
     pairs = [([7, 7, 8, 9, 5, 4, 3], [7, 7, 8, 6, 5, 4, 3]), ([7, 8], [8, 7]), ([7, 8, 9], [7, 8, 9, 5])]
     one, other = (_ids(hearing, instruction) for instruction in (first, second))

@@ -19,8 +19,7 @@ CLOSE = 1e-4
 def norm_kept(function: Callable[[torch.Tensor, torch.Tensor, float], Any]) -> None:
     """`function(hidden (tokens, width), vector (width,), strength)` -> h + λ v, each token scaled back to its own norm.
 
-    It is called with tokens of very different norms. Raises Wrong for a blank, one norm for all tokens, no norm, the
-    ratio the wrong way round, a vector taken at length 1, a strength left out, or states changed in place.
+    It is called with tokens of very different norms.
     """
     generator = torch.Generator().manual_seed(4)
     sizes = torch.tensor([0.5, 1.0, 5.0, 20.0])[:, None]
@@ -72,9 +71,7 @@ def _same(first: np.ndarray, second: np.ndarray) -> bool:
 def unmoved_by(answer: Any, num_blocks: int, watched: Sequence[int]) -> None:
     """All blocks that can be steered without any change of the attention in the `watched` blocks.
 
-    Steering block l changes attention from block l + 1 on, so these are max(watched) ... num_blocks - 1. Raises Wrong
-    for the last block alone, for max(watched) left out, for min(watched) taken in its place, and for blocks that
-    do move the attention.
+    Steering block l changes attention from block l + 1 on, so these are max(watched) ... num_blocks - 1.
     """
     chosen = _blocks(answer, num_blocks)
     last, first = max(watched), min(watched)
@@ -117,8 +114,7 @@ def smallest_strength(
 ) -> None:
     """The smallest of `strengths` at which `share_at` is above `level`.
 
-    Where none is, any number counts, and the check says so. Raises Wrong for a place in the list, a share, the
-    strength with the largest share, the first one in the list, one that is not enough or not the smallest.
+    Where none is, any number counts, and the check says so.
     """
     shares = {float(strength): float(share_at(strength)) for strength in strengths}
     enough = [strength for strength, share in shares.items() if share > level]
