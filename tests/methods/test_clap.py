@@ -42,19 +42,14 @@ def save_clap(folder: Path, fusion: bool) -> None:
     table.pre_tokenizer = pre_tokenizers.Whitespace()
     special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=table, **special)
-    extractor = ClapFeatureExtractor(
-        feature_size=16, sampling_rate=RATE, hop_length=80, max_length_s=1, fft_window_size=256, frequency_max=4000,
-        truncation="fusion" if fusion else "rand_trunc",
-    )  # fmt: skip
-    text = {
-        "vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "intermediate_size": 16, "max_position_embeddings": 32, "projection_dim": 8,
-    }  # fmt: skip
-    audio = {
-        "window_size": 2, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
-        "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 2], "hidden_size": 16,
-        "num_hidden_layers": 2, "projection_dim": 8, "enable_fusion": fusion, "aff_block_r": 2,
-    }  # fmt: skip
+    truncation = "fusion" if fusion else "rand_trunc"
+    mel = {"feature_size": 16, "hop_length": 80, "fft_window_size": 256, "frequency_max": 4000}
+    extractor = ClapFeatureExtractor(sampling_rate=RATE, max_length_s=1, truncation=truncation, **mel)
+    text = {"vocab_size": len(WORDS), "hidden_size": 16, "intermediate_size": 16, "projection_dim": 8}
+    text |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32}
+    audio = {"window_size": 2, "num_mel_bins": 16, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4]}
+    audio |= {"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 2], "hidden_size": 16}
+    audio |= {"num_hidden_layers": 2, "projection_dim": 8, "enable_fusion": fusion, "aff_block_r": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=8))
@@ -68,9 +63,9 @@ def save_clap(folder: Path, fusion: bool) -> None:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["unfused", "fused"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("clap")
-    save_clap(made, request.param)
-    return made
+    path = tmp_path_factory.mktemp("clap")
+    save_clap(path, request.param)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -78,56 +73,51 @@ def clap(folder: Path) -> ClapLocator:
     return ClapLocator.load(folder)
 
 
-@pytest.fixture(scope="module")
-def heard(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> Hearing:
-    return tiny_models["qwen2_audio"].hear(samples, sampling_rate=16_000)
-
-
 def sounds(count: int, seconds: float = 0.5) -> list[np.ndarray]:
-    made = np.random.default_rng(0).normal(size=(count, round(seconds * RATE))).astype(np.float32)
-    return [np.cumsum(each) / (10 * (1 + index)) if index % 2 else each for index, each in enumerate(made)]
+    noise = np.random.default_rng(0).normal(size=(count, round(seconds * RATE))).astype(np.float32)
+    return [np.cumsum(row) / (10 * (1 + index)) if index % 2 else row for index, row in enumerate(noise)]
 
 
 def test_similarity_is_the_cosine_of_the_whole_model(clap: ClapLocator, folder: Path) -> None:
     """The oracle: transformers' own forward on both, one sound at a time, none of them "longer"."""
     model, processor = ClapModel.from_pretrained(folder).eval(), ClapProcessor.from_pretrained(folder)
-    made = sounds(3)
-    found = clap.similarities(made, " dog bark ")
+    three = sounds(3)
+    found = clap.similarities(three, " dog bark ")
     assert np.ptp(found) > 1e-3 and np.abs(found).max() <= 1 + 1e-6
     words = processor.tokenizer(["the sound of dog bark"], return_tensors="pt")
-    for sound, similarity in zip(made, found, strict=True):
+    for sound, similarity in zip(three, found, strict=True):
         features = processor.feature_extractor(sound, sampling_rate=RATE, return_tensors="pt")
         features["is_longer"] = torch.tensor([[False]])
         with torch.no_grad():
             output = model(**words, **features)
         cosine = torch.nn.functional.cosine_similarity(output.text_embeds, output.audio_embeds)
         assert similarity == pytest.approx(float(cosine), abs=1e-5)
-    assert np.abs(clap.similarities(made, "siren") - found).max() > 1e-3
+    assert np.abs(clap.similarities(three, "siren") - found).max() > 1e-3
 
 
 def test_many_windows_equal_windows_alone(clap: ClapLocator) -> None:
-    made = sounds(WINDOWS + 1)
-    together = clap.similarities(made, "bell")
-    alone = [clap.similarities([sound], "bell")[0] for sound in made]
+    many = sounds(WINDOWS + 1)
+    together = clap.similarities(many, "bell")
+    alone = [clap.similarities([sound], "bell")[0] for sound in many]
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_the_curve_is_made_of_sliding_windows(clap: ClapLocator, heard: Hearing) -> None:
-    found = clap.find(heard, QUERY, PAPER)
-    resampled = soxr.resample(heard.samples, 16_000, RATE, quality="HQ")
-    starts, width = sliding_windows(heard.span, 0.5)
+def test_the_curve_is_made_of_sliding_windows(clap: ClapLocator, one_hearing: Hearing) -> None:
+    found = clap.find(one_hearing, QUERY, PAPER)
+    resampled = soxr.resample(one_hearing.samples, 16_000, RATE, quality="HQ")
+    starts, width = sliding_windows(one_hearing.span, 0.5)
     windows = [resampled[start * 320 : (start + width) * 320] for start in starts]  # 0.04 s at 8 kHz
     assert {len(window) for window in windows} == {width * 320}
-    expected = covering_mean(clap.similarities(windows, "dog bark"), starts, width, heard.span.count)
+    expected = covering_mean(clap.similarities(windows, "dog bark"), starts, width, one_hearing.span.count)
     assert found.curve is not None and np.ptp(found.curve) > 1e-4
     np.testing.assert_allclose(found.curve, expected, atol=1e-6)
-    assert (found.interval, found.score) == best_window(found.curve, heard.span, 0.5)
+    assert (found.interval, found.score) == best_window(found.curve, one_hearing.span, 0.5)
 
 
-def test_a_window_longer_than_clap_takes(clap: ClapLocator, heard: Hearing) -> None:
+def test_a_window_longer_than_clap_takes(clap: ClapLocator, one_hearing: Hearing) -> None:
     assert clap.longest == 1.0 and clap.sampling_rate == RATE
-    found = clap.find(heard, Query("bell", 1.6), PAPER)
-    np.testing.assert_array_equal(found.curve, clap.find(heard, Query("bell", 1.0), PAPER).curve)
+    found = clap.find(one_hearing, Query("bell", 1.6), PAPER)
+    np.testing.assert_array_equal(found.curve, clap.find(one_hearing, Query("bell", 1.0), PAPER).curve)
     assert found.interval is not None and found.interval.duration == pytest.approx(1.6)
 
 
@@ -141,16 +131,16 @@ def test_audio_that_ends_within_a_token(
     assert found.curve is not None and found.curve.shape == (hearing.span.count,)
 
 
-def test_a_method_of_the_table(clap: ClapLocator, folder: Path, heard: Hearing) -> None:
+def test_a_method_of_the_table(clap: ClapLocator, folder: Path, one_hearing: Hearing) -> None:
     method = clap.method()
     assert isinstance(method, Method) and (method.name, method.label) == ("clap", f"CLAP ({folder})")
-    assert method.find(heard, QUERY, PAPER).interval == clap.find(heard, QUERY, PAPER).interval
+    assert method.find(one_hearing, QUERY, PAPER).interval == clap.find(one_hearing, QUERY, PAPER).interval
 
 
-def test_nothing_is_left_changed_and_nothing_is_random(folder: Path, heard: Hearing) -> None:
+def test_nothing_is_left_changed_and_nothing_is_random(folder: Path, one_hearing: Hearing) -> None:
     before = torch.get_rng_state(), np.random.get_state()
     clap = ClapLocator.load(str(folder), device="cpu")
-    first, again = clap.find(heard, QUERY, PAPER), clap.find(heard, QUERY, PAPER)
+    first, again = clap.find(one_hearing, QUERY, PAPER), clap.find(one_hearing, QUERY, PAPER)
     np.testing.assert_array_equal(first.curve, again.curve)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[2:] == before[1][2:]
@@ -199,8 +189,8 @@ def test_remote_code_is_never_run(tmp_path: Path, folder: Path) -> None:
 
 
 # -- as a row of the benchmark ---------------------------------------------------------------------------------------
-def test_it_is_one_more_row_of_the_benchmark(clap: ClapLocator, tiny_models: dict[str, AudioLM]) -> None:
-    lm = knowing_five(tiny_models["qwen2_audio"])
+def test_it_is_one_more_row_of_the_benchmark(clap: ClapLocator, one_model: AudioLM) -> None:
+    lm = knowing_five(one_model)
     scenes = scene_set(lm, PAPER, count=2, seed=1)
     table = run_benchmark(lm, scenes, PAPER, methods=["random", "steering"], external=[clap.method()])
     assert table.attrs["methods"] == ["random", "steering", "clap"] and "CLAP" in table.attrs["external"]["clap"]
@@ -214,9 +204,8 @@ def test_it_is_one_more_row_of_the_benchmark(clap: ClapLocator, tiny_models: dic
         run_benchmark(lm, scenes, PAPER, methods=["random"], external=[clap.method(), clap.method()])
 
 
-def test_the_command_takes_its_folder(folder: Path, tiny_models: dict[str, AudioLM], tmp_path: Path) -> None:
-    one = tiny_models["qwen2_audio"]
-    save(one.model, one.processor, tmp_path / "lm", {"events": list(EVENTS)})
+def test_the_command_takes_its_folder(folder: Path, one_model: AudioLM, tmp_path: Path) -> None:
+    save(one_model.model, one_model.processor, tmp_path / "lm", {"events": list(EVENTS)})
     command = ["benchmark", "--model", str(tmp_path / "lm"), "--scenes", "1", "--methods", "random", "--clap"]
     result = CliRunner().invoke(app, [*command, str(folder), "--json"])
     assert result.exit_code == 0, result.output

@@ -185,6 +185,9 @@ def never_heard(monkeypatch: pytest.MonkeyPatch) -> None:
         (noise(1.0), {"event": "cat"}, UnknownEventError, "It knows: dog bark, bell, siren"),
         (noise(1.0), {"event": " "}, UnknownEventError, "the event is empty"),
         (noise(1.0), {"method": "stearing"}, ValueError, "unknown method 'stearing'; pass one of steering"),
+        (noise(1.0), {"method": "position"}, ValueError, "needs the curves of other scenes"),
+        (noise(1.0), {"method": "swapped"}, ValueError, "needs a query that names the other events"),
+        (noise(1.0), {"method": "steering-heads"}, ValueError, "needs settings with read_heads"),
         (noise(1.0), {"seconds": 0.0}, ValueError, "positive width"),
         (noise(1.0), {"seconds": float("nan")}, ValueError, "positive width"),
     ],
@@ -242,20 +245,3 @@ def test_json_and_labels(one_model: AudioLM, samples: np.ndarray) -> None:
     fixed = replace(located, interval=Interval(3.28, 5.28), event="dog bark")
     assert isinstance(fixed, Located)
     assert fixed.label_line() == "3.280000\t5.280000\tdog bark\n"
-
-
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ("position", "needs the curves of other scenes"),
-        ("swapped", "needs a query that names the other events"),
-        ("steering-heads", "needs settings with read_heads"),
-    ],
-)
-def test_methods_that_need_more_than_one_audio_are_refused_before_the_model_runs(
-    method: str, message: str, tiny_models: dict[str, AudioLM], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locating, "Hearing", None)
-    samples = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    with pytest.raises(ValueError, match=message):
-        locate(tiny_models["qwen2_audio"], samples, "bell", method=method, sampling_rate=16_000)

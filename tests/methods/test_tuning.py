@@ -30,15 +30,9 @@ QUESTIONS = ("Name the sounds.", "How loud is it?")
 
 
 @pytest.fixture(scope="module")
-def tuned(tiny_models: dict[str, AudioLM]) -> Tuned:
-    model = tiny_models["qwen2_audio"]
+def tuned(one_model: AudioLM) -> Tuned:
     start = replace(START, read_heads=((3, 0),))
-    return tune(model, NAMES, start=start, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS)
-
-
-@pytest.fixture(scope="module")
-def qwen2(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    return tiny_models["qwen2_audio"]
+    return tune(one_model, NAMES, start=start, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS)
 
 
 def overlaps(lm: AudioLM, method: Any, chosen: Settings) -> float:
@@ -51,6 +45,10 @@ def overlaps(lm: AudioLM, method: Any, chosen: Settings) -> float:
             interval = method(hearing, Query(event.name, event.span.duration), chosen).interval
             found.append(interval.covers(event.span))
     return float(np.mean(found))
+
+
+def no_work(*_: Any) -> None:
+    raise AssertionError("refused before any work")
 
 
 def test_block_sets_of_eight_blocks() -> None:
@@ -89,27 +87,31 @@ def test_every_candidate_is_tried_and_the_best_is_chosen(tuned: Tuned) -> None:
     assert tuned.overlaps[best] == max(tuned.overlaps.values())
 
 
-def test_a_test_run_with_the_chosen_settings_finds_the_same(tuned: Tuned, qwen2: AudioLM) -> None:
-    assert overlaps(qwen2, steering, tuned.settings) == pytest.approx(max(tuned.overlaps.values()), abs=1e-6)
+def test_a_test_run_with_the_chosen_settings_finds_the_same(tuned: Tuned, one_model: AudioLM) -> None:
+    assert overlaps(one_model, steering, tuned.settings) == pytest.approx(max(tuned.overlaps.values()), abs=1e-6)
     for read in ("share", "difference"):
         candidate, reached = next(each for each in tuned.overlaps.items() if each[0].read == read and each[1] > 0)
         trial = replace(START, **{name: getattr(candidate, name) for name in Candidate.__dataclass_fields__})
-        assert overlaps(qwen2, steering, trial) == pytest.approx(reached, abs=1e-6)
-    assert overlaps(qwen2, prompting, tuned.settings) == pytest.approx(tuned.settings.chosen_on["prompting"], abs=1e-4)
+        assert overlaps(one_model, steering, trial) == pytest.approx(reached, abs=1e-6)
+    assert overlaps(one_model, prompting, tuned.settings) == pytest.approx(
+        tuned.settings.chosen_on["prompting"], abs=1e-4
+    )
 
 
-def test_the_baselines_are_given_their_best_blocks_too(tuned: Tuned, qwen2: AudioLM) -> None:
+def test_the_baselines_are_given_their_best_blocks_too(tuned: Tuned, one_model: AudioLM) -> None:
     for method, name, label in ((prompting, "prompt_blocks", "prompting"), (unsteered, "peak_blocks", "unsteered")):
-        reached = {run: overlaps(qwen2, method, replace(tuned.settings, **{name: run})) for run in runs_of_blocks(4)}
+        reached = {
+            run: overlaps(one_model, method, replace(tuned.settings, **{name: run})) for run in runs_of_blocks(4)
+        }
         assert len(set(reached.values())) > 1
         assert reached[getattr(tuned.settings, name)] == pytest.approx(max(reached.values()), abs=1e-6)
         assert tuned.settings.chosen_on[label] == pytest.approx(max(reached.values()), abs=1e-4)
 
 
-def test_prompting_gets_the_question_that_serves_it_best(tuned: Tuned, qwen2: AudioLM) -> None:
+def test_prompting_gets_the_question_that_serves_it_best(tuned: Tuned, one_model: AudioLM) -> None:
     reached = {
         (question, run): overlaps(
-            qwen2, prompting_best, replace(START, prompt_question=question, prompt_best_blocks=run)
+            one_model, prompting_best, replace(START, prompt_question=question, prompt_best_blocks=run)
         )
         for question in (START.question, *QUESTIONS)
         for run in runs_of_blocks(4)
@@ -127,19 +129,19 @@ def test_what_was_chosen_on_is_written_down(tuned: Tuned) -> None:
     assert (tuned.settings.ask, tuned.settings.positive) == (START.ask, PAPER.positive)  # the words are kept
 
 
-def test_norm_ratios_are_the_mean_over_the_contrasts(tuned: Tuned, qwen2: AudioLM) -> None:
+def test_norm_ratios_are_the_mean_over_the_contrasts(tuned: Tuned, one_model: AudioLM) -> None:
     ratios = []
     for index in range(2):
-        scene = SceneMaker(NAMES, seconds=qwen2.window_seconds).scene(index, 1000)
+        scene = SceneMaker(NAMES, seconds=one_model.window_seconds).scene(index, 1000)
         for name in scene.names:
-            vector = Hearing(qwen2, scene.samples).contrast(
+            vector = Hearing(one_model, scene.samples).contrast(
                 START.positive.format(event=name), START.negative, prompt=START.question
             )
             ratios.append(vector.norm_ratio().numpy())
     assert tuned.norm_ratio == pytest.approx(np.mean(ratios, axis=0), rel=1e-4)
 
 
-def test_tuning_again_gives_the_same(tuned: Tuned, qwen2: AudioLM) -> None:
+def test_tuning_again_gives_the_same(tuned: Tuned, one_model: AudioLM) -> None:
     counted: list[int] = []
 
     def progress(steps: Any) -> Any:
@@ -147,7 +149,7 @@ def test_tuning_again_gives_the_same(tuned: Tuned, qwen2: AudioLM) -> None:
             counted.append(step)
             yield step
 
-    again = tune(qwen2, NAMES, start=START, scenes=2, strengths=STRENGTHS, progress=progress)
+    again = tune(one_model, NAMES, start=START, scenes=2, strengths=STRENGTHS, progress=progress)
     assert counted == [0, 1]
     assert again.settings == tuned.settings
     assert again.overlaps == tuned.overlaps
@@ -155,22 +157,23 @@ def test_tuning_again_gives_the_same(tuned: Tuned, qwen2: AudioLM) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"scenes": 0}, "scenes is 0"), ({"strengths": ()}, r"strengths \[\]"), ({"names": ("bell", "siren")}, "distinct"),
-     ({"names": ("bell", "siren", "cow")}, "cow")],
-)  # fmt: skip
+    [
+        ({"scenes": 0}, "scenes is 0"),
+        ({"strengths": ()}, r"strengths \[\]"),
+        ({"names": ("bell", "siren")}, "distinct"),
+        ({"names": ("bell", "siren", "cow")}, "cow"),
+    ],
+)
 def test_what_cannot_be_tuned_is_refused_before_any_work(
-    options: dict[str, Any], message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], message: str, one_model: AudioLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_work(*_: Any) -> None:
-        raise AssertionError("refused before any work")
-
     monkeypatch.setattr(tuning, "Hearing", no_work)
     full = {"names": NAMES, "scenes": 1, **options}
     with pytest.raises(ValueError, match=message):
-        tune(qwen2, full.pop("names"), start=START, **full)
+        tune(one_model, full.pop("names"), start=START, **full)
 
 
-def test_rows_of_a_query_are_one_batch(qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_query_are_one_batch(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     read = Hearing.read_rows
 
@@ -179,7 +182,7 @@ def test_rows_of_a_query_are_one_batch(qwen2: AudioLM, monkeypatch: pytest.Monke
         return read(self, rows, **options)
 
     monkeypatch.setattr(Hearing, "read_rows", counted)
-    tune(qwen2, NAMES, start=START, scenes=1, strengths=(1.0,))
+    tune(one_model, NAMES, start=START, scenes=1, strengths=(1.0,))
     candidates = len(block_sets(4)) * 2
     assert sizes == [1, *([2, candidates + 1] * 3)]
 
@@ -210,31 +213,31 @@ def overlaps_of_heads(lm: AudioLM, start: Settings, heads: Sequence[Sequence[tup
 
 
 @pytest.mark.parametrize("read", ["share", "difference"])
-def test_the_heads_that_locate_best_are_chosen(qwen2: AudioLM, read: Any) -> None:
+def test_the_heads_that_locate_best_are_chosen(one_model: AudioLM, read: Any) -> None:
     start = replace(STEERED, read=read)
-    chosen = select_heads(qwen2, NAMES, start, 2, count=(5, 1, 3))
+    chosen = select_heads(one_model, NAMES, start, 2, count=(5, 1, 3))
     pairs = [(block, head) for block in (2, 3) for head in range(4)]  # after the steered block
-    single = dict(zip(pairs, overlaps_of_heads(qwen2, start, [[pair] for pair in pairs]), strict=True))
+    single = dict(zip(pairs, overlaps_of_heads(one_model, start, [[pair] for pair in pairs]), strict=True))
     assert len(set(single.values())) > 2
     ranking = tuple(sorted(pairs, key=lambda pair: -single[pair]))
     sets = [ranking[:count] for count in (1, 3, 5)]
-    reached = dict(zip(sets, overlaps_of_heads(qwen2, start, sets), strict=True))
+    reached = dict(zip(sets, overlaps_of_heads(one_model, start, sets), strict=True))
     assert chosen.read_heads in sets
     best = max(reached.values())
     assert reached[chosen.read_heads] == pytest.approx(best, abs=1e-6)
-    assert overlaps(qwen2, steering_heads, chosen) == pytest.approx(best, abs=1e-6)  # as a benchmark measures it
+    assert overlaps(one_model, steering_heads, chosen) == pytest.approx(best, abs=1e-6)  # as a benchmark measures it
     heads = {"scenes": 2, "seed": 1000, "candidates": 8, "overlap": pytest.approx(best, abs=1e-4)}
     assert chosen.chosen_on["heads"] == heads
 
 
-def test_only_the_heads_change_and_their_classes_are_kept_out_of_tests(qwen2: AudioLM, tmp_path: Any) -> None:
-    chosen = select_heads(qwen2, NAMES, STEERED, 1)
+def test_only_the_heads_change_and_their_classes_are_kept_out_of_tests(one_model: AudioLM, tmp_path: Any) -> None:
+    chosen = select_heads(one_model, NAMES, STEERED, 1)
     assert replace(chosen, read_heads=None, chosen_on=STEERED.chosen_on) == STEERED
     assert chosen.development_events == ("knock", *NAMES)
     assert chosen.chosen_on["overlap"] == 0.5
     chosen.save(tmp_path / "settings.json")
     assert Settings.load(tmp_path / "settings.json") == chosen
-    assert select_heads(qwen2, NAMES, chosen, 1) == chosen  # what was chosen before has no say
+    assert select_heads(one_model, NAMES, chosen, 1) == chosen  # what was chosen before has no say
 
 
 def test_tuning_forgets_heads_chosen_for_other_blocks(tuned: Tuned) -> None:
@@ -253,11 +256,8 @@ def test_tuning_forgets_heads_chosen_for_other_blocks(tuned: Tuned) -> None:
     ],
 )
 def test_heads_that_cannot_be_chosen_are_refused_before_any_work(
-    settings_: Settings, options: dict[str, Any], message: str, qwen2: AudioLM, monkeypatch: pytest.MonkeyPatch
+    settings_: Settings, options: dict[str, Any], message: str, one_model: AudioLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_work(*_: Any) -> None:
-        raise AssertionError("refused before any work")
-
     monkeypatch.setattr(tuning, "Hearing", no_work)
     with pytest.raises(ValueError, match=message):
-        select_heads(qwen2, **{"names": NAMES, "settings": settings_, "scenes": 1, **options})
+        select_heads(one_model, **{"names": NAMES, "settings": settings_, "scenes": 1, **options})
