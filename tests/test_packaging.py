@@ -125,6 +125,14 @@ def test_licence_is_named_alike_everywhere() -> None:
     assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
 
 
+def test_contributing_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = [path for path in re.findall(r"`((?:steer_utils|tests|docs)/[^`]*)`", text) if "<" not in path]
+    assert len(paths) >= 8 and not [path for path in paths if not (ROOT / path).exists()]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"\bmake ([a-z-]+)(?=`| +#)", text)) <= set(targets)
+
+
 # ---- what goes into the wheel ----
 
 
