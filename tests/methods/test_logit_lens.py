@@ -12,7 +12,7 @@ import torch
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.methods import logit_lens as lenses
+from steer_utils.methods import logit_lens as module
 from steer_utils.methods.base import Query
 from steer_utils.methods.logit_lens import lens_curve, logit_lens, name_tokens, rolled_out, rollout
 from steer_utils.methods.settings import Settings
@@ -57,9 +57,9 @@ def test_too_large_maps_are_refused_before_any_work(
 ) -> None:
     slots = len(rolled_out(hearing, QUERY, OWN))
     needed = 4 * 4 * 4 * slots**2  # bytes of a float32, blocks, heads
-    monkeypatch.setattr(lenses, "ROLLOUT_BYTES", needed)
+    monkeypatch.setattr(module, "ROLLOUT_BYTES", needed)
     rolled_out(hearing, QUERY, OWN)
-    monkeypatch.setattr(lenses, "ROLLOUT_BYTES", needed - 1)
+    monkeypatch.setattr(module, "ROLLOUT_BYTES", needed - 1)
     monkeypatch.setattr(type(lm.blocks[0]), "forward", _stop)
     with pytest.raises(ValueError, match=f"4 blocks x 4 heads x {slots}² weights.*pass a shorter audio"):
         rollout(hearing, QUERY, OWN)
@@ -92,20 +92,20 @@ def test_the_lens_of_the_last_block_is_the_models_own_logits(
     assert np.abs(expected[0] - expected[-1]).max() > 0.1
 
 
-def test_chunks_and_several_tokens(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = lens_curve(hearing, (5, 9))
-    monkeypatch.setattr(lenses, "LENS_TOKENS", 7)
-    np.testing.assert_allclose(lens_curve(hearing, (5, 9)), whole, atol=1e-5)
-    apart = [lens_curve(hearing, (token,)) for token in (5, 9)]
+def test_chunks_and_several_tokens(one_hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lens_curve(one_hearing, (5, 9))
+    monkeypatch.setattr(module, "LENS_TOKENS", 7)
+    np.testing.assert_allclose(lens_curve(one_hearing, (5, 9)), whole, atol=1e-5)
+    apart = [lens_curve(one_hearing, (token,)) for token in (5, 9)]
     np.testing.assert_allclose(np.logaddexp(*apart), whole, atol=1e-5)
 
 
-def test_the_lens_depends_on_the_name_alone(hearing: Hearing) -> None:
-    bark = logit_lens(hearing, QUERY, OWN).curve
+def test_the_lens_depends_on_the_name_alone(one_hearing: Hearing) -> None:
+    bark = logit_lens(one_hearing, QUERY, OWN).curve
     assert bark is not None
-    again = logit_lens(hearing, QUERY, replace(OWN, presence="Did the {event} occur?", question="What?")).curve
+    again = logit_lens(one_hearing, QUERY, replace(OWN, presence="Did the {event} occur?", question="What?")).curve
     np.testing.assert_array_equal(again, bark)
-    bell = logit_lens(hearing, Query("bell", 0.5), OWN).curve
+    bell = logit_lens(one_hearing, Query("bell", 0.5), OWN).curve
     assert bell is not None and np.abs(bell - bark).max() > 1e-2
 
 
