@@ -1,15 +1,21 @@
 """The small models that ship with the course, and how they are made.
 
-===============  ==========================================================================
-`architecture`   the two real model classes at pocket size, with real processors
-`text`           what the models are asked in training, and what they answer
-`corpus`         scenes as mel features with frame labels; scenes encoded once by a frozen encoder
-`packing`        several question-answer pairs behind one audio, kept apart by a 4-D mask
-`recipe`         every number of the training, in one place
-`training`       the two stages: an encoder that tags frames, a language model that answers
-`checkpointing`  resume after a kill, bit for bit
-`evaluation`     what a model gets right: answers, and the model card
-===============  ==========================================================================
+In the order to read them:
 
-Nothing outside this package imports it, except `models`, to find the weights.
+recipe             every number of the training, in one place
+text               what the models are asked in training, and what they answer
+architecture       the two real model classes at pocket size, with real processors
+corpus             scenes as mel features with frame labels; scenes encoded once by a frozen tower
+packing            several question-answer pairs behind one audio, kept apart by a 4-D mask
+training           the two stages: a tower that tags frames, a language model that answers
+chunked_attention  attention for training on a CPU, a few rows at a time
+checkpointing      resume after a kill, bit for bit
+evaluation         what a model gets right: answers of every kind
+card               the model card
+commands           train a model from nothing, measure it: what `steer-utils pocket` runs
+analyses           every analysis of a model, as files beside its weights
+ablation           short trainings that differ in one thing each
+repeats            one recipe trained several times
+
+No room below it imports it; `lm.models` only knows the folder of the weights.
 """

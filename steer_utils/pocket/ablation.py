@@ -13,30 +13,35 @@ training), so only their differences mean something.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.tuning import Candidate, Tuned, tune
 from steer_utils.pocket.architecture import build
-from steer_utils.pocket.commands import POCKET_SETTINGS, PROMPT_QUESTIONS, recipe_key, tower_key
+from steer_utils.pocket.card import gap_text
+from steer_utils.pocket.commands import (
+    POCKET_SETTINGS,
+    PROMPT_QUESTIONS,
+    progress_bar,
+    recipe_key,
+    tower_key,
+    training_material,
+)
 from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.evaluation import evaluate
-from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, LanguageStage, Recipe
+from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, LanguageStage, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
-from steer_utils.sound.datasets import open_clips
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_whole
 from steer_utils.sound.recordings import ClipBank
-from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
+from steer_utils.study.resume import Progress as StudyProgress
 
 #: Long enough for descriptions by name to come right: a quarter of this (500 steps of 12 scenes with 6 questions) lists
 #: 91 % of scenes exactly, but describes 24 % of the named events, and its attention is near chance whatever is changed.
@@ -95,10 +100,7 @@ def ablate(
     Resumable: checkpoints are in `work` (the tower is that of `train`), a variant measured is in `out` and is not
     made again. Cost on two cores: about a quarter of an hour a variant, ten blocks nearly twice that.
     """
-    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
-    recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
-    if bank is None:
-        base = replace(base, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    base, bank, recorded = training_material(base, clips)
     workers = spare_workers() if workers is None else workers
     tower = Progress(work / f"tower-{tower_key(base, recorded)}", workers=workers, quiet=quiet)
 
@@ -125,11 +127,9 @@ def ablate(
             "blocks": variant.recipe.size.blocks,
             **_measured(lm, scenes, tuning_scenes, quiet),
         }
-        with whole_file(out) as part:
-            part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        write_whole(out, json.dumps(measured, indent=1) + "\n")
     page = out.with_suffix(".md")
-    with whole_file(page) as part:
-        part.write_text(ablation_page(measured), encoding="utf-8")
+    write_whole(page, ablation_page(measured))
     return page
 
 
@@ -146,17 +146,22 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _measured(lm: AudioLM, scenes: int, tuning_scenes: int, quiet: bool) -> dict[str, Any]:
-    def bar(label: str) -> Callable[[Iterable[int]], Iterable[int]]:
-        return lambda steps: tqdm(steps, f"{lm.name}: {label}", disable=quiet)
+    def bar(label: str) -> StudyProgress:
+        return progress_bar(f"{lm.name}: {label}", quiet)
 
     names = [event for event in DEVELOPMENT_EVENTS if event in (lm.events or ())]
     tuned = tune(
-        lm, names, start=POCKET_SETTINGS, scenes=tuning_scenes, prompt_questions=PROMPT_QUESTIONS,
+        lm,
+        names,
+        start=POCKET_SETTINGS,
+        scenes=tuning_scenes,
+        prompt_questions=PROMPT_QUESTIONS,
         progress=bar("settings"),
-    )  # fmt: skip
+    )
     answers = evaluate(lm, scenes=scenes, progress=bar("answers"))
-    table = run_benchmark(lm, scene_set(lm, tuned.settings, count=scenes, seed=7), tuned.settings, methods=METHODS,
-                progress=bar("where"))  # fmt: skip
+    table = run_benchmark(
+        lm, scene_set(lm, tuned.settings, count=scenes, seed=7), tuned.settings, methods=METHODS, progress=bar("where")
+    )
     where = report_dict(table)
     return {
         "settings": asdict(tuned.settings),
@@ -174,7 +179,7 @@ def _best(tuned: Tuned, blocks_of: Callable[[Candidate], Sequence[int]], num_blo
     """For each block: the best development overlap of the candidates that read (or steer) this block alone."""
     return [
         max(
-            (round(overlap, 3) for one, overlap in tuned.overlaps.items() if tuple(blocks_of(one)) == (block,)),
+            (round(best, 3) for candidate, best in tuned.overlaps.items() if tuple(blocks_of(candidate)) == (block,)),
             default=None,
         )
         for block in range(num_blocks)
@@ -200,14 +205,13 @@ def ablation_page(measured: dict[str, Any]) -> str:
     rows = []
     for name, result in measured.items():
         overlaps = {row["method"]: row["overlap"] for row in result["rows"]}
-        gap = result["steering_minus"]["prompting"]
         rows.append(
             [
                 name,
                 f"{result['listing']:.0%}",
                 f"{result['focused']:.0%}",
                 *(f"{overlaps[method]:.1%}" for method in METHODS[:3]),
-                f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
+                gap_text(result["steering_minus"]["prompting"]),
             ]
         )
     lines += markdown_table(COMPARISON_HEADS, rows)

@@ -6,19 +6,17 @@ analyses.json holds the rows, analyses.md says them. Both are the output of `ste
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from steer_utils.methods.settings import model_settings
 from steer_utils.methods.table import FURTHER, METHODS
-from steer_utils.pocket.commands import open_pocket
+from steer_utils.pocket.card import gap_text
+from steer_utils.pocket.commands import open_pocket, progress_bar
 from steer_utils.show.analyses import ANALYSES, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.datasets import open_clips
-from steer_utils.sound.files import json_safe, whole_file
+from steer_utils.sound.files import json_safe, write_whole
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
@@ -48,15 +46,14 @@ def analyse(
     for needed in (figures, work):
         needed.mkdir(parents=True, exist_ok=True)
 
-    def bar(label: str) -> Callable[[Iterable[int]], Iterable[int]]:
-        return lambda units: tqdm(units, label, disable=quiet)
-
-    found: dict[str, Any] = {"model": checkpoint.name, "revision": checkpoint.revision}
-    made = scene_set(checkpoint, settings, count=scenes, seed=seed)
+    results: dict[str, Any] = {"model": checkpoint.name, "revision": checkpoint.revision}
+    chosen = scene_set(checkpoint, settings, count=scenes, seed=seed)
     for analysis in ANALYSES.values():
         resume_file = work / f"{folder.name}-{analysis.name}.partial"
-        table = analysis.run(checkpoint, made, settings, resume_file=resume_file, progress=bar(analysis.name))
-        found[analysis.name] = analysis_report(analysis, table)
+        table = analysis.run(
+            checkpoint, chosen, settings, resume_file=resume_file, progress=progress_bar(analysis.name, quiet)
+        )
+        results[analysis.name] = analysis_report(analysis, table)
         for label, drawn in analysis.figures(table).items():
             stem = figures / f"{analysis.name}_{label}_{folder.name}"
             save_figure(drawn.figure, stem, drawn.alt, drawn.caption)
@@ -64,28 +61,32 @@ def analyse(
     for kind, bank in banks.items():
         chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
         resume_file = work / f"{folder.name}-further-{kind}.partial"
-        table = run_benchmark(checkpoint, chosen, settings, methods=FURTHER_METHODS, resume_file=resume_file,
-                    progress=bar(f"further methods, {kind}"))  # fmt: skip
-        found[f"further, {kind}"] = report_dict(table)
-    with whole_file(folder / "analyses.json") as part:
-        part.write_text(json.dumps(json_safe(found), indent=1) + "\n", encoding="utf-8")
+        table = run_benchmark(
+            checkpoint,
+            chosen,
+            settings,
+            methods=FURTHER_METHODS,
+            resume_file=resume_file,
+            progress=progress_bar(f"further methods, {kind}", quiet),
+        )
+        results[f"further, {kind}"] = report_dict(table)
+    write_whole(folder / "analyses.json", json.dumps(json_safe(results), indent=1) + "\n")
     page = folder / "analyses.md"
-    with whole_file(page) as part:
-        part.write_text(analyses_page(found, folder.name), encoding="utf-8")
+    write_whole(page, analyses_page(results, folder.name))
     return page
 
 
-def analyses_page(found: dict[str, Any], model: str) -> str:
-    """What `analyse` found, as a page in Markdown."""
+def analyses_page(results: dict[str, Any], model: str) -> str:
+    """What `analyse` results, as a page in Markdown."""
     lines = [
         f"# {model}: what its table hangs on",
         "",
-        f"Measured on the weights `{found['revision']}` by `steer-utils pocket analyse`; nothing here is written by "
+        f"Measured on the weights `{results['revision']}` by `steer-utils pocket analyse`; nothing here is written by "
         "hand. The figures are in the course's figures/. What this small model shows is its own behaviour.",
     ]
     for analysis in ANALYSES.values():
-        own = found[analysis.name]
-        scenes = own["scenes"]
+        result = results[analysis.name]
+        scenes = result["scenes"]
         lines += [
             "",
             f"## {analysis.question}",
@@ -93,22 +94,21 @@ def analyses_page(found: dict[str, Any], model: str) -> str:
             f"`steer-utils analyse {analysis.name}`: {scenes['scenes']} {scenes['sounds']} scenes, seed "
             f"{scenes['seed']}. Intervals are 95 % over scenes.",
             "",
-            *_markdown(own["rows"]),
+            *_markdown(result["rows"]),
         ]
     lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
     for kind, sounds in (("procedural", "Procedural scenes"), ("recordings", "Scenes of recordings")):
-        own = found.get(f"further, {kind}")
-        if own is None:
+        result = results.get(f"further, {kind}")
+        if result is None:
             continue
-        rows = [row for row in own["rows"] if row["slot"] == "all"]
+        rows = [row for row in result["rows"] if row["slot"] == "all"]
         lines += [f"{sounds}, the same for all rows, overlap in %:", ""]
-        lines += [*_markdown([_further(row, own["steering_minus"]) for row in rows]), ""]
+        lines += [*_markdown([_further(row, result["steering_minus"]) for row in rows]), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _further(row: dict[str, Any], gaps: dict[str, Any]) -> dict[str, Any]:
-    gap = gaps.get(row["method"])
-    against = f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else None
+    against = gap_text(gaps[row["method"]]) if row["method"] in gaps else None
     return {
         "method": METHODS[row["method"]].label,
         "passes": METHODS[row["method"]].passes,

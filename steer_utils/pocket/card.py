@@ -10,7 +10,7 @@ from typing import Any
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import METHODS
 from steer_utils.pocket.architecture import TOKENS_PER_SECOND
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_whole
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import SLOTS
@@ -39,9 +39,13 @@ def write_card(folder: Path) -> Path:
         _limits(facts),
     ]
     path = folder / "README.md"
-    with whole_file(path) as part:
-        part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole(path, "\n\n".join(parts) + "\n")
     return path
+
+
+def gap_text(gap: Mapping[str, float]) -> str:
+    """A difference of overlaps (mean, low, high) in points, as it stands in every page."""
+    return f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
 
 
 def _head(facts: dict[str, Any], measured: dict[str, Any]) -> str:
@@ -121,8 +125,7 @@ def _overlaps(figures: Mapping[tuple[str, str], Any], steering_minus: Mapping[st
             continue
         whole = figures[name, "all"]
         slots = [f"{figures[name, slot]['overlap']:.1%}" for slot in SLOTS]
-        gap = steering_minus.get(name)
-        against = f"{100 * gap['mean']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})" if gap else ""
+        against = gap_text(steering_minus[name]) if name in steering_minus else ""
         interval = f"{whole['low']:.1%} - {whole['high']:.1%}"
         rows.append([method.label, f"{whole['overlap']:.1%}", interval, *slots, against])
     whole, *slots = (f"{figures['steering', slot]['chance']:.1%}" for slot in ("all", *SLOTS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,18 +22,21 @@ from steer_utils.pocket.evaluation import evaluate
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
 from steer_utils.sound.datasets import open_clips, same_recordings
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_whole
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict, summary
+from steer_utils.study.resume import Progress as StudyProgress
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
 #: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone. The
 #: vector is made before a question that only the focus can answer: there the two instructions differ most.
 POCKET_SETTINGS = Settings(
     question="How many sounds are there?",
-    vector_question="Is it high or low?", ask="When is the {event}?", presence="Do you hear the {event}?"
+    vector_question="Is it high or low?",
+    ask="When is the {event}?",
+    presence="Do you hear the {event}?",
 )
 #: Questions out of which prompting alone gets the one that serves it best.
 PROMPT_QUESTIONS = ("Describe the sound.", "What do you hear?", "Is it high or low?", "How loud is it?")
@@ -64,15 +67,12 @@ def train(
         raise ValueError(f"there is no recipe for {name!r}; pass one of {', '.join(RECIPES)}")
     if seed is not None and seed < 0:
         raise ValueError(f"seed is {seed}; pass 0 or more")
-    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
     recipe = RECIPES[name].shortened(shorten) if shorten != 1.0 else RECIPES[name]
-    if bank is None:
-        recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    recipe, bank, recorded = training_material(recipe, clips)
     out = out or work / (name if seed is None else f"{name}-seed{seed}")
-    recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     tower_work = work / f"tower-{tower_key(recipe, recorded)}"
-    spoken = recipe if seed is None else replace(recipe, seed=seed)
-    language_work = work / f"{name}-{recipe_key(spoken, recorded)}"
+    seeded = recipe if seed is None else replace(recipe, seed=seed)
+    language_work = work / f"{name}-{recipe_key(seeded, recorded)}"
     model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
     for folder in (tower_work, language_work):
@@ -83,14 +83,14 @@ def train(
         tower = model.model.audio_tower.state_dict()
         model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=seed)
         model.to(torch.device(device)).model.audio_tower.load_state_dict(tower)
-    progress, source = Progress(language_work, workers=workers, quiet=quiet), SceneSource(spoken, bank)
-    train_language(model, processor, spoken, lambda: hear_corpus(model, processor, source, progress), progress)
+    progress, source = Progress(language_work, workers=workers, quiet=quiet), SceneSource(seeded, bank)
+    train_language(model, processor, seeded, lambda: hear_corpus(model, processor, source, progress), progress)
     facts: dict[str, object] = {
         "name": name,
         "events": list(recipe.events),
         "trained_recordings": recorded,
         "training_folds": list(TRAINING_FOLDS) if bank else [],
-        "recipe": spoken.as_dict(),
+        "recipe": seeded.as_dict(),
         "versions": library_versions(),
     }
     save(model.cpu(), processor, out, facts)
@@ -98,11 +98,20 @@ def train(
     return out
 
 
+def training_material(recipe: Recipe, clips: Path | None) -> tuple[Recipe, ClipBank | None, list[str]]:
+    """The recordings of `clips` to train on, their file names, and the recipe as it can be followed with them: without
+    recordings it knows the procedural sounds alone."""
+    if clips is None:
+        return replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0), None, []
+    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS)
+    return recipe, bank, sorted(clip.path.name for clip in bank.clips)
+
+
 def tower_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
-    """A short hash of all that stage 1 depends on, the recordings' file names included: what was begun with others is
-    never gone on with."""
-    size = {name: getattr(recipe.size, name) for name in ("seconds", "mel_bins", "encoder_width", "encoder_blocks",
-                                                          "encoder_heads")}  # fmt: skip
+    """A short hash of all that stage 1 depends on, the recordings' file names included: a training that differs in any
+    of it has another folder, and starts anew."""
+    names = ("seconds", "mel_bins", "encoder_width", "encoder_blocks", "encoder_heads")
+    size = {name: getattr(recipe.size, name) for name in names}
     return _key(size, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"], list(recorded))
 
 
@@ -113,6 +122,11 @@ def recipe_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def progress_bar(label: str, quiet: bool) -> StudyProgress:
+    """A bar for steps that are counted, unless `quiet`."""
+    return lambda steps: tqdm(steps, label, disable=quiet)
 
 
 def open_pocket(name: str) -> tuple[AudioLM, Path]:
@@ -136,9 +150,6 @@ def measure(
     if scenes < 1 or tuning_scenes < 1:
         raise ValueError(f"scenes is {scenes}, tuning_scenes {tuning_scenes}; pass at least 1 of each")
 
-    def bar(label: str) -> Callable[[Iterable[int]], Iterable[int]]:
-        return lambda steps: tqdm(steps, label, disable=quiet)
-
     names = [event for event in DEVELOPMENT_EVENTS if event in (checkpoint.events or ())]
     tuned = tune(
         checkpoint,
@@ -146,9 +157,11 @@ def measure(
         start=POCKET_SETTINGS,
         scenes=tuning_scenes,
         prompt_questions=PROMPT_QUESTIONS,
-        progress=bar("settings"),
+        progress=progress_bar("settings", quiet),
     )
-    settings = select_heads(checkpoint, names, tuned.settings, scenes=tuning_scenes, progress=bar("heads"))
+    settings = select_heads(
+        checkpoint, names, tuned.settings, scenes=tuning_scenes, progress=progress_bar("heads", quiet)
+    )
     settings.save(folder / "settings.json")
     measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision}
     measured["norm_ratio"] = [round(float(ratio), 3) for ratio in tuned.norm_ratio]
@@ -160,14 +173,13 @@ def measure(
         unseen = None
         if bank is not None:
             unseen = bank.subset(exclude_files=same_recordings(bank.clips, trained_recordings(checkpoint)))
-        answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=bar(f"answers, {kind}"))
+        answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=progress_bar(f"answers, {kind}", quiet))
         chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
-        table = run_benchmark(checkpoint, chosen, settings, progress=bar(f"where, {kind}"))
+        table = run_benchmark(checkpoint, chosen, settings, progress=progress_bar(f"where, {kind}", quiet))
         measured[kind] = {"answers": answers.to_dict("records"), "where": report_dict(table)}
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")
-    with whole_file(folder / "evaluation.json") as part:
-        part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "evaluation.json", json.dumps(measured, indent=1) + "\n")
     write_card(folder)
     return folder / "README.md"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study.resume import Progress
 from steer_utils.study.statistics import cluster_mean
 
 LABELS = {
@@ -55,7 +55,7 @@ def evaluate(
     clips: ClipBank | None = None,
     scenes: int = 200,
     seed: int = 500,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> pd.DataFrame:
     """Accuracy with its 95 % interval for each kind of question, on three-event scenes, columns kind, right, low,
     high, n. Procedural scenes are synthesised anew (no bank); `clips` must hold recordings not trained on."""
@@ -66,12 +66,15 @@ def evaluate(
     for index in progress(range(scenes)):
         scene = maker.scene(index, seed)
         rng = np.random.default_rng([seed, index, 3])
-        asked = [(kind, turn(kind, scene, known, rng)) for kind in KINDS if kind != "focus"]
-        turns = [focused(scene, rng), *(made for kind, made in asked if made.kind == kind)]  # no pitch of a recording
-        answers = Hearing(checkpoint, scene.samples).answers([Row(each.instruction) for each in turns])
+        by_kind = [(kind, turn(kind, scene, known, rng)) for kind in KINDS if kind != "focus"]
+        turns = [
+            focused(scene, rng),
+            *(asked for kind, asked in by_kind if asked.kind == kind),
+        ]  # a recording: no pitch
+        answers = Hearing(checkpoint, scene.samples).answers([Row(asked.instruction) for asked in turns])
         answered += [
-            Answered(index, each.kind, each.instruction, each.answer, answer)
-            for each, answer in zip(turns, answers, strict=True)
+            Answered(index, asked.kind, asked.instruction, asked.answer, answer)
+            for asked, answer in zip(turns, answers, strict=True)
         ]
     return accuracies(answered)
 
@@ -85,20 +88,28 @@ def focused(scene: Scene, rng: np.random.Generator) -> Turn:
 
 def accuracies(answered: list[Answered]) -> pd.DataFrame:
     """One row a kind, in the order of LABELS; "events" scores each listed event by its place in the order."""
-    scored: dict[str, list[tuple[int, float]]] = {}
-    for each in answered:
-        scored.setdefault(each.kind, []).append((each.scene, float(each.right)))
-        if each.kind == "listing":
-            said, true = each.answer.split(", "), each.expected.split(", ")
-            said += [""] * (len(true) - len(said))
-            scored.setdefault("events", []).extend(
-                (each.scene, float(a == b)) for a, b in zip(said, true, strict=False)
+    scores: dict[str, list[tuple[int, float]]] = {}
+    for question in answered:
+        scores.setdefault(question.kind, []).append((question.scene, float(question.right)))
+        if question.kind == "listing":
+            names, true_names = question.answer.split(", "), question.expected.split(", ")
+            names += [""] * (len(true_names) - len(names))
+            scores.setdefault("events", []).extend(
+                (question.scene, float(name == true)) for name, true in zip(names, true_names, strict=False)
             )
     rows = []
     for kind, label in LABELS.items():
-        if kind in scored:
-            scene_numbers, values = (np.array(column) for column in zip(*scored[kind], strict=True))
+        if kind in scores:
+            scene_numbers, values = (np.array(column) for column in zip(*scores[kind], strict=True))
             estimate = cluster_mean(values, scene_numbers)
-            rows.append({"kind": kind, "question": label, "right": estimate.mean, "low": estimate.low,
-                         "high": estimate.high, "n": estimate.n})  # fmt: skip
+            rows.append(
+                {
+                    "kind": kind,
+                    "question": label,
+                    "right": estimate.mean,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "n": estimate.n,
+                }
+            )
     return pd.DataFrame(rows)

@@ -10,9 +10,17 @@ from steer_utils.sound.sounds import SOUNDS
 
 #: The ten classes of ESC-10. Three of them (dog bark, helicopter, rain) are procedural classes too.
 RECORDED_EVENTS = (
-    "baby cry", "chainsaw", "clock tick", "dog bark", "fire crackling", "helicopter", "person sneeze", "rain",
-    "rooster", "sea waves",
-)  # fmt: skip
+    "baby cry",
+    "chainsaw",
+    "clock tick",
+    "dog bark",
+    "fire crackling",
+    "helicopter",
+    "person sneeze",
+    "rain",
+    "rooster",
+    "sea waves",
+)
 EVENTS = tuple(sorted({*SOUNDS, *RECORDED_EVENTS}))
 
 #: Procedural classes on which strength and blocks are chosen; figures are reported on the other ones.

@@ -7,7 +7,7 @@ first weights and meets other scenes and questions (`pocket train --seed`), and 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
 from steer_utils.methods.table import METHODS
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.show.plots.repeats import alt_text_repeats, repeats_figure
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
 
 COMPARED = ("steering", "steering-heads", "steering-paper", "prompting", "prompting-best", "asking")
@@ -53,7 +53,7 @@ def _figures(measured: dict[str, Any]) -> dict[str, Any]:
         "scenes": measured["where"]["settings"]["scenes"]["scenes"],
         "listing": listing["right"],
         "chance": rows["steering"]["chance"],
-        "overlap": {name: [rows[name][each] for each in ("overlap", "low", "high")] for name in COMPARED},
+        "overlap": {name: [rows[name][figure] for figure in ("overlap", "low", "high")] for name in COMPARED},
     }
 
 
@@ -67,26 +67,24 @@ def compare_trainings(folders: Sequence[Path], out: Path, figures: Path) -> Path
     """
     if out.suffix != ".json":
         raise ValueError(f"out is {out}; pass the name of a .json file, the page is written beside it")
-    found = [training_of(folder) for folder in folders]
-    every = {(each["model"], each["weights"]): each for each in [*_read(out), *found]}
-    order = [*POCKET_MODELS]
-    trainings = sorted(
-        every.values(),
-        key=lambda each: (
-            order.index(each["model"]) if each["model"] in order else len(order), each["model"], not each["ships"],
-            each["seed"], each["weights"],
-        ),
-    )  # fmt: skip
+    added = [training_of(folder) for folder in folders]
+    by_weights = {(training["model"], training["weights"]): training for training in [*_read(out), *added]}
+    trainings = sorted(by_weights.values(), key=_order)
     drawn = repeats_figure(trainings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(out) as part:
-        part.write_text(json.dumps(trainings, indent=1) + "\n", encoding="utf-8")
+    write_whole(out, json.dumps(trainings, indent=1) + "\n")
     page = out.with_suffix(".md")
-    with whole_file(page) as part:
-        part.write_text(repeats_page(trainings), encoding="utf-8")
+    write_whole(page, repeats_page(trainings))
     figures.mkdir(parents=True, exist_ok=True)
     save_figure(drawn, figures / "repeats", alt_text_repeats(trainings), "Overlap by method, one mark a training.")
     return page
+
+
+def _order(training: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Models in the order of POCKET_MODELS, then others; the weights that ship first, then by seed."""
+    models, model = list(POCKET_MODELS), training["model"]
+    place = models.index(model) if model in models else len(models)
+    return place, model, not training["ships"], training["seed"], training["weights"]
 
 
 def _read(out: Path) -> list[dict[str, Any]]:
@@ -110,11 +108,11 @@ def repeats_page(trainings: Sequence[dict[str, Any]]) -> str:
         "The other columns: overlap with the true interval, three queries a scene; in brackets the 95 % interval over "
         "scenes, which knows nothing of other trainings. Written by `steer-utils pocket repeats`.",
     ]
-    for model in dict.fromkeys(each["model"] for each in trainings):
+    for model in dict.fromkeys(training["model"] for training in trainings):
         for kind, title in KINDS.items():
-            own = [each for each in trainings if each["model"] == model and kind in each]
-            if len(own) > 1:
-                lines += ["", f"## {model}: {title[0].lower()}{title[1:]}", "", *_table(own, kind)]
+            of_model = [training for training in trainings if training["model"] == model and kind in training]
+            if len(of_model) > 1:
+                lines += ["", f"## {model}: {title[0].lower()}{title[1:]}", "", *_table(of_model, kind)]
     return "\n".join(lines) + "\n"
 
 

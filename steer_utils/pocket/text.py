@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -131,21 +132,16 @@ def _describe(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> 
     return _pick(DESCRIBE, rng).format(x=event.name), description(event)
 
 
-def _attribute(scene: Scene, rng: np.random.Generator, questions: Sequence[str], word: str) -> tuple[str, str] | None:
+def _attribute(
+    scene: Scene, rng: np.random.Generator, events: Sequence[str], *, word: str, questions: Sequence[str]
+) -> tuple[str, str] | None:
+    """`word`: pitch or loudness. None where no event of the scene has one that is known."""
     known = [event for event in scene.events if getattr(event, word)]
     if not known:
         return None
     event = known[int(rng.integers(len(known)))]
     whole = _pick(WHOLE, rng) + " " if rng.random() < 0.1 else ""
     return whole + _pick(questions, rng).format(x=event.name), getattr(event, word)
-
-
-def _pitch(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str] | None:
-    return _attribute(scene, rng, PITCH, "pitch")
-
-
-def _loudness(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str] | None:
-    return _attribute(scene, rng, LOUDNESS, "loudness")
 
 
 def _count(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
@@ -160,19 +156,14 @@ def _presence(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> 
     return _pick(PRESENCE, rng).format(x=_pick(absent, rng)), "no"
 
 
-def _neighbour(scene: Scene, rng: np.random.Generator, questions: Sequence[str], step: int) -> tuple[str, str]:
+def _neighbour(
+    scene: Scene, rng: np.random.Generator, events: Sequence[str], *, step: int, questions: Sequence[str]
+) -> tuple[str, str]:
+    """What sounds `step` events later; "nothing" beyond the first and the last."""
     index = int(rng.integers(len(scene.events)))
     other = index + step
     answer = scene.events[other].name if 0 <= other < len(scene.events) else "nothing"
     return _pick(questions, rng).format(x=scene.events[index].name), answer
-
-
-def _after(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    return _neighbour(scene, rng, AFTER, +1)
-
-
-def _before(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    return _neighbour(scene, rng, BEFORE, -1)
 
 
 def _order(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
@@ -198,13 +189,13 @@ def _focus(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tup
 
 _MAKERS: dict[str, Callable[[Scene, np.random.Generator, Sequence[str]], tuple[str, str] | None]] = {
     "describe": _describe,
-    "pitch": _pitch,
-    "loudness": _loudness,
+    "pitch": partial(_attribute, word="pitch", questions=PITCH),
+    "loudness": partial(_attribute, word="loudness", questions=LOUDNESS),
     "listing": _listing,
     "count": _count,
     "presence": _presence,
-    "after": _after,
-    "before": _before,
+    "after": partial(_neighbour, step=+1, questions=AFTER),
+    "before": partial(_neighbour, step=-1, questions=BEFORE),
     "order": _order,
     "place": _place,
     "focus": _focus,
@@ -223,19 +214,18 @@ def ask(scene: Scene, events: Sequence[str], rng: np.random.Generator, mix: Turn
 
 def turn(kind: str, scene: Scene, events: Sequence[str], rng: np.random.Generator) -> Turn:
     """A turn of the given kind; a listing where the scene cannot answer that kind (a recording has no pitch)."""
-    made = _MAKERS[kind](scene, rng, events)
-    if made is None:
+    pair = _MAKERS[kind](scene, rng, events)
+    if pair is None:
         return Turn("listing", *_listing(scene, rng, events))
-    return Turn(kind, *made)
+    return Turn(kind, *pair)
 
 
 def vocabulary_words(events: Sequence[str]) -> list[str]:
     """Every word and mark that a prompt or an answer can hold, the chat template's own words included."""
-    templates = (
-        *FOCUS, *WHOLE, *NEUTRAL, *DESCRIBE, *PITCH, *LOUDNESS, *COUNT, *PRESENCE, *AFTER, *BEFORE, *ORDER, *PLACE,
-        *HERE_PITCH, *HERE_LOUDNESS, *NUMBERS, *ORDINALS, *PLACES,
-        "system user assistant You are a helpful assistant. Audio 1:",
-        "high low loud quiet yes no nothing a an the , . ? !",
-    )  # fmt: skip
-    text = " ".join((*templates, *events)).replace("{x}", "").replace("{n}", "").lower()
+    about_an_event = (FOCUS, DESCRIBE, PITCH, LOUDNESS, PRESENCE, AFTER, BEFORE, PLACE)
+    about_the_audio = (WHOLE, NEUTRAL, COUNT, ORDER, HERE_PITCH, HERE_LOUDNESS)
+    answers = (NUMBERS, ORDINALS, PLACES, ("high low loud quiet yes no nothing a an the , . ? !",))
+    template = ("system user assistant You are a helpful assistant. Audio 1:",)
+    texts = [text for group in (*about_an_event, *about_the_audio, *answers, template, events) for text in group]
+    text = " ".join(texts).replace("{x}", "").replace("{n}", "").lower()
     return re.findall(r"\w+|[^\w\s]+", text)

@@ -151,6 +151,12 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def json_safe(value: Any) -> Any:
     """The same, as strict json can hold it: NaN and infinities become None, in mappings and lists at any depth."""
     if isinstance(value, Mapping):

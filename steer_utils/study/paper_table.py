@@ -11,7 +11,7 @@ from pathlib import Path
 
 from steer_utils.lm.models import MAIN_MODELS, WEIGHTS
 from steer_utils.methods.table import FURTHER, METHODS
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
 
 NOT_RUN = "not run here"
@@ -35,8 +35,8 @@ def evaluation_of(name: str) -> dict | None:
 def _further(name: str, kind: str) -> list[dict]:
     """The rows of the slower methods, which `steer-utils pocket analyse` measures on fewer scenes."""
     path = WEIGHTS / name / "analyses.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    rows = found.get(f"further, {kind}", {}).get("rows", [])
+    analyses = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = analyses.get(f"further, {kind}", {}).get("rows", [])
     return [row for row in rows if row["method"] in FURTHER and row["slot"] == "all"]
 
 
@@ -86,5 +86,4 @@ def write_results_table(page: Path) -> None:
         raise ValueError(f"{page} has no '{_START}' and after it '{_END}' to put the table between")
     head, rest = text.split(_START, 1)
     tail = rest.split(_END, 1)[1]
-    with whole_file(page) as part:
-        part.write_text(f"{head}{_START}\n{results_table()}\n{_END}{tail}", encoding="utf-8")
+    write_whole(page, f"{head}{_START}\n{results_table()}\n{_END}{tail}")
