@@ -127,15 +127,19 @@ def parse_rows(
     return rows
 
 
+def check_inside(folder: Path, name: str) -> None:
+    """Raises ValueError if the path `name` leads out of `folder`, be it by a link."""
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} leads out of the folder {str(folder)!r}; pass paths inside it")
+
+
 def check_sounds(folder: Path, names: Sequence[str], table: str) -> None:
     """Raises ValueError unless each of `names` is a sound file in `folder`: how many are not, and the first three.
 
     Only headers are read (under a millisecond a file). `table` is what named the files.
     """
-    root = folder.resolve()
     for name in names:
-        if not (folder / name).resolve().is_relative_to(root):  # follows links too
-            raise ValueError(f"{name!r} in {table} leads out of the folder {str(folder)!r}")
+        check_inside(folder, name)
     missing = [name for name in names if not (folder / name).is_file()]
     wrong = missing or [name for name in names if not _is_sound(folder / name)]
     if wrong:

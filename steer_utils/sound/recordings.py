@@ -18,7 +18,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from steer_utils.sound.audio import AudioError, active_span, read_audio
-from steer_utils.sound.files import read_rows
+from steer_utils.sound.files import check_inside, read_rows
 from steer_utils.sound.spans import Interval
 from steer_utils.sound.synthesis import faded
 
@@ -70,7 +70,7 @@ def category_name(label: str) -> str:
 def _table_path(root: Path, table: str | None) -> Path:
     if table is not None:
         path = root / table
-        _refuse_outside(root, path, table)
+        check_inside(root, table)
         if not path.is_file():
             raise ValueError(f"there is no table {table!r} in {str(root)!r}")
         return path
@@ -81,16 +81,10 @@ def _table_path(root: Path, table: str | None) -> Path:
     return tables[0]
 
 
-def _refuse_outside(root: Path, path: Path, name: str) -> None:
-    # resolve() also follows links, so a link that leads out of the folder is refused too
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} leads out of the folder {str(root)!r}; recordings must lie inside it")
-
-
 def _find(root: Path, name: str, by_name: dict[str, list[Path]]) -> Path | None:
     if not name:
         return None
-    _refuse_outside(root, root / name, name)
+    check_inside(root, name)
     if (root / name).is_file():
         return root / name
     matches = [path for path in by_name.get(Path(name).name, []) if path.is_file()]
@@ -98,7 +92,7 @@ def _find(root: Path, name: str, by_name: dict[str, list[Path]]) -> Path | None:
     if len(matches) > 1:
         raise ValueError(f"{len(matches)} files are called {name!r}; give the path from the folder in the table")
     if matches:
-        _refuse_outside(root, matches[0], name)
+        check_inside(root, str(matches[0].relative_to(root)))
         return matches[0]
     return None
 
