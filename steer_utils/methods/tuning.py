@@ -99,7 +99,7 @@ def tune(
                 steered_row(replace(start, strength=strength, keep_norm=keep), vector.select(blocks))
                 for strength, blocks, keep in grid
             ]
-            asked = [Row(f"{positive} {question}") for question in questions]
+            asked = [Row(start.focus(event.name, question)) for question in questions]
             readings = hearing.read_rows([*asked, *rows])
             curves = np.stack([_run_curves(reading.attention, reads) for reading in readings])
             prompted, curves = curves[: len(asked)], curves[len(asked) :]

@@ -13,8 +13,7 @@ from tinies import tiny
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.methods import base as readout
-from steer_utils.methods.base import Query
+from steer_utils.methods.base import Query, steered_curve
 from steer_utils.methods.settings import PAPER
 from steer_utils.methods.table import METHODS
 from steer_utils.sound.scenemaker import SceneMaker
@@ -78,7 +77,7 @@ def test_each_row_is_what_its_vector_finds(
                 assert found is not None and rows.loc[name, "overlap"] == pytest.approx(found.covers(event.span))
             vector = source.contrast(f"Focus on the {event.name}.", OWN.negative, prompt="How loud is it?")
             moved = carried(vector, carrier.maps[0], lm)
-            curve = readout.steered_curve(hearing, moved, settings)
+            curve = steered_curve(hearing, moved, settings)
             expected = hearing.span.tokens(event.span)
             assert np.isfinite(curve[expected]).all()
             assert torch.allclose(carrier(hearing, query).directions, moved.directions, atol=1e-3)
