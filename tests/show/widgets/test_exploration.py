@@ -158,7 +158,7 @@ def test_nothing_runs_before_the_choice_is_checked(hearing: Hearing, monkeypatch
     exploring = ExplorerSession(hearing)
     with pytest.raises(UnknownEventError):
         exploring.explore(Choice("purple"))
-    with pytest.raises(ValueError, match="names block 9"):
+    with pytest.raises(ValueError, match="blocks has 9, but the model has blocks 0 to 3"):
         exploring.explore(Choice("dog bark", blocks=(9,)))
     assert counts.read == counts.answered == []
 
