@@ -22,6 +22,15 @@ def vector(lm: AudioLM, seed: int = 0, size: float = 6.0) -> SteeringVector:
     return SteeringVector(size * directions, tuple(range(lm.num_blocks)), torch.ones(lm.num_blocks))
 
 
+#: Where the model's class does not matter.
+one_family = pytest.mark.parametrize("lm", ["qwen2_audio"], indirect=True)
+
+
+@pytest.fixture
+def inputs(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> dict[str, Any]:
+    return full_inputs(lm, (SHORT, samples))
+
+
 def last_token(injections: Sequence[Injection], length: int) -> tuple[Edit, ...]:
     return find_edits(injections, Layout(length, audio=range(0)))
 
@@ -29,6 +38,17 @@ def last_token(injections: Sequence[Injection], length: int) -> tuple[Edit, ...]
 def logits(lm: AudioLM, inputs: dict[str, Any]) -> torch.Tensor:
     with torch.no_grad():
         return lm.model(**inputs).logits
+
+
+def block_output(lm: AudioLM, inputs: dict[str, Any], block: int = 1) -> torch.Tensor:
+    """What comes out of a block, (batch, tokens, width), as a hook sees it that is set now."""
+    outputs: list[torch.Tensor] = []
+    handle = lm.blocks[block].register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        logits(lm, inputs)
+    finally:
+        handle.remove()
+    return outputs[0]
 
 
 def naive_forward(
@@ -82,9 +102,8 @@ def naive_answer(
 @pytest.mark.parametrize("keep_norm", [True, False])
 @pytest.mark.parametrize("positions", ["last", "text", "audio", "all", [0, 14, 30]])
 def test_generation_with_a_cache_equals_recomputing_everything(
-    lm: AudioLM, samples: np.ndarray, full_inputs: Any, positions: Any, keep_norm: bool
+    lm: AudioLM, inputs: dict[str, Any], positions: Any, keep_norm: bool
 ) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
     length = inputs["input_ids"].shape[1]
     (layout,) = batch_layouts(lm, inputs["input_ids"])
     slots = {
@@ -97,17 +116,15 @@ def test_generation_with_a_cache_equals_recomputing_everything(
     v = vector(lm, size=2.0).select([1, 2])
     expected = naive_answer(lm, inputs, v, slots, generated, steps=6, norm=keep_norm)
     with steer(lm, v, positions=positions, input_ids=inputs["input_ids"], keep_norm=keep_norm):
-        made = lm.model.generate(**inputs, do_sample=False, max_new_tokens=6, min_new_tokens=6)
+        sequences = lm.model.generate(**inputs, do_sample=False, max_new_tokens=6, min_new_tokens=6)
         steered_logits = logits(lm, inputs)
-    assert made[0, length:].tolist() == expected
+    assert sequences[0, length:].tolist() == expected
     torch.testing.assert_close(steered_logits, naive_forward(lm, inputs, v, slots, keep_norm), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(steered_logits[:, -1], logits(lm, inputs)[:, -1], atol=0.1)
 
 
-def test_generated_tokens_are_steered_and_not_only_the_prompt(
-    lm: AudioLM, samples: np.ndarray, full_inputs: Any
-) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
+@one_family
+def test_generated_tokens_are_steered_and_not_only_the_prompt(lm: AudioLM, inputs: dict[str, Any]) -> None:
     length = inputs["input_ids"].shape[1]
     v = vector(lm, seed=4)
     answers = {
@@ -133,6 +150,7 @@ def test_every_row_of_a_left_padded_batch(
             assert not torch.allclose(together[row], logits(lm, alone)[0, -1], atol=1e-2)
 
 
+@one_family
 def test_a_prompt_length_is_enough_for_the_last_token(
     lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any
 ) -> None:
@@ -145,6 +163,7 @@ def test_a_prompt_length_is_enough_for_the_last_token(
     assert not torch.equal(lm.model.generate(**inputs, **options), expected)
 
 
+@one_family
 def test_rows_may_differ(lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any) -> None:
     inputs = full_inputs(lm, (SHORT, samples), (SHORT, other_samples))
     length = inputs["input_ids"].shape[1]
@@ -160,8 +179,8 @@ def test_rows_may_differ(lm: AudioLM, samples: np.ndarray, other_samples: np.nda
     assert not torch.allclose(mixed[1], plain[1], atol=1e-2)
 
 
-def test_two_vectors_are_their_sum(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
+@one_family
+def test_two_vectors_are_their_sum(lm: AudioLM, inputs: dict[str, Any]) -> None:
     v, w = vector(lm, 0).select([0, 1]), vector(lm, 1).select([1, 3])
     with steer(lm, [Injection(v, 2.0), Injection(w, -0.5)], input_ids=inputs["input_ids"]):
         both = logits(lm, inputs)
@@ -169,21 +188,13 @@ def test_two_vectors_are_their_sum(lm: AudioLM, samples: np.ndarray, full_inputs
         torch.testing.assert_close(both, logits(lm, inputs), atol=1e-5, rtol=1e-5)
 
 
+@one_family
 @pytest.mark.parametrize("keep_norm", [True, False])
-def test_the_norm_is_kept_or_not(lm: AudioLM, samples: np.ndarray, full_inputs: Any, keep_norm: bool) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
+def test_the_norm_is_kept_or_not(lm: AudioLM, inputs: dict[str, Any], keep_norm: bool) -> None:
     v = vector(lm, size=20.0).select([1])
-    seen: list[torch.Tensor] = []
     with steer(lm, v, input_ids=inputs["input_ids"], keep_norm=keep_norm):
-        handle = lm.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
-        try:
-            logits(lm, inputs)
-        finally:
-            handle.remove()
-    handle = lm.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
-    logits(lm, inputs)
-    handle.remove()
-    after, before = seen
+        after = block_output(lm, inputs)
+    before = block_output(lm, inputs)
     assert torch.equal(after[:, :-1], before[:, :-1])
     added = before[0, -1] + v.directions[1]
     if keep_norm:
@@ -193,17 +204,18 @@ def test_the_norm_is_kept_or_not(lm: AudioLM, samples: np.ndarray, full_inputs: 
         torch.testing.assert_close(after[0, -1], added)
 
 
+@one_family
 @pytest.mark.parametrize("keep_norm", [True, False])
+@pytest.mark.parametrize("rule", ["add", "vista"])
 def test_what_does_nothing_changes_no_bit(
-    lm: AudioLM, samples: np.ndarray, full_inputs: Any, keep_norm: bool, hook_count: Callable[..., int]
+    lm: AudioLM, inputs: dict[str, Any], rule: Any, keep_norm: bool, hook_count: Callable[..., int]
 ) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
     plain, hooks, v = logits(lm, inputs), hook_count(lm), vector(lm)
-    for one in (Injection(v, 0.0), Injection(0 * v), Injection(v - v, 3.0)):
-        with steer(lm, one, input_ids=inputs["input_ids"], keep_norm=keep_norm):
+    for nothing in (Injection(v, 0.0, rule=rule), Injection(0 * v, rule=rule), Injection(v - v, 3.0, rule=rule)):
+        with steer(lm, nothing, input_ids=inputs["input_ids"], keep_norm=keep_norm):
             assert hook_count(lm) == hooks
             assert torch.equal(logits(lm, inputs), plain)
-    with steer(lm, v, prompt_length=10_000, keep_norm=keep_norm):  # touches no token of this prompt
+    with steer(lm, Injection(v, rule=rule), prompt_length=10_000, keep_norm=keep_norm):  # no token of this prompt
         assert hook_count(lm) == hooks + 4
         assert torch.equal(logits(lm, inputs), plain)
 
@@ -218,50 +230,29 @@ def vista_by_hand(h: torch.Tensor, v: torch.Tensor, strength: float) -> torch.Te
     return h.norm() * changed / changed.norm()
 
 
+@one_family
 @pytest.mark.parametrize("strength", [0.17, 2.0, -1.0])
 @pytest.mark.parametrize("side", ["opposed", "alike"])
-def test_vista_equals_its_formula(
-    lm: AudioLM, samples: np.ndarray, full_inputs: Any, strength: float, side: str
-) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
-    seen: list[torch.Tensor] = []
+def test_vista_equals_its_formula(lm: AudioLM, inputs: dict[str, Any], strength: float, side: str) -> None:
+    def steered_output(vector: SteeringVector, keep_norm: bool = True) -> torch.Tensor:
+        injection = Injection(vector, strength, rule="vista")
+        with steer(lm, injection, input_ids=inputs["input_ids"], keep_norm=keep_norm):
+            return block_output(lm, inputs)
 
-    def look() -> None:
-        handle = lm.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
-        try:
-            logits(lm, inputs)
-        finally:
-            handle.remove()
-
-    look()
-    h = seen[0][0, -1]
-    v = vector(lm).select([1])
+    before, v = block_output(lm, inputs), vector(lm).select([1])
+    h = before[0, -1]
     if (float(h @ v.directions[1]) > 0) != (side == "alike"):
         v = -v
     for size in (1.0, 30.0):  # the length of v has no say
-        with steer(lm, Injection(size * v, strength, rule="vista"), input_ids=inputs["input_ids"]):
-            look()
-        after = seen[-1]
-        assert torch.equal(after[:, :-1], seen[0][:, :-1])
+        after = steered_output(size * v)
+        assert torch.equal(after[:, :-1], before[:, :-1])
         torch.testing.assert_close(after[0, -1], vista_by_hand(h, v.directions[1], strength), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(after[0, -1].norm(), h.norm())
         assert not torch.allclose(after[0, -1], h, atol=1e-2)
-    with steer(lm, Injection(v, strength, rule="vista"), input_ids=inputs["input_ids"], keep_norm=False):
-        look()
-    assert abs(seen[-1][0, -1].norm() - h.norm()) > 1e-3  # the switch is still a switch
+    assert abs(steered_output(v, keep_norm=False)[0, -1].norm() - h.norm()) > 1e-3  # the switch is still a switch
 
 
-def test_vista_at_strength_zero_changes_no_bit(
-    lm: AudioLM, samples: np.ndarray, full_inputs: Any, hook_count: Callable[..., int]
-) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
-    plain, hooks, v = logits(lm, inputs), hook_count(lm), vector(lm)
-    for one in (Injection(v, 0.0, rule="vista"), Injection(0 * v, rule="vista")):
-        with steer(lm, one, input_ids=inputs["input_ids"]):
-            assert hook_count(lm) == hooks
-            assert torch.equal(logits(lm, inputs), plain)
-
-
+@one_family
 def test_rows_of_one_batch_may_differ_in_rule(
     lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any
 ) -> None:
@@ -286,29 +277,28 @@ def test_rows_of_one_batch_may_differ_in_rule(
         assert not torch.allclose(together[1], logits(lm, one)[0, -1], atol=1e-2)  # and both edits act
 
 
+@one_family
 def test_vista_steers_generated_tokens_and_leaves_no_hook(
-    lm: AudioLM, samples: np.ndarray, full_inputs: Any, hook_count: Callable[..., int]
+    lm: AudioLM, inputs: dict[str, Any], hook_count: Callable[..., int]
 ) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
     length, hooks = inputs["input_ids"].shape[1], hook_count(lm)
     v, options = vector(lm).select([1, 2]), {"do_sample": False, "max_new_tokens": 4, "min_new_tokens": 4}
     with steer(lm, Injection(v, 1.5, rule="vista"), input_ids=inputs["input_ids"]):
-        made = lm.model.generate(**inputs, **options)
-    (again,) = made[:, :-1]
+        sequences = lm.model.generate(**inputs, **options)
+    (again,) = sequences[:, :-1]
     whole = {**inputs, "input_ids": again[None], "attention_mask": torch.ones(1, len(again), dtype=torch.long)}
     slots = list(range(length - 1, len(again)))
     with steer(lm, Injection(v, 1.5, slots, rule="vista"), input_ids=whole["input_ids"]):
         scores = logits(lm, whole)[0, length - 1 :]
     scores[:, lm.processor.tokenizer.eos_token_id] = -torch.inf  # as min_new_tokens does
-    assert scores.argmax(-1).tolist() == made[0, length:].tolist()
+    assert scores.argmax(-1).tolist() == sequences[0, length:].tolist()
     with pytest.raises(RuntimeError, match="inside"), steer(lm, Injection(v, rule="vista"), prompt_length=length):
         assert hook_count(lm) == hooks + 2
         raise RuntimeError("inside")
     assert hook_count(lm) == hooks
 
 
-def test_no_trace_is_left(lm: AudioLM, samples: np.ndarray, full_inputs: Any, hook_count: Callable[..., int]) -> None:
-    inputs = full_inputs(lm, (SHORT, samples))
+def test_no_trace_is_left(lm: AudioLM, inputs: dict[str, Any], hook_count: Callable[..., int]) -> None:
     plain, hooks, names = logits(lm, inputs), hook_count(lm), set(lm.model.state_dict())
     foreign = lm.blocks[0].register_forward_hook(lambda module, args, output: None)
     with pytest.raises(RuntimeError, match="inside"), steer(lm, vector(lm), input_ids=inputs["input_ids"]):
@@ -321,20 +311,21 @@ def test_no_trace_is_left(lm: AudioLM, samples: np.ndarray, full_inputs: Any, ho
     assert set(lm.model.state_dict()) == names
 
 
-def test_the_block_output_itself_is_not_edited(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> None:
+@one_family
+def test_the_block_output_itself_is_not_edited(lm: AudioLM, inputs: dict[str, Any]) -> None:
     """A hook that was there first, and kept the block's output, still holds what the block computed."""
-    inputs = full_inputs(lm, (SHORT, samples))
-    seen: list[torch.Tensor] = []
-    handle = lm.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
+    outputs: list[torch.Tensor] = []
+    handle = lm.blocks[1].register_forward_hook(lambda module, args, output: outputs.append(output))
     try:
         logits(lm, inputs)
         with steer(lm, vector(lm).select(1), positions="all", input_ids=inputs["input_ids"]):
             logits(lm, inputs)
     finally:
         handle.remove()
-    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(outputs[0], outputs[1])
 
 
+@one_family
 def test_only_touched_blocks_are_hooked(lm: AudioLM, hook_count: Callable[..., int]) -> None:
     before = hook_count(lm)
     with steer(lm, vector(lm).select([1, 3]), prompt_length=4):
@@ -342,6 +333,7 @@ def test_only_touched_blocks_are_hooked(lm: AudioLM, hook_count: Callable[..., i
         assert not lm.blocks[0]._forward_hooks or len(lm.blocks[1]._forward_hooks) > len(lm.blocks[0]._forward_hooks)
 
 
+@one_family
 def test_a_bad_vector_late_in_a_list_leaks_no_hook(lm: AudioLM, hook_count: Callable[..., int]) -> None:
     before = hook_count(lm)
     bad = SteeringVector(torch.ones(4, 5), (0,), torch.ones(4))
@@ -353,7 +345,8 @@ def test_a_bad_vector_late_in_a_list_leaks_no_hook(lm: AudioLM, hook_count: Call
     assert hook_count(lm) == before
 
 
-def test_what_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> None:
+@one_family
+def test_what_is_refused(lm: AudioLM, inputs: dict[str, Any]) -> None:
     v = vector(lm)
     with pytest.raises(ValueError, match="either input_ids or prompt_length"), steer(lm, v):
         pass
@@ -361,12 +354,7 @@ def test_what_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> 
         pass
     with (
         pytest.raises(ValueError, match="unknown positions 'lats'"),
-        steer(
-            lm,
-            v,
-            positions="lats",
-            prompt_length=9,  # type: ignore[arg-type]
-        ),
+        steer(lm, v, positions="lats", prompt_length=9),  # type: ignore[arg-type]
     ):
         pass
     with (
@@ -382,10 +370,12 @@ def test_what_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> 
         Injection(v.directions)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="got str"):
         as_injections(["v"])  # type: ignore[list-item]
-    inputs = full_inputs(lm, (SHORT, samples), (SHORT, samples), (SHORT, samples))
-    two = inputs["input_ids"][:2]
-    with pytest.raises(ValueError, match="2 rows are steered, but the batch has 3"), steer(lm, v, input_ids=two):
-        logits(lm, inputs)
+    ids, three = inputs["input_ids"], {name: torch.cat([value] * 3) for name, value in inputs.items()}
+    with (
+        pytest.raises(ValueError, match="2 rows are steered, but the batch has 3"),
+        steer(lm, v, input_ids=torch.cat([ids, ids])),
+    ):
+        logits(lm, three)
 
 
 # What one block adds --------------------------------------------------------------------------------------------------
