@@ -45,7 +45,7 @@ from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE
 from steer_utils.sound.spans import AudioSpan
 
 TYPES = sorted(FAMILIES)
-#: blocks, heads, key/value heads, hidden, audio token: from the model cards and configs named in `full_size`.
+#: blocks, heads, key/value heads, hidden, audio token: from the model cards and configs named in `families`.
 FACTS = {"qwen2_audio": (32, 32, 32, 4096, 151646), "audioflamingo3": (28, 28, 4, 3584, 151669)}
 SHORT, FOCUS, WHOLE = "Describe the sound.", "Focus on the vacuum cleaner.", "Listen to the whole audio."
 

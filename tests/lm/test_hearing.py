@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,13 @@ SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or
 Full = Callable[..., dict[str, Any]]
 
 
+#: Where the model's class does not matter.
+one_family = pytest.mark.parametrize("lm", ["qwen2_audio"], indirect=True)
+
+
 @pytest.fixture
 def focus(hearing: Hearing) -> SteeringVector:
     return hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt=SHORT)
-
-
-@pytest.fixture
-def one(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """One family, where the model's class does not matter."""
-    return tiny_models["qwen2_audio"]
 
 
 def full_reading(
@@ -102,29 +100,6 @@ def test_event_positions_steer_the_words_of_the_event(
     torch.testing.assert_close(reading.attention.share * reading.attention.mass[..., None], rows, atol=1e-4, rtol=0)
 
 
-def test_rows_of_any_kind_in_one_call_equal_rows_alone(hearing: Hearing, focus: SteeringVector) -> None:
-    other = hearing.contrast("Focus on the bell.", "Listen to the whole audio.")
-    rows = [
-        Row(SHORT),
-        Row(LONG, (Injection(focus.late(), 2.0),)),
-        Row(SHORT, (Injection(focus, -1.0, "audio"),), keep_norm=False),
-        Row("What is the bell like?", (Injection(other, 3.0, "event"), Injection(focus.early())), event="bell"),
-        Row(LONG, (Injection(other.select(1), 5.0, "all"),)),
-        Row(SHORT, (Injection(other, 0.0, "audio"),)),
-    ]
-    together = hearing.read_rows(rows)
-    for row, reading in zip(rows, together, strict=True):
-        (alone,) = hearing.read_rows([row])
-        assert reading.instruction == row.instruction
-        torch.testing.assert_close(reading.logits, alone.logits, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(reading.hidden, alone.hidden, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(reading.attention.share, alone.attention.share, atol=1e-4, rtol=1e-4)
-        assert reading.recomputed_prefix == alone.recomputed_prefix
-        assert reading.attention.first_block == alone.attention.first_block
-    assert [reading.recomputed_prefix for reading in together] == [False, False, True, False, True, False]
-    assert [reading.attention.first_block for reading in together] == [0, 3, 1, 1, 2, 0]
-
-
 def test_rows_of_the_audio_itself(
     hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, eager: Any
 ) -> None:
@@ -138,19 +113,7 @@ def test_rows_of_the_audio_itself(
     torch.testing.assert_close(attention.share * attention.mass[..., None], expected, atol=1e-4, rtol=0)
 
 
-def test_many_rows_are_split_and_come_back_in_order(
-    hearing: Hearing, focus: SteeringVector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(planning, "MAX_LINE", 1)
-    strengths = np.linspace(-3, 3, MAX_BATCH + 3)
-    readings = hearing.read_rows([Row(SHORT, (Injection(focus, float(strength)),)) for strength in strengths])
-    assert len(readings) == MAX_BATCH + 3
-    for index in (0, MAX_BATCH, MAX_BATCH + 2):
-        alone = hearing.read(SHORT, steer=focus, strength=float(strengths[index]))
-        torch.testing.assert_close(readings[index].logits, alone.logits, atol=1e-4, rtol=1e-4)
-    assert hearing.read_rows([]) == []
-
-
+@one_family
 def test_the_contrast_is_a_difference_of_hidden_states(hearing: Hearing, lm: AudioLM) -> None:
     plus, minus = "Focus on the dog bark. Describe the sound.", "Listen to the whole audio. Describe the sound."
     v = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt="Describe the sound.")
@@ -176,6 +139,7 @@ def test_nothing_added_changes_no_bit(hearing: Hearing, focus: SteeringVector) -
     assert torch.equal(hearing.read(SHORT).logits, plain.logits)  # and the prefix is as it was
 
 
+@one_family
 def test_attention_moves_after_the_steered_block_only(hearing: Hearing, focus: SteeringVector) -> None:
     shift = hearing.read(SHORT, steer=focus.select(1), strength=5.0).attention - hearing.read(SHORT).attention
     assert isinstance(shift, AttentionMap) and shift.first_block == 2
@@ -208,6 +172,7 @@ def test_answers_equal_generate(
     assert hearing.answer(LONG, steer=focus.late(), strength=4.0, max_new_tokens=8) == answers[2]
 
 
+@one_family
 def test_an_answer_ends_with_the_turn(hearing: Hearing, lm: AudioLM) -> None:
     long = hearing.answers([Row(SHORT), Row(LONG)], max_new_tokens=12)
     third = lm.processor.tokenizer(long[0].split()[2])["input_ids"][0]
@@ -223,6 +188,7 @@ def test_an_answer_ends_with_the_turn(hearing: Hearing, lm: AudioLM) -> None:
         hearing.answer(SHORT, max_new_tokens=0)
 
 
+@one_family
 def test_nothing_is_left_behind(hearing: Hearing, lm: AudioLM, focus: Any, hook_count: Callable[..., int]) -> None:
     hooks = hook_count(lm)
     settings = lm.model.generation_config.to_dict()
@@ -237,30 +203,35 @@ def test_nothing_is_left_behind(hearing: Hearing, lm: AudioLM, focus: Any, hook_
     assert lm.model.generation_config.to_dict() == settings
 
 
-def test_the_prefix_is_computed_once(hearing: Hearing, lm: AudioLM, focus: SteeringVector) -> None:
+@pytest.fixture
+def encoded(lm: AudioLM) -> Iterator[list[int]]:
+    """A list that grows with each audio that is encoded."""
     calls: list[int] = []
     handle = lm.family.audio_tower(lm.model).register_forward_hook(lambda *_: calls.append(1))
-    try:
-        hearing.read_rows([Row(SHORT), Row(LONG, (Injection(focus, positions="audio"),))])
-        hearing.answer(SHORT, steer=focus, positions="all", max_new_tokens=2)
-        assert calls == []
-        lm.hear(hearing.samples, sampling_rate=16_000)
-        assert calls == [1]
-    finally:
-        handle.remove()
+    yield calls
+    handle.remove()
 
 
-def test_the_silent_twin_is_encoded_once_and_only_when_asked_for(hearing: Hearing, lm: AudioLM) -> None:
-    calls: list[int] = []
-    handle = lm.family.audio_tower(lm.model).register_forward_hook(lambda *_: calls.append(1))
-    try:
-        hearing.read(SHORT)
-        assert calls == []
-        silence = hearing.silence
-        assert hearing.silence is silence
-        assert calls == [1]
-    finally:
-        handle.remove()
+@one_family
+def test_the_prefix_is_computed_once(hearing: Hearing, lm: AudioLM, focus: Any, encoded: list[int]) -> None:
+    encoded.clear()
+    hearing.read_rows([Row(SHORT), Row(LONG, (Injection(focus, positions="audio"),))])
+    hearing.answer(SHORT, steer=focus, positions="all", max_new_tokens=2)
+    assert encoded == []
+    lm.hear(hearing.samples, sampling_rate=16_000)
+    assert encoded == [1]
+
+
+@one_family
+def test_the_silent_twin_is_encoded_once_and_only_when_asked_for(
+    hearing: Hearing, lm: AudioLM, encoded: list[int]
+) -> None:
+    encoded.clear()
+    hearing.read(SHORT)
+    assert encoded == []
+    silence = hearing.silence
+    assert hearing.silence is silence
+    assert encoded == [1]
     assert (silence.span, silence.duration, silence.checkpoint) == (hearing.span, hearing.duration, lm)
     assert silence.samples.shape == hearing.samples.shape and not silence.samples.any()
     assert hearing.samples.any()
@@ -278,6 +249,7 @@ def test_bfloat16(lm: AudioLM, samples: np.ndarray, focus: SteeringVector) -> No
     torch.testing.assert_close(reading.attention.share.sum(-1), torch.ones(4, 4, 1))
 
 
+@one_family
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -305,6 +277,7 @@ def test_errors_come_before_the_model_runs(
         handle.remove()
 
 
+@one_family
 def test_a_contrast_needs_two_instructions(hearing: Hearing) -> None:
     with pytest.raises(ValueError, match="two instructions"):
         hearing.contrast("Focus on the bell.", " ", prompt=SHORT)
@@ -314,16 +287,16 @@ def test_a_contrast_needs_two_instructions(hearing: Hearing) -> None:
         hearing.answers(Row(SHORT))  # type: ignore[arg-type]
 
 
+@one_family
 def test_as_many_rows_as_leave_a_gibibyte(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "MAX_MAPS", 40 * hearing._prefix.shape.map_bytes)
     assert (hearing.maps_at_once(), hearing.maps_at_once(2)) == (40, MAX_BATCH)
 
 
 # -- remembering ---------------------------------------------------------------------------------------------------
-def test_what_is_remembered_is_read_once(one: AudioLM, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    hearing = one.hear(samples, sampling_rate=16_000)
-    vector = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
-    rows = [Row(SHORT), Row(SHORT, Injection(vector, 2.0)), Row(LONG)]
+@one_family
+def test_what_is_remembered_is_read_once(hearing: Hearing, focus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(SHORT), Row(SHORT, Injection(focus, 2.0)), Row(LONG)]
     plain, counts, run = hearing.read_rows(rows), list[int](), module.run
 
     def counted(prefix: Any, plan: Plan) -> Any:
@@ -337,18 +310,17 @@ def test_what_is_remembered_is_read_once(one: AudioLM, samples: np.ndarray, monk
         assert second[0] is first[0] and second[2] is first[2]
         hearing.read(SHORT, query_positions="text")  # other tokens' attention is not what was kept
         assert counts == [3, 1, 1]
-    for others in (first, second):
-        for reading, other in zip(plain, others, strict=True):
-            for name in ("hidden", "logits"):
-                torch.testing.assert_close(getattr(reading, name), getattr(other, name), atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(reading.attention.share, other.attention.share, atol=1e-4, rtol=0)
-            assert reading.attention.first_block == other.attention.first_block
+    for reading, other in zip(plain * 2, first + second, strict=True):
+        torch.testing.assert_close(reading.hidden, other.hidden, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(reading.logits, other.logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(reading.attention.share, other.attention.share, atol=1e-4, rtol=0)
+        assert reading.attention.first_block == other.attention.first_block
     hearing.read(SHORT)
     assert counts == [3, 1, 1, 1]
 
 
-def test_silence_is_remembered_as_long_as_its_hearing(one: AudioLM, samples: np.ndarray) -> None:
-    hearing = one.hear(samples, sampling_rate=16_000)
+@one_family
+def test_silence_is_remembered_as_long_as_its_hearing(hearing: Hearing) -> None:
     with hearing.remembering():
         first = hearing.silence.read(SHORT)  # encoded inside
         assert hearing.silence.read(SHORT) is first

@@ -31,15 +31,24 @@ def contrast(hearing: Hearing) -> SteeringVector:
     return hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt=SHORT)
 
 
-def many_rows(vector: SteeringVector) -> list[Row]:
+def many_rows(hearing: Hearing) -> list[Row]:
+    """Of every kind: three that need a prefix of their own are the last."""
+    vector, other = contrast(hearing), hearing.contrast("Focus on the bell.", "Listen to the whole audio.")
     rows = [Row(SHORT), Row(LONG)]
     for block in range(BLOCKS):
         for strength in (-1.0, 2.0):
             rows.append(Row(SHORT, Injection(vector.select([block]), strength), keep_norm=strength > 0))
-    rows.append(Row(LONG, (Injection(vector.select([0]), 1.0), Injection(vector.select([2]), 3.0, "text"))))
-    rows.append(Row(LONG, Injection(vector, 0.0)))
-    rows.append(Row(SHORT, Injection(vector.select([1, 3]), 1.0, rule="vista")))
-    return rows
+    return [
+        *rows,
+        Row(LONG, (Injection(vector.select([0]), 1.0), Injection(vector.select([2]), 3.0, "text"))),
+        Row(LONG, Injection(vector, 0.0)),
+        Row(SHORT, Injection(vector.select([1, 3]), 1.0, rule="vista")),
+        Row("What is the bell like?", (Injection(other, 3.0, "event"), Injection(vector.early())), event="bell"),
+        Row(SHORT, Injection(other, 0.0, "audio")),
+        Row(SHORT, Injection(vector, -1.0, "audio"), keep_norm=False),
+        Row(LONG, Injection(other.select(1), 5.0, "all")),
+        Row(LONG, (Injection(vector.late(), 2.0), Injection(other, 1.0, [0, 20]))),
+    ]
 
 
 def same(readings: Sequence[Reading], others: Sequence[Reading]) -> None:
@@ -47,17 +56,24 @@ def same(readings: Sequence[Reading], others: Sequence[Reading]) -> None:
         torch.testing.assert_close(reading.hidden, other.hidden, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(reading.logits, other.logits, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(reading.attention.share, other.attention.share, atol=1e-4, rtol=0)
+        for name in ("instruction", "recomputed_prefix"):
+            assert getattr(reading, name) == getattr(other, name)
         assert reading.attention.first_block == other.attention.first_block
 
 
 # -- a line --------------------------------------------------------------------------------------------------------
 def test_together_and_alone_give_the_same(hearing: Hearing) -> None:
-    rows = many_rows(contrast(hearing))
-    same(hearing.read_rows(rows), [hearing.read_rows([row])[0] for row in rows])
+    rows = many_rows(hearing)
+    together = hearing.read_rows(rows)
+    same(together, [hearing.read_rows([row])[0] for row in rows])
+    assert [reading.instruction for reading in together] == [row.instruction for row in rows]
+    assert [reading.recomputed_prefix for reading in together] == [False] * (len(rows) - 3) + [True] * 3
+    assert [reading.attention.first_block for reading in together][10:] == [1, 0, 2, 1, 0, 1, 2, 1]
+    assert hearing.read_rows([]) == []
 
 
 def test_sharing_equals_running_apart(hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = many_rows(contrast(hearing))
+    rows = many_rows(hearing)
     shared = hearing.read_rows(rows)
 
     def apart(plan: Plan, numbers: Sequence[int], block: int) -> list[tuple[int, int]]:
