@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path, PureWindowsPath
 
 from steer_utils.sound.datasets import find_dataset
+from steer_utils.sound.files import whole_file
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -46,7 +47,8 @@ def fetch(name: str, folder: str | os.PathLike[str], *, keep_archive: bool = Fal
         raise ValueError("downloads need pooch: pip install 'steer-utils[data]'") from error
     _note(str(dataset), quiet)
     record = folder / f"{remote.filename}.sha256"
-    checksum = remote.checksum or (record.read_text(encoding="utf-8").split()[0] if record.is_file() else None)
+    recorded = record.read_text(encoding="utf-8").split() if record.is_file() else []
+    checksum = remote.checksum or next(iter(recorded), None)
     archive = folder / remote.filename
     show_bar = sys.stderr.isatty() if quiet is None else not quiet
     downloader = pooch.HTTPDownloader(progressbar=show_bar, timeout=TIMEOUT)
@@ -67,7 +69,8 @@ def fetch(name: str, folder: str | os.PathLike[str], *, keep_archive: bool = Fal
     _unpack(archive, target)
     if checksum is None:
         digest = pooch.file_hash(str(archive))
-        record.write_text(f"{digest}  {archive.name}\n", encoding="utf-8")
+        with whole_file(record) as part:
+            part.write_text(f"{digest}  {archive.name}\n", encoding="utf-8")
         _note(f"no checksum of {archive.name} is published; its sha256 is {digest}, kept in {record.name}", quiet)
     if not keep_archive:
         archive.unlink()
@@ -84,7 +87,7 @@ def _unpack(archive: Path, target: Path) -> None:
                 names = opened.namelist()
             if outside := [name for name in names if _leads_out(name)]:
                 raise DownloadError(f"{outside[0]!r} in {archive.name} leads out of the folder; nothing was unpacked")
-            pooch.Unzip(extract_dir=scratch)(str(archive), "download", None)
+            pooch.Unzip(extract_dir=os.path.abspath(scratch))(str(archive), "download", None)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError) as error:
             raise DownloadError(
                 f"{archive.name} cannot be unpacked: it is no zip, damaged, or too large for the disk ({error}); "

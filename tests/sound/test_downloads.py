@@ -100,6 +100,12 @@ def test_fetch_gives_the_unpacked_folder_and_says_licence_and_checksum(
     assert (tmp_path / "mine").stat().st_mode == tmp_path.joinpath("new").stat().st_mode  # others may read it too
 
 
+def test_a_relative_folder(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fetch("tiny", "data", quiet=True) == Path("data/tiny-main")
+    assert sorted(os.listdir("data")) == ["tiny-main", "tiny.zip.sha256"]
+
+
 def test_the_first_checksum_is_demanded_from_then_on(server: Server, tmp_path: Path) -> None:
     fetch("tiny", tmp_path, quiet=True).rename(tmp_path.parent / f"{tmp_path.name}-moved")
     server.body = packed({"tiny-main/table.csv": b"changed\n"})
