@@ -17,6 +17,9 @@ else
 SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
 endif
 
+# One process a core, one thread each: threads of several processes would wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup
+
 .DEFAULT_GOAL := help
 .PHONY: help setup course exercises test test-slow lab lint bench pocket lock clean
 
@@ -52,10 +55,10 @@ exercises: setup ## Make the exercise versions of the lessons (solutions blanked
 test: setup ## Check style and types and run every test but the slow ones, notebooks included
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: setup ## Run the slow tests
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m slow
 
 lab: setup ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -28,6 +28,15 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in one process when there are several: a file, whose tests share models and tables; all tests in the
+    browser, which share one JupyterLab. A notebook shares nothing."""
+    for item in items:
+        alone = item.nodeid if item.get_closest_marker("notebooks") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group("browser" if item.get_closest_marker("browser") else alone))
+
+
 @pytest.fixture(scope="session")
 def tiny_models() -> dict[str, AudioLM]:
     """Both tiny models, by family."""
