@@ -12,8 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import GenerationConfig
 
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, alone, fingerprint, open_checkpoint, stop_tokens
+from steer_utils.lm.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    alone,
+    fingerprint,
+    greedy,
+    open_checkpoint,
+    stop_tokens,
+)
 from steer_utils.lm.families import FAMILIES, UnsupportedModelError
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.lm.steering import Injection
@@ -173,9 +182,24 @@ def test_every_kind_of_end_stops_an_answer(one_model: AudioLM, monkeypatch: pyte
     eos, (first, second, turn) = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(["bell", "dog", "siren"])
     assert len({eos, first, second, turn}) == 4
     other = replace(one_model, family=replace(one_model.family, turn_end="siren"))
-    for configured, more in ((None, set()), (first, {first}), ([first, second], {first, second})):
+    for configured, more in ((None, set()), (first, {first}), ([first, second], {first, second}), (0, {0})):
         monkeypatch.setattr(one_model.model.generation_config, "eos_token_id", configured)
         assert set(stop_tokens(other)) == {eos, turn, *more}
+
+
+def test_answers_are_greedy_whatever_the_checkpoint_is_set_to(
+    one_model: AudioLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = GenerationConfig(
+        do_sample=True, num_beams=4, temperature=0.3, top_p=0.5, top_k=7, max_length=20, repetition_penalty=1.2
+    )
+    monkeypatch.setattr(one_model.model, "generation_config", theirs)
+    config = greedy(one_model, 5)
+    assert (config.do_sample, config.num_beams, config.max_length, config.max_new_tokens) == (False, 1, None, 5)
+    assert (config.temperature, config.top_p, config.top_k, config.repetition_penalty) == (None, None, None, 1.2)
+    assert config.eos_token_id == stop_tokens(one_model)
+    assert config.pad_token_id == one_model.processor.tokenizer.pad_token_id
+    assert (theirs.do_sample, theirs.max_length, theirs.eos_token_id) == (True, 20, None)
 
 
 def test_an_answer_ends_with_the_turn_also_where_text_would_go_on(one_model: AudioLM, samples: np.ndarray) -> None:
