@@ -16,7 +16,7 @@ at its own block, with tokens of its own, mostly the last one alone:
 A row of a sweep over blocks and strengths then costs one token in half of the blocks, and not a prompt in all of them.
 All tokens of a call stand in one *line*, those of trunks and rows side by side; a mask says who sees whom.
 
-Slots are counted in the row's own prompt: chat head and audio (the prefix, the same for all rows), then the suffix.
+Slots are counted in the row's own prompt: chat head and audio (the prefix, the same for all rows), then the tail.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Row:
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One row in numbers. `suffix`: token ids behind the audio. `length`: slots of the whole prompt.
+    """One row in numbers. `tail`: token ids behind the audio. `length`: slots of the whole prompt.
 
     `edits`: what is added where; those that change nothing are left out. `query_slots`: whose attention is kept.
     """
 
     instruction: str
-    suffix: tuple[int, ...]
+    tail: tuple[int, ...]
     length: int
     edits: tuple[Edit, ...]
     keep_norm: bool
@@ -104,7 +104,7 @@ class PlannedRow:
         return 0 if self.first_steered_block is None else self.first_steered_block + 1
 
     def __str__(self) -> str:
-        slots = f"slots {self.length - len(self.suffix)}-{self.length - 1}"
+        slots = f"slots {self.length - len(self.tail)}-{self.length - 1}"
         edits = "; ".join(map(str, self.edits)) or "not steered"
         norm = "" if self.keep_norm or not self.edits else "; norm not kept"
         return f"{self.instruction!r} in {slots}; attention of slot {blocks_text(self.query_slots)}; {edits}{norm}"
@@ -159,7 +159,7 @@ class Line:
     def ids(self) -> torch.Tensor:
         """The id of each token, (tokens,)."""
         rows = [(self.rows[_row(owner)], slot) for owner, slot in self.tokens]
-        return torch.tensor([row.suffix[slot - row.length] for row, slot in rows])
+        return torch.tensor([row.tail[slot - row.length] for row, slot in rows])
 
     @cached_property
     def mask(self) -> torch.Tensor:
@@ -199,8 +199,8 @@ class Plan:
         Where none has, both are one object."""
         trunks: dict[tuple[int, ...], list[int]] = {}
         for number, row in enumerate(self.rows):
-            trunks.setdefault(row.suffix, []).append(number)
-        trunk_of = tuple(trunks[row.suffix][0] for row in self.rows)
+            trunks.setdefault(row.tail, []).append(number)
+        trunk_of = tuple(trunks[row.tail][0] for row in self.rows)
         lines: list[Line] = []
         for block in range(-1, self.num_blocks):
             tokens = tuple(token for rows in trunks.values() for token in self._tokens(rows, block))
@@ -305,12 +305,12 @@ def _fill_lines(rows: Sequence[PlannedRow], indices: Iterable[int], prefix: Pref
     for index in indices:
         row = rows[index]
         own = row.length - row.first_steered_slot  # the tokens that it shares with no other row
-        longer = tokens + own + (0 if row.suffix in trunks else len(row.suffix))
+        longer = tokens + own + (0 if row.tail in trunks else len(row.tail))
         queries = max(queries, len(row.query_slots))
         if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else maps_at_once(prefix.map_bytes, queries)):
             lines.append([])
-            longer, trunks, queries = own + len(row.suffix), set(), len(row.query_slots)
+            longer, trunks, queries = own + len(row.tail), set(), len(row.query_slots)
         lines[-1].append(index)
         tokens = longer
-        trunks.add(row.suffix)
+        trunks.add(row.tail)
     return [line for line in lines if line]

@@ -8,12 +8,12 @@ Readings that share the prefix run as a *line* of tokens, which rows leave as th
 model's own forward is not replaced: hooks on its blocks make the line longer between one block and the next, and give
 each token its mask and its place in the prompt.
 
-Answers, and rows whose prefix must be recomputed, run as a *batch*. Suffixes are padded on their left, between prefix
-and suffix, so that the last prompt token of every row is in the last slot:
+Answers, and rows whose prefix must be recomputed, run as a *batch*. Tails are padded on their left, between prefix
+and tail, so that the last prompt token of every row is in the last slot:
 
     slots     0 ............ prefix          ............ length
-    row 0     chat head + audio | padding | short suffix
-    row 1     chat head + audio | a longer suffix
+    row 0     chat head + audio | padding | short tail
+    row 1     chat head + audio | a longer tail
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def generate(prefix: Prefix, plan: Plan, max_new_tokens: int) -> list[list[int]]
 
 # -- a batch ------------------------------------------------------------------------------------------------------
 class _Batch:
-    """The rows of a plan side by side, padded. On the CPU: `ids` (rows, suffix), `attention_mask` (rows, length)."""
+    """The rows of a plan side by side, padded. On the CPU: `ids` (rows, tail), `attention_mask` (rows, length)."""
 
     def __init__(self, prefix: Prefix, plan: Plan) -> None:
         self.prefix, self.plan = prefix, plan
@@ -83,12 +83,12 @@ class _Batch:
         self.attention_mask = torch.ones(len(plan.rows), self.length, dtype=torch.long)
         for number, row in enumerate(plan.rows):
             missing = self.length - row.length
-            self.ids[number, missing:] = torch.tensor(row.suffix)
+            self.ids[number, missing:] = torch.tensor(row.tail)
             self.attention_mask[number, prefix.length : prefix.length + missing] = 0
 
     @cached_property
     def position_ids(self) -> torch.Tensor:
-        """(rows, suffix). Padding does not count: every row's suffix continues right after the audio."""
+        """(rows, tail). Padding does not count: every row's tail continues right after the audio."""
         return (self.attention_mask.cumsum(dim=1) - 1)[:, self.prefix.length :]
 
     def slots(self, number: int, slots: Iterable[int]) -> tuple[int, ...]:

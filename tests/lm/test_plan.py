@@ -56,7 +56,7 @@ def test_a_row_in_numbers() -> None:
     steer = (Injection(VECTOR.select([1, 2]), 2.0, "text"), Injection(VECTOR, 0.0), Injection(0 * VECTOR, 3.0, "audio"))
     (plan,) = planned([Row(OTHER, steer, keep_norm=False)], positions=[12, 13])
     (row,) = plan.rows
-    assert (row.suffix, row.length, row.keep_norm, row.query_slots) == (tokens(OTHER).tail, 19, False, (12, 13))
+    assert (row.tail, row.length, row.keep_norm, row.query_slots) == (tokens(OTHER).tail, 19, False, (12, 13))
     # The two that change nothing are gone, wherever they would have acted.
     assert row.edits == (Edit(steer[0].vector, 2.0, "add", (1, 2), tuple(range(12, 19)), generated=True),)
     assert (row.first_steered_block, row.first_steered_slot, row.first_changed_block) == (1, 12, 2)
@@ -67,7 +67,7 @@ def test_a_row_in_numbers() -> None:
     )  # fmt: skip
 
 
-def test_events_are_found_in_the_suffix() -> None:
+def test_events_are_found_in_the_tail() -> None:
     (plan,) = planned([Row(OTHER, Injection(VECTOR, positions="event"), event="dog bark")], positions="event")
     assert plan.rows[0].query_slots == plan.rows[0].edits[0].slots == (16, 17)
     assert not plan.rows[0].edits[0].generated
@@ -202,7 +202,7 @@ def test_long_audio_leaves_large_maps() -> None:
 def line_plan(
     prompts: list[str], starts: list[tuple[int, int] | None], prefix: int, queries: list[tuple[int, ...]] | None = None
 ) -> Plan:
-    """Rows with these suffixes, a token a character, first steered at this block and slot."""
+    """Rows with these tails, a token a character, first steered at this block and slot."""
     rows = []
     for number, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
         edits = () if start is None else (Edit(VECTOR, 1.0, "add", (start[0],), (start[1],), False),)

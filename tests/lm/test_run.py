@@ -132,7 +132,7 @@ def test_only_what_a_vector_can_change_is_run_again(one: Hearing) -> None:
 
 # -- a batch -------------------------------------------------------------------------------------------------------
 def test_a_line_and_a_batch_give_the_same(hearing: Hearing) -> None:
-    """Rows that could share the prefix, run with it, beside one whose suffix is longer."""
+    """Rows that could share the prefix, run with it, beside one whose tail is longer."""
     vector, prefix = contrast(hearing), hearing._prefix
     rows = [
         Row(SHORT, Injection(vector, 2.0, "text")),
