@@ -6,8 +6,9 @@ Steering and its controls differ in the vector only. All of them read through `s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -148,5 +149,20 @@ def steered_curve(
     hearing: Hearing, vector: SteeringVector, settings: Settings, heads: Heads | None = None
 ) -> np.ndarray:
     """The curve over audio tokens, (tokens,): mean over all heads of `settings.read_blocks`, or over `heads` alone."""
-    attention = steered_attention(hearing, vector, settings)
-    return attention.curve(settings.read_blocks) if heads is None else attention.curve_of_heads(heads)
+    return averaged(steered_attention(hearing, vector, settings), settings.read_blocks, heads)
+
+
+def read_out(
+    steered: AttentionMap,
+    base: AttentionMap,
+    read: Literal["share", "difference"],
+    blocks: Sequence[int] | None = None,
+    heads: Heads | None = None,
+) -> np.ndarray:
+    """The curve (tokens,) out of the maps with and without the vector, where a caller has read both already."""
+    return averaged(steered if read == "share" else steered - base, blocks, heads)
+
+
+def averaged(attention: AttentionMap, blocks: Sequence[int] | None, heads: Heads | None) -> np.ndarray:
+    """The mean over all heads of `blocks` (None: from the first that can have changed on), or over `heads` alone."""
+    return attention.curve(blocks) if heads is None else attention.curve_of_heads(heads)

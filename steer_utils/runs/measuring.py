@@ -20,7 +20,7 @@ from steer_utils.lm.blocks import blocks_text
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Query, steered_row
+from steer_utils.methods.base import Query, read_out, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.runs.executors import Unit
 from steer_utils.sound.datasets import open_clips
@@ -152,9 +152,8 @@ def _curves(
             here = replace(own, question=unit["questions"][each.question], strength=each.strength)
             rows.append(steered_row(here, vector))
         for point, reading in zip(part, hearing.read_rows(rows), strict=True):
-            attention = reading.attention
-            attention = attention - bases[point.question] if own.read == "difference" else attention
-            found[point] = attention.curve(blocks_read(unit, point.blocks))
+            blocks = blocks_read(unit, point.blocks)
+            found[point] = read_out(reading.attention, bases[point.question], own.read, blocks)
     for point in points:
         if point.vector == "none":
             found[point] = bases[point.question].curve(blocks_read(unit, point.blocks))

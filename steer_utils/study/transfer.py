@@ -21,7 +21,7 @@ from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.base import Query, contrast_of, localise, steered_row
+from steer_utils.methods.base import Query, contrast_of, localise, read_out, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.study.alignment import Alignment, carried
 from steer_utils.study.benchmark import SceneSet, by_query, check_rows
@@ -143,8 +143,7 @@ def _curves(hearing: Hearing, vectors: Iterable[SteeringVector], settings: Setti
     """What `base.steered_curve` gives for each vector, as one batch."""
     steered = [steered_row(settings, vector) for vector in vectors]
     base, *readings = hearing.read_rows([Row(settings.question), *steered])
-    shown = [one.attention if settings.read == "share" else one.attention - base.attention for one in readings]
-    return [attention.curve(settings.read_blocks) for attention in shown]
+    return [read_out(reading.attention, base.attention, settings.read, settings.read_blocks) for reading in readings]
 
 
 def _cosine(first: SteeringVector, second: SteeringVector) -> float | None:

@@ -12,7 +12,7 @@ from localising import OWN, PAPER_LIKE, QUERY
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
-from steer_utils.methods.base import Method, Need, contrast_of, steered_attention, steered_curve, steered_row
+from steer_utils.methods.base import Method, Need, contrast_of, read_out, steered_attention, steered_curve, steered_row
 from steer_utils.methods.settings import PAPER
 
 
@@ -34,9 +34,9 @@ def test_the_steered_row_says_what_the_settings_say(one_hearing: Hearing) -> Non
 def test_the_curve_is_the_steered_share_or_its_change(one_hearing: Hearing, read: str) -> None:
     settings = replace(OWN, read=read, read_blocks=(2, 3))  # type: ignore[arg-type]
     vector = contrast_of(one_hearing, QUERY, settings)
-    expected = one_hearing.read(OWN.question, steer=Injection(vector, 2.0), keep_norm=False).attention
-    if read == "difference":
-        expected = expected - one_hearing.read(OWN.question).attention
+    steered = one_hearing.read(OWN.question, steer=Injection(vector, 2.0), keep_norm=False).attention
+    base = one_hearing.read(OWN.question).attention
+    expected = steered if read == "share" else steered - base
     attention = steered_attention(one_hearing, vector, settings)
     torch.testing.assert_close(attention.share, expected.share, atol=1e-5, rtol=1e-5)
     assert attention.first_block == 1
@@ -44,6 +44,8 @@ def test_the_curve_is_the_steered_share_or_its_change(one_hearing: Hearing, read
     np.testing.assert_allclose(over_blocks, expected.curve([2, 3]), atol=1e-6)
     over_heads = steered_curve(one_hearing, vector, settings, ((2, 1), (3, 0)))
     np.testing.assert_allclose(over_heads, expected.share[[2, 3], [1, 0], 0].mean(dim=0), atol=1e-6)
+    for blocks, heads, curve in (((2, 3), None, over_blocks), (None, ((2, 1), (3, 0)), over_heads)):
+        np.testing.assert_allclose(read_out(steered, base, read, blocks, heads), curve, atol=1e-6)  # type: ignore[arg-type]
     assert np.abs(over_heads - expected.curve([2, 3])).max() > 1e-3
 
 

@@ -30,7 +30,7 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Positions, check_positions
 from steer_utils.lm.vectors import SteeringVector
-from steer_utils.methods.base import steered_row
+from steer_utils.methods.base import read_out, steered_row
 from steer_utils.methods.locate import known_event
 from steer_utils.methods.settings import PAPER, Heads, Settings
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening, listening_of
@@ -295,7 +295,7 @@ class ExplorerSession:
             rows = [self._row(choice), Row(choice.question)]
             steered, base = hearing.read_rows(rows)
             says_plain, says_steered = self._said(rows) if answer else ("", "")
-        curve = read_curve(base.attention, steered.attention, choice)
+        curve = read_out(steered.attention, base.attention, choice.read, choice.read_blocks, choice.read_heads)
         if choice.seconds is None:
             interval, score = best_segment(curve, hearing.span)
         else:
@@ -356,11 +356,3 @@ class ExplorerSession:
 def explore(hearing: Hearing, choice: Choice, *, events: Iterable[Event] = ()) -> Exploration:
     """One choice on one hearing; for several, keep an `ExplorerSession`."""
     return ExplorerSession(hearing, events).explore(choice)
-
-
-def read_curve(base: AttentionMap, steered: AttentionMap, choice: Choice) -> np.ndarray:
-    """The curve (tokens,) that a choice reads out of both maps."""
-    attention = steered if choice.read == "share" else steered - base
-    if choice.read_heads is not None:
-        return attention.curve_of_heads(choice.read_heads)
-    return attention.curve(choice.read_blocks)

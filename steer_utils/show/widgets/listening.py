@@ -20,7 +20,7 @@ from steer_utils.lm.blocks import Blocks, within
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Query, contrast_of, steered_row
+from steer_utils.methods.base import Query, averaged, contrast_of, steered_row
 from steer_utils.methods.settings import Heads, Settings, model_settings
 from steer_utils.sound.audio import read_audio
 from steer_utils.sound.scenes import Scene
@@ -205,8 +205,7 @@ def listening_of(
         maps |= {STEERED: steered, SHIFT: steered - base}
     label = PLAIN if steered is None else STEERED if read == "share" else SHIFT
     source, (blocks, heads) = maps[label], base.share.shape[:2]
-    curve = source.curve(read_blocks) if read_heads is None else source.curve_of_heads(read_heads)
-    averaged = range(source.first_block, blocks) if read_blocks is None else read_blocks
+    curve = averaged(source, read_blocks, read_heads)
     if located is None and seconds is not None:
         located = best_window(curve, base.span, seconds)[0]
     return Listening(
@@ -219,7 +218,9 @@ def listening_of(
         truth=truth,
         events=tuple(events),
         read=label,
-        read_blocks=within(averaged, blocks, "read_blocks"),
+        read_blocks=within(
+            range(source.first_block, blocks) if read_blocks is None else read_blocks, blocks, "read_blocks"
+        ),
         read_heads=None if read_heads is None else tuple((b % blocks, h % heads) for b, h in read_heads),
         answers=dict(answers or {}),
     )
