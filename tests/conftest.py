@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sweep_work import SIX, small_sweep
 from tinies import EVENTS, tiny
 
 from steer_utils.lm.checkpoints import Checkpoint
@@ -22,6 +23,9 @@ from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.architecture import save
+from steer_utils.runs.clusters import local_workers
+from steer_utils.runs.executors import SerialExecutor
+from steer_utils.runs.sweep import Sweep, run_sweep
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,6 +94,37 @@ def model_folder(lm: AudioLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_folder(one_model: AudioLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of `one_model`."""
     return saved(one_model, tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="session")
+def six_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model of four blocks that is said to know six classes: enough for both splits of a sweep."""
+    lm = tiny("qwen2_audio")
+    folder = tmp_path_factory.mktemp("six")
+    save(lm.model, lm.processor, folder, {"events": list(SIX), "trained_recordings": []})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(six_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """The sweep of `small_grid`, run in this process. Not to be changed."""
+    sweep = small_sweep(six_classes, tmp_path_factory.mktemp("finished") / "out")
+    assert all(outcome.done for outcome in run_sweep(sweep, SerialExecutor()))
+    return sweep
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[Any]:
+    """A Dask client of two processes of this machine."""
+    with local_workers(2) as client:
+        yield client
+
+
+@pytest.fixture
+def client(two_workers: Any) -> Any:
+    """The same, both workers there: a test may have killed one."""
+    two_workers.wait_for_workers(2)
+    return two_workers
 
 
 @pytest.fixture

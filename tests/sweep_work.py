@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: a model that knows six classes, a grid for it, and made results."""
+"""What the tests of sweeps share: grids for a model that knows six classes, sweeps of them, and made-up results."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from short_work import short_units
-from tinies import tiny
 
-from steer_utils.pocket.architecture import save
 from steer_utils.runs.grids import SteeringGrid, as_grid
 from steer_utils.runs.measuring import POINT
+from steer_utils.runs.planning import plan_sweep
 from steer_utils.runs.sweep import Sweep
 from steer_utils.sound.sounds import SOUNDS
 
 SIX = tuple(SOUNDS)[:6]
-
-
-def six_classes(folder: Path) -> Path:
-    """A tiny untrained model of four blocks that hears 4 s, said to know six classes: enough for both splits."""
-    lm = tiny("qwen2_audio")
-    save(lm.model, lm.processor, folder, {"events": list(SIX), "trained_recordings": []})
-    return folder
 
 
 def small_grid(model: object, **changes: Any) -> SteeringGrid:
@@ -35,6 +27,12 @@ def small_grid(model: object, **changes: Any) -> SteeringGrid:
     made = as_grid({**found, **changes})
     assert isinstance(made, SteeringGrid)
     return made
+
+
+def small_sweep(model: Path, out: Path, **changes: Any) -> Sweep:
+    """The sweep of `small_grid`, not run yet."""
+    grid = small_grid(model, **changes)
+    return Sweep.started(plan_sweep(grid).units, grid, out)
 
 
 def short_sweep(folder: Path, count: int) -> Sweep:

@@ -11,6 +11,7 @@ import typer
 
 from steer_utils.cli.console import note, say
 from steer_utils.cli.options import Json
+from steer_utils.lm.environment import usable_cores
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,36 +76,39 @@ def _executor(
     grid: Grid, workers: int | None, scheduler: str | None, slurm: Path | None, plan: Path
 ) -> Iterator[tuple[Executor, str]]:
     """What runs the units, and the address of its dashboard."""
-    if scheduler is None and slurm is None:
-        from steer_utils.runs.executors import LocalExecutor, SerialExecutor
+    from steer_utils.runs import clusters
+    from steer_utils.runs.executors import DaskExecutor, SerialExecutor, seen_by_workers
 
+    if scheduler is None and slurm is None:
         devices = _gpus(grid)
         count = _default_workers(grid, devices) if workers is None else workers
-        yield (LocalExecutor(count, devices=devices) if count else SerialExecutor()), ""
+        if not count:
+            yield SerialExecutor(), ""
+            return
+        threads = max(1, usable_cores() // count)
+        with clusters.local_workers(count, threads, devices) as client:
+            yield DaskExecutor(client, threads), ""
         return
-    from steer_utils.runs import clusters
-
     profile = None if slurm is None else clusters.read_profile(slurm)
-    with clusters.slurm(profile) if profile is not None else clusters.connected(str(scheduler)) as client:
+    with clusters.slurm_workers(profile) if profile is not None else clusters.connected(str(scheduler)) as client:
         if not client.nthreads():
             how = clusters.START_A_WORKER.format(address=scheduler)
             note("waiting for the first SLURM job to start" if profile else f"no worker has joined; start some: {how}")
             client.wait_for_workers(1)
-        clusters.seen_by_workers(client, plan)
-        threads = None if profile is None else clusters.threads_of(profile)
-        yield clusters.DaskExecutor(client, threads), client.dashboard_link
+        seen_by_workers(client, plan)
+        yield DaskExecutor(client, None if profile is None else profile.threads), client.dashboard_link
 
 
 def _run(started: Sweep, executor: Executor, dashboard: str) -> bool:
     """Run what is left and say how it went; False if anything failed or was lost."""
     from steer_utils.runs.status import Status, shown
-    from steer_utils.runs.sweep import run
+    from steer_utils.runs.sweep import run_sweep
 
     status = Status(len(started.units), len(started.finished()), executor.workers, dashboard)
     if dashboard:
         note(f"dashboard: {dashboard}")
     try:
-        with shown(status) as count, closing(run(started, executor)) as outcomes:
+        with shown(status) as count, closing(run_sweep(started, executor)) as outcomes:
             for outcome in outcomes:
                 count(outcome)
     except KeyboardInterrupt:

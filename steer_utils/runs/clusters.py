@@ -1,7 +1,8 @@
-"""Units of work past one machine, on Dask: a scheduler that runs somewhere, or jobs of SLURM.
+"""Where the workers of a sweep are: processes of this machine, those of a Dask scheduler, or jobs of SLURM.
 
-    with connected("tcp://10.0.0.1:8786") as client: DaskExecutor(client).run(units, function)
-    with slurm(read_profile(Path("gpu.yaml"))) as client: ...
+    with local_workers(2) as client: DaskExecutor(client).run(units, function)
+    with connected("tcp://10.0.0.1:8786") as client: ...
+    with slurm_workers(read_profile(Path("gpu.yaml"))) as client: ...
 
 Only a unit and the name of its function travel; results are files in a folder that all machines share. A profile is a
 yaml file of arguments of dask_jobqueue.SLURMCluster, and `jobs`, how many of them to keep running:
@@ -16,135 +17,103 @@ yaml file of arguments of dask_jobqueue.SLURMCluster, and `jobs`, how many of th
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
 import shutil
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from steer_utils.lm.environment import library_versions, usable_cores
-from steer_utils.runs.executors import RETRIES, Function, Outcome, Outcomes, Unit, attempt
+from pydantic import ConfigDict, Field
+
+from steer_utils.lm.environment import usable_cores
+from steer_utils.runs.config_files import Config, Count, Text, config, read_config_file
+from steer_utils.runs.executors import RESOURCE, THREADS
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
     from distributed import Client
 
-REMEDY = "sweeps past one machine need Dask: pip install 'steer-utils[cluster]'"
-RESOURCE = "unit"  # what a worker has one of: dask worker ADDRESS --nthreads 1 --resources unit=1
+REMEDY = "sweeps need Dask: pip install 'steer-utils[sweep]' (or pass --workers 0 to work in this process)"
+SLURM_REMEDY = "SLURM jobs need dask-jobqueue: pip install 'steer-utils[cluster]'"
 START_A_WORKER = f"dask worker {{address}} --nthreads 1 --resources {RESOURCE}=1"
+TextList = list[Text]
+
 TIMEOUT = 20.0  # seconds that a scheduler has to answer
+CHECK_EVERY = 5.0  # seconds
+PATIENCE = 1.0  # seconds that a local worker has to end before it is killed
+DEATHS = 2  # of local workers, that one unit may cause before it is tried alone, and then again
 
 
-@dataclass(frozen=True)
-class DaskExecutor:
-    """The workers of a Dask client. `threads` each computes with; default: the cores of a machine shared out evenly
-    among its workers.
+# -- this machine ----------------------------------------------------------------------------------------------------
+@contextmanager
+def local_workers(workers: int, threads: int | None = None, devices: Sequence[str] = ()) -> Iterator[Client]:
+    """A client of `workers` processes of this machine, each with `threads` threads (default: the cores shared out).
 
-    Units go to workers that have the resource `unit` if any has it, and one at a time to each process whatever its
-    threads. A unit whose worker dies is given to another one, as often as the scheduler's `allowed-failures` says. When
-    the scheduler is gone, the units that did not end are `lost`.
+    A process is started anew, not forked, keeps what it loaded, is replaced when it dies, and ends with this process
+    whatever ends that. `devices`: values of CUDA_VISIBLE_DEVICES, given out in turn. Nothing listens beyond this
+    machine, and there is no dashboard. Raises ValueError for fewer than one worker or thread, or without Dask.
     """
-
-    client: Client
-    threads: int | None = None
-
-    @property
-    def workers(self) -> int:
-        """How many worker processes there are now."""
-        return len(self.client.nthreads())
-
-    def run(self, units: Sequence[Unit], function: Function) -> Outcomes:
-        """The outcome of each unit as it ends. Closing the iterator takes back what has not started.
-
-        Raises ValueError, before any work, for workers that lack this library or have another version of it.
-        """
-        from dask.base import tokenize
-        from distributed import as_completed
-
-        machines = seen_by_workers(self.client)
-        threads = self.threads or min(_cores_each(machines), default=1)
-        resources = {RESOURCE: 1} if any(RESOURCE in each["resources"] for each in machines) else None
-
-        def submitted(unit: Unit, priority: int, turn: str = "first") -> Any:
-            # Two clients that ask for the same unit of the same folder wait for one run of it.
-            key = f"unit-{tokenize(function, unit, turn)}-{unit['name']}"
-            return self.client.submit(
-                attempt, function, unit, threads, key=key, priority=priority, retries=RETRIES, pure=False,
-                resources=resources,
-            )  # fmt: skip
-
-        futures = {submitted(unit, -index): unit for index, unit in enumerate(units)}
-        blamed = []
-        try:
-            for future in as_completed(list(futures), loop=self.client.loop):
-                unit = futures.pop(future)
-                outcome = _outcome(unit, future)
-                future.release()  # else it would be computed again when the worker that holds it dies
-                if outcome is None:
-                    blamed.append(unit)
-                else:
-                    yield outcome
-            for unit in blamed:  # alone: Dask also blames what waited beside the unit that killed its worker
-                futures = {(future := submitted(unit, 0, "alone")): unit}
-                died = Outcome(unit, error="its worker died each time; see the worker's log (out of memory?)")
-                yield _outcome(unit, future) or died
-        finally:
-            if self.client.status == "running":
-                self.client.cancel([future for future in futures if not future.done()])
-
-
-def seen_by_workers(client: Client, path: Path | None = None) -> list[dict[str, Any]]:
-    """Of each worker: its host, cores, resources, and whether it `sees` the file `path`.
-
-    Raises ValueError for workers that cannot import this library or have another version of it, or see no such file.
-    """
-    answers = client.run(_machine, None if path is None else str(path), on_error="return").values()
-    # A worker that lacks a module answers with a plain Exception that holds the error as text.
-    if unable := [str(each) for each in answers if isinstance(each, Exception) and "NotFoundError" in str(each)]:
-        raise ValueError(f"the workers cannot import steer_utils ({unable[0]}); install it on their machines")
-    found = [each for each in answers if not isinstance(each, Exception)]  # others are of workers that just ended
-    own = library_versions()["steer-utils"]
-    if other := sorted({each["version"] for each in found} - {own}):
-        raise ValueError(f"the workers have steer_utils {', '.join(other)}, this is {own}; install the same on all")
-    if blind := sorted({each["host"] for each in found if not each["sees"]}):
-        raise ValueError(f"the workers on {', '.join(blind)} see no {path}; pass --out with a folder that all share")
-    return found
-
-
-def _machine(path: str | None, dask_worker: Any = None) -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "cores": usable_cores(),
-        "resources": list(dask_worker.state.total_resources),
-        "version": library_versions()["steer-utils"],
-        "sees": path is None or Path(path).is_file(),
-    }
-
-
-def _cores_each(machines: Sequence[Mapping[str, Any]]) -> Iterator[int]:
-    """For each worker its share of its machine's cores."""
-    hosts = [each["host"] for each in machines]
-    return (max(1, each["cores"] // hosts.count(each["host"])) for each in machines)
-
-
-def _outcome(unit: Unit, future: Any) -> Outcome | None:
-    """What became of it, once known; None if its workers died, as often as the scheduler allows."""
-    from distributed import KilledWorker
-
+    if workers < 1 or (threads is not None and threads < 1):
+        raise ValueError(f"workers is {workers}, threads {threads}; pass at least 1 of each")
     try:
-        return Outcome(unit, **future.result())
-    except KilledWorker:
-        return None
-    except CancelledError:  # the scheduler is gone
-        return Outcome(unit, lost=True)
-    except Exception as error:  # Dask's own, such as a unit that could not be sent
-        return Outcome(unit, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        import dask.config
+        from distributed import Client, LocalCluster, WorkerPlugin
+    except ImportError as error:
+        raise ValueError(REMEDY) from error
+
+    class OfThisSweep(WorkerPlugin):
+        """Ctrl-C is for the process that asked: it stops the workers."""
+
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if devices:
+                os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(worker.name) % len(devices)]
+
+    environment = dict.fromkeys(THREADS, str(threads or max(1, usable_cores() // workers)))
+    # A worker that is gone is known by its process: one that is silent for minutes (a laptop that slept) is not gone.
+    with (
+        dask.config.set({"distributed.scheduler.worker-ttl": None}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,  # for units, which themselves compute with several
+            memory_limit=0,  # Dask would kill workers that hold a large model
+            dashboard_address=None,
+            scheduler_kwargs={"allowed_failures": DEATHS - 1, "dashboard_address": "127.0.0.1:0"},
+            silence_logs=logging.CRITICAL,
+            env=environment,
+            resources={RESOURCE: 1},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.register_plugin(OfThisSweep())
+        over = threading.Event()
+        watching = threading.Thread(target=_keep_up, args=(cluster, workers, over), daemon=True)
+        watching.start()
+        try:
+            yield client
+        finally:
+            over.set()
+            watching.join()
+            cluster.sync(_stop, list(cluster.workers.values()))
 
 
-# -- where the workers are -------------------------------------------------------------------------------------------
+def _keep_up(cluster: Any, workers: int, over: threading.Event) -> None:
+    """Replace what Dask gave up: it starts a dead worker anew, but not one that dies while it starts."""
+    while not over.wait(CHECK_EVERY):
+        cluster.scale(workers)
+
+
+async def _stop(nannies: Sequence[Any]) -> None:
+    """End the workers whatever they are doing: Dask itself would wait for their units to end."""
+    await asyncio.gather(*(nanny.close(timeout=PATIENCE) for nanny in nannies))
+
+
+# -- other machines --------------------------------------------------------------------------------------------------
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
     """A client of the scheduler at `address`. Raises ValueError if none answers there, or without Dask."""
@@ -162,13 +131,48 @@ def connected(address: str) -> Iterator[Client]:
     try:
         yield client
     finally:
-        _closed(client)
+        _close(client)
+
+
+class Profile(Config):
+    """What a profile must hold, and what is easily written wrong. SLURMCluster checks the other arguments."""
+
+    model_config = ConfigDict(extra="allow")
+
+    jobs: Count
+    cores: Count
+    memory: Text
+    processes: Count = 1
+    # yaml reads 12:00:00 as 43200, and SLURM takes that for minutes
+    walltime: Annotated[str | None, Field(description='the time in quotes, such as "12:00:00"')] = None
+    job_extra_directives: TextList = Field(default=[], description='a list such as ["--gres=gpu:1"]')
+    job_script_prologue: TextList = Field(default=[], description='a list such as ["module load cuda"]')
+    worker_extra_args: TextList = Field(default=[], description="a list of text")
+
+    @property
+    def threads(self) -> int:
+        """How many threads a worker computes with."""
+        return max(1, self.cores // self.processes)
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile in a yaml file. Raises ValueError, with the file's name, for a file that holds none, a key given
+    twice, a missing one, or a value that cannot be used."""
+    values = read_config_file(path, "a profile")
+    if not isinstance(values, dict) or not values:
+        raise ValueError(
+            f"{path} lacks everything; a profile holds jobs, cores, memory, and arguments of dask_jobqueue.SLURMCluster"
+        )
+    try:
+        return config(Profile, values, "a profile")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 @contextmanager
-def slurm(profile: Mapping[str, Any]) -> Iterator[Client]:
-    """A client of workers in SLURM jobs that are kept at `profile["jobs"]`: one that ends at its walltime is followed
-    by another, which takes up the unit where it was. The scheduler runs in this process.
+def slurm_workers(profile: Profile) -> Iterator[Client]:
+    """A client of workers in SLURM jobs that are kept at `profile.jobs`: one that ends at its walltime is followed by
+    another, which takes up the unit where it was. The scheduler runs in this process.
 
     Raises ValueError for arguments that SLURMCluster does not take, without dask-jobqueue, or without `sbatch`.
     """
@@ -176,19 +180,19 @@ def slurm(profile: Mapping[str, Any]) -> Iterator[Client]:
         raise ValueError("there is no `sbatch` here; run this on a machine from which SLURM jobs are submitted")
     cluster = slurm_cluster(profile)
     try:
-        cluster.adapt(minimum_jobs=profile["jobs"], maximum_jobs=profile["jobs"])
+        cluster.adapt(minimum_jobs=profile.jobs, maximum_jobs=profile.jobs)
         from distributed import Client
 
         client = Client(cluster, set_as_default=False)
         try:
             yield client
         finally:
-            _closed(client)
+            _close(client)
     finally:
         cluster.close()
 
 
-def slurm_cluster(profile: Mapping[str, Any]) -> SLURMCluster:
+def slurm_cluster(profile: Profile) -> SLURMCluster:
     """The cluster of a profile, without any job yet: `job_script()` is what would be submitted.
 
     Each worker process does one unit at a time; of a job's `cores` each of its `processes` (default 1) gets its share.
@@ -196,43 +200,17 @@ def slurm_cluster(profile: Mapping[str, Any]) -> SLURMCluster:
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
-        raise ValueError(REMEDY) from error
-    given = {name: value for name, value in profile.items() if name != "jobs"}
+        raise ValueError(SLURM_REMEDY) from error
+    arguments = {"processes": 1, **profile.model_dump(exclude={"jobs"}, exclude_unset=True)}
     # Later arguments win: one thread for units, which themselves compute with several.
-    extra = [*given.pop("worker_extra_args", []), "--nthreads", "1", "--resources", f"{RESOURCE}=1"]
+    arguments["worker_extra_args"] = [*profile.worker_extra_args, "--nthreads", "1", "--resources", f"{RESOURCE}=1"]
     try:
-        return SLURMCluster(**{"processes": 1, **given}, worker_extra_args=extra)
+        return SLURMCluster(**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the profile cannot be used: {' '.join(str(error).split())[:300]}") from error
 
 
-def read_profile(path: Path) -> dict[str, Any]:
-    """The profile in a yaml file. Raises ValueError for a file that holds none, without `jobs`, `cores` or `memory`, or
-    with a walltime that yaml read as a number."""
-    import yaml
-
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read a profile from {str(path)!r}: {error}") from error
-    if not isinstance(found, dict) or (lacking := [key for key in ("jobs", "cores", "memory") if key not in found]):
-        what = ", ".join(lacking) if isinstance(found, dict) else "everything"
-        raise ValueError(f"{path} lacks {what}; a profile holds jobs, and arguments of dask_jobqueue.SLURMCluster")
-    for name in ("jobs", "cores", "processes"):
-        value = found.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{path}: {name} is {value!r}; pass a whole number from 1")
-    if not isinstance(found.get("walltime", ""), str):  # yaml reads 12:00:00 as 43200, and SLURM that as minutes
-        raise ValueError(f"{path}: walltime was read as the number {found['walltime']}; put it in quotes")
-    return found
-
-
-def threads_of(profile: Mapping[str, Any]) -> int:
-    """How many threads a worker of this profile computes with."""
-    return max(1, profile["cores"] // profile.get("processes", 1))
-
-
-def _closed(client: Client) -> None:
+def _close(client: Client) -> None:
     try:
         client.close(timeout=2)
     except OSError:  # a scheduler that is gone cannot say goodbye (a timeout is an OSError)

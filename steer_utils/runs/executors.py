@@ -1,37 +1,42 @@
-"""Ways to run many units of work: in this process, in processes of this machine (and on Dask: `clusters`).
+"""Ways to run many units of work: in this process, or on the workers of Dask (`clusters` says where those are).
 
-    for outcome in LocalExecutor(workers=2).run(units, function): ...
+    for outcome in SerialExecutor().run(units, function): ...
+    with local_workers(2) as client:
+        for outcome in DaskExecutor(client).run(units, function): ...
 
 A unit is a small dict that json can hold, with a "name"; `function(unit)` does the work, returns something as small,
-and leaves its results in files. All executors give each unit exactly one outcome, in the order in which units end. A
-unit that raises is a failure and is not tried again; a unit whose worker dies is, at most RETRIES times.
+and leaves its results in files, so that little travels. Both executors give each unit exactly one outcome, in the order
+in which units end. A unit that raises has failed and is not tried again; a unit whose worker dies is.
+
+Workers import this module first: it must not import torch or numpy before their threads are set.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
+import socket
 import sys
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from multiprocessing import connection
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from steer_utils.lm.environment import usable_cores
+from steer_utils.lm.environment import installed_version, usable_cores
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Unit = dict[str, Any]
 Function = Callable[[Unit], Any]
 Outcomes = Generator["Outcome", None, None]
 
-RETRIES = 2  # of a unit whose worker died: a unit that kills its worker each time must not do so for ever
+RESOURCE = "unit"  # what a worker has one of: dask worker ADDRESS --nthreads 1 --resources unit=1
+RETRIES = 2  # of a unit that Dask could not run, such as one whose modules the worker did not find
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-PATIENCE = 5.0  # seconds that a worker has to end before it is killed
 
 _one_at_a_time = threading.Lock()
 
@@ -46,7 +51,6 @@ class Outcome:
     error: str = ""
     trace: str = ""
     seconds: float = 0.0
-    tries: int = 1
     lost: bool = False
 
     @property
@@ -56,7 +60,7 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """What `sweeps.run` needs: how many units run at once, and the outcomes of units as they end."""
+    """What `sweep.run_sweep` needs: how many units run at once, and the outcomes of units as they end."""
 
     @property
     def workers(self) -> int: ...
@@ -65,21 +69,21 @@ class Executor(Protocol):
 
 
 def attempt(function: Function, unit: Unit, threads: int | None = None) -> dict[str, Any]:
-    """One try, in the worker: the fields of an Outcome but for `unit` and `tries`, as json can hold them.
+    """One try, in the worker: the fields of an Outcome but for `unit`, as json can hold them.
 
-    One at a time in a process: units share its model, whose hooks are no matter for two threads.
+    One at a time in a process: units share its model, whose hooks are not safe for two threads.
     """
     with _one_at_a_time:
         if threads is not None:
             pin_threads(threads)
         start = time.perf_counter()
-        found: dict[str, Any] = {"value": None, "error": "", "trace": ""}
+        result: dict[str, Any] = {"value": None, "error": "", "trace": ""}
         try:
-            found["value"] = function(unit)
+            result["value"] = function(unit)
         except Exception as error:
-            found["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            found["trace"] = traceback.format_exc()
-        return {**found, "seconds": round(time.perf_counter() - start, 3)}
+            result["error"] = _one_line(error)
+            result["trace"] = traceback.format_exc()
+        return {**result, "seconds": round(time.perf_counter() - start, 3)}
 
 
 def pin_threads(threads: int) -> None:
@@ -104,119 +108,109 @@ class SerialExecutor:
 
 
 @dataclass(frozen=True)
-class LocalExecutor:
-    """Processes of this machine, each with `threads` threads (default: the cores shared out evenly).
+class DaskExecutor:
+    """The workers of a Dask client. `threads`: how many each computes with; default: the cores of a machine shared out
+    evenly among its workers.
 
-    A process is started anew, not forked, and lives until the end: what it loaded it keeps. It ends itself when this
-    process is gone. `devices`: values of CUDA_VISIBLE_DEVICES, given out in turn. Raises ValueError for fewer than one
-    worker or thread.
+    Units go to workers that have the resource `unit` if any has it, and one at a time to each process whatever its
+    threads. A unit whose worker dies is given to another one, as often as the scheduler's `allowed-failures` says. When
+    the scheduler is gone, the units that did not end are `lost`.
     """
 
-    workers: int
+    client: Client
     threads: int | None = None
-    devices: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.workers < 1 or (self.threads is not None and self.threads < 1):
-            raise ValueError(f"workers is {self.workers}, threads {self.threads}; pass at least 1 of each")
+    @property
+    def workers(self) -> int:
+        """How many worker processes there are now."""
+        return len(self.client.nthreads())
 
     def run(self, units: Sequence[Unit], function: Function) -> Outcomes:
-        """The outcome of each unit as it ends. Closing the iterator stops the workers."""
-        waiting = deque((unit, 1) for unit in units)
-        idle = deque(range(min(self.workers, len(waiting))))
-        busy: dict[Any, tuple[int, Unit, int]] = {}  # by the pipe that the answer comes through
-        workers: dict[int, _Worker] = {}
+        """The outcome of each unit as it ends. Closing the iterator takes back what has not started.
+
+        Raises ValueError, before any work, for workers that lack this library or have another version of it.
+        """
+        from dask.base import tokenize
+        from distributed import as_completed
+
+        machines = seen_by_workers(self.client)
+        threads = self.threads or min(_cores_of_each(machines), default=1)
+        resources = {RESOURCE: 1} if any(RESOURCE in machine["resources"] for machine in machines) else None
+
+        def submit(unit: Unit, priority: int, turn: str = "first") -> Any:
+            # Two clients that ask for the same unit of the same folder wait for one run of it.
+            key = f"unit-{tokenize(function, unit, turn)}-{unit['name']}"
+            options = {"key": key, "priority": priority, "retries": RETRIES, "pure": False, "resources": resources}
+            return self.client.submit(attempt, function, unit, threads, **options)
+
+        futures = {submit(unit, -index): unit for index, unit in enumerate(units)}
+        blamed = []
         try:
-            while waiting or busy:
-                while waiting and idle:
-                    place = idle.popleft()
-                    worker = workers.get(place) or workers.setdefault(place, self._started(place))
-                    busy[worker.pipe] = place, *waiting.popleft()
-                    worker.give(function, busy[worker.pipe][1])
-                for pipe in connection.wait(list(busy)):
-                    place, unit, tries = busy.pop(pipe)
-                    found = workers[place].reply()
-                    idle.append(place)
-                    if found is not None:
-                        yield Outcome(unit, **found, tries=tries)
-                        continue
-                    died = workers.pop(place).ended()
-                    if tries <= RETRIES:
-                        waiting.appendleft((unit, tries + 1))
-                    else:
-                        yield Outcome(unit, error=f"its worker died {tries} times, at last {_cause(died)}", tries=tries)
+            for future in as_completed(list(futures), loop=self.client.loop):
+                unit = futures.pop(future)
+                outcome = _outcome(unit, future)
+                future.release()  # else it would be computed again when the worker that holds it dies
+                if outcome is None:
+                    blamed.append(unit)
+                else:
+                    yield outcome
+            for unit in blamed:  # alone: Dask also blames what waited beside the unit that killed its worker
+                futures = {(future := submit(unit, 0, "alone")): unit}
+                died = Outcome(unit, error="its worker died each time (out of memory?); a worker's log may say more")
+                yield _outcome(unit, future) or died
         finally:
-            for worker in workers.values():
-                worker.stop()
-
-    def _started(self, place: int) -> _Worker:
-        threads = self.threads or max(1, usable_cores() // self.workers)
-        device = {"CUDA_VISIBLE_DEVICES": self.devices[place % len(self.devices)]} if self.devices else {}
-        return _Worker(threads, device)
+            if self.client.status == "running":
+                self.client.cancel([future for future in futures if not future.done()])
 
 
-class _Worker:
-    """A process that does one unit after another, and the end of the pipe that leads to it."""
+def _outcome(unit: Unit, future: Any) -> Outcome | None:
+    """What became of it, once known; None if its workers died, as often as the scheduler allows."""
+    from distributed import KilledWorker
 
-    def __init__(self, threads: int, environment: Mapping[str, str]) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of this process
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, threads, dict(environment)), daemon=True)
-        self.process.start()
-        other.close()  # else its end would stay open when the worker dies
-
-    def give(self, function: Function, unit: Unit) -> None:
-        with suppress(OSError):  # it has died: the pipe says so when it is read
-            self.pipe.send((function, unit))
-
-    def reply(self) -> dict[str, Any] | None:
-        """What `attempt` found; None if the worker has died."""
-        try:
-            return self.pipe.recv()
-        except (EOFError, OSError):
-            return None
-
-    def ended(self) -> int | None:
-        """The exit code of a worker that is about to be gone."""
-        self.process.join(PATIENCE)
-        self.stop()
-        return self.process.exitcode
-
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
-        self.process.terminate()
-        self.process.join(PATIENCE)
-        if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join(PATIENCE)
-        self.pipe.close()
+    try:
+        return Outcome(unit, **future.result())
+    except KilledWorker:
+        return None
+    except CancelledError:  # the scheduler is gone
+        return Outcome(unit, lost=True)
+    except Exception as error:  # Dask's own, such as a unit that could not be sent
+        return Outcome(unit, error=_one_line(error))
 
 
-def _serve(pipe: connection.Connection, threads: int, environment: Mapping[str, str]) -> None:
-    """What a worker does: read a unit, answer, until the pipe ends."""
-    os.environ.update(environment)
-    pin_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked; it stops the workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
-        try:
-            function, unit = pipe.recv()
-            pipe.send(attempt(function, unit, threads))
-        except (EOFError, OSError):
-            return
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed says nothing: without this its worker would go on beside those of the next run."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def seen_by_workers(client: Client, path: Path | None = None) -> list[dict[str, Any]]:
+    """Of each worker: its host, cores, resources, and whether it `sees` the file `path`.
+
+    Raises ValueError for workers that cannot import this library or have another version of it, or see no such file.
+    """
+    answers = client.run(_machine, None if path is None else str(path), on_error="return").values()
+    # A worker that lacks a module answers with a plain Exception that holds the error as text.
+    errors = [str(answer) for answer in answers if isinstance(answer, Exception)]
+    if unable := [error for error in errors if "NotFoundError" in error]:  # the others are of workers that just ended
+        raise ValueError(f"the workers cannot import steer_utils ({unable[0]}); install it on their machines")
+    machines = [answer for answer in answers if not isinstance(answer, Exception)]
+    version = installed_version("steer-utils")
+    if other := sorted({machine["version"] for machine in machines} - {version}):
+        raise ValueError(f"the workers have steer_utils {', '.join(other)}, this is {version}; install the same on all")
+    if blind := sorted({machine["host"] for machine in machines if not machine["sees"]}):
+        raise ValueError(f"the workers on {', '.join(blind)} see no {path}; pass --out with a folder that all share")
+    return machines
 
 
-def _cause(code: int | None) -> str:
-    """An exit code in words."""
-    if code is None or code >= 0:
-        return f"with exit code {code}"
-    name = signal.Signals(-code).name
-    return f"by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+def _machine(path: str | None, dask_worker: Any = None) -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "cores": usable_cores(),
+        "resources": list(dask_worker.state.total_resources),
+        "version": installed_version("steer-utils"),
+        "sees": path is None or Path(path).is_file(),
+    }
+
+
+def _cores_of_each(machines: Sequence[Mapping[str, Any]]) -> Iterable[int]:
+    """For each worker its share of its machine's cores."""
+    hosts = [machine["host"] for machine in machines]
+    return (max(1, machine["cores"] // hosts.count(machine["host"])) for machine in machines)

@@ -22,102 +22,123 @@ The other kind of grid runs a notebook; each list among its parameters is swept,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, PlainValidator, field_validator, model_validator
 
 from steer_utils.lm.blocks import NAMED_BLOCKS, Blocks, as_blocks
+from steer_utils.runs.config_files import Config, Count, OptionalText, Several, Text, config, read_config_file
 
 BLOCK_NAMES = ("each", *NAMED_BLOCKS)
 READS = ("after", "own")
 
 
-@dataclass(frozen=True)
-class Split:
+def _blocks(value: Any, names: Sequence[str] = BLOCK_NAMES, verb: str = "has") -> str | Blocks:
+    """One of the names, or block numbers in order."""
+    if isinstance(value, str) and value in names:
+        return value
+    try:
+        numbers = as_blocks(value if isinstance(value, (str, Sequence)) else [value])
+    except ValueError:
+        near = get_close_matches(value, names, n=1) if isinstance(value, str) else []
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{verb} {value!r}; {hint}pass {', '.join(names)}, or numbers such as [0, 1]") from None
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{verb} {list(numbers)}, a block twice; give each once")
+    return tuple(sorted(numbers))
+
+
+def _steering(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """Without 0."""
+    steering = tuple(strength for strength in strengths if strength != 0)
+    if strengths and not steering:
+        raise ValueError("holds 0 only, which is measured anyway; give one that steers")
+    return steering
+
+
+Seed = Annotated[int, Field(ge=0)]
+Strength = Annotated[float, Field(allow_inf_nan=False)]
+Models = Annotated[Several[Text], Field(description="text")]
+Seeds = Annotated[Several[Seed], Field(description="whole numbers from 0")]
+
+
+class Split(Config):
     """What is chosen on: its classes (none: those the model's settings were chosen on), and how many scenes of them
     (None: as many as are reported on)."""
 
-    development: tuple[str, ...] = ()
-    scenes: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "development", _distinct("split: development", self.development, _text))
-        if self.scenes is not None:
-            _check_count("split: scenes", self.scenes)
+    development: Annotated[Several[Text], Field(description="text")] = ()
+    scenes: Annotated[int | None, Field(ge=1, description="a whole number from 1")] = None
 
 
-@dataclass(frozen=True)
-class SteeringGrid:
+class SteeringGrid(Config):
     """Models x seeds, each a unit that loops questions, blocks and strengths. Strength 0 and a random vector of equal
-    norm are measured too, whatever is listed here. Raises ValueError naming the key, what it holds and what to pass.
+    norm are measured too, whatever is listed here.
 
     blocks     names of BLOCK_NAMES, block numbers, or lists of them; resolved for each model
     strengths  finite numbers; 0 is there anyway
     """
 
-    models: tuple[str, ...]
-    seeds: tuple[int, ...]
-    scenes: int
-    blocks: tuple[str | Blocks, ...]
-    strengths: tuple[float, ...]
-    questions: tuple[str, ...] = ()
-    settings: str | None = None
-    clips: str | None = None
-    split: Split = field(default_factory=Split)
-    read_blocks: str | Blocks = "after"
-    dtype: str | None = None
-    device: str | None = None
+    models: Annotated[Models, Field(min_length=1)]
+    seeds: Annotated[Seeds, Field(min_length=1)]
+    scenes: Count
+    blocks: Annotated[Several[Annotated[str | Blocks, PlainValidator(_blocks)]], Field(min_length=1)]
+    strengths: Annotated[
+        Several[Strength],
+        Field(min_length=1, description="numbers (yaml reads 1e1 as text: write 10)"),
+        AfterValidator(_steering),
+    ]
+    questions: Annotated[Several[Text], Field(description="text")] = ()
+    settings: OptionalText = None
+    clips: OptionalText = None
+    split: Split = Split()
+    read_blocks: Annotated[str | Blocks, PlainValidator(lambda value: _blocks(value, READS, "is"))] = "after"
+    dtype: OptionalText = None
+    device: OptionalText = None
 
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "models", _distinct("models", self.models, _text, least=1))
-        put(self, "seeds", _distinct("seeds", self.seeds, _seed, least=1))
-        _check_count("scenes", self.scenes)
-        put(self, "blocks", _distinct("blocks", self.blocks, _blocks, least=1))
-        strengths = _distinct("strengths", self.strengths, _number, least=1)
-        put(self, "strengths", tuple(each for each in strengths if each != 0))
-        if not self.strengths:
-            raise ValueError("strengths holds 0 only, which is measured anyway; give one that steers")
-        put(self, "questions", _distinct("questions", self.questions, _text))
-        for name in ("settings", "clips", "dtype", "device"):
-            if getattr(self, name) is not None:
-                _text(name, getattr(self, name))
-        put(self, "split", as_split(self.split))
-        read = self.read_blocks
-        put(self, "read_blocks", read if isinstance(read, str) and read in READS else _read_blocks(read))
+    @field_validator("split", mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        if not isinstance(value, (Mapping, Split)):
+            raise ValueError(f"is {value!r}; pass a mapping of development (classes) and scenes (a number)")
+        return value
 
 
-@dataclass(frozen=True)
-class NotebookGrid:
+class NotebookGrid(Config):
     """Models x seeds x combinations of parameters, each a unit that runs one notebook in a folder of its own.
 
     `models` and `seeds` are the notebook's parameters `model` and `seed`; leave them out where it has none. A list
     among `parameters` is a list of values to sweep; a parameter that is itself a list is given as a list of lists.
-    Raises ValueError as `SteeringGrid` does. Whether the notebook knows the parameters is checked by `sweeps`.
+    Whether the notebook knows the parameters is checked by `planning`.
     """
 
-    notebook: str
-    models: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    notebook: Text
+    models: Models = ()
+    seeds: Seeds = ()
+    parameters: dict[str, Any] = Field(default={})
 
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        name = self.notebook
-        put(self, "notebook", f"{name:02d}" if isinstance(name, int) and not isinstance(name, bool) else name)
-        _text("notebook", self.notebook)
-        put(self, "models", _distinct("models", self.models, _text))
-        put(self, "seeds", _distinct("seeds", self.seeds, _seed))
-        if not isinstance(self.parameters, Mapping) or not all(isinstance(key, str) for key in self.parameters):
-            raise ValueError(f"parameters is {self.parameters!r}; pass a mapping such as {{preset: smoke}}")
-        for name, given in (("model", self.models), ("seed", self.seeds)):
-            if given and name in self.parameters:
+    @field_validator("notebook", mode="before")
+    @classmethod
+    def _number_of_a_lesson(cls, value: Any) -> Any:
+        return f"{value:02d}" if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _named_values(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"is {value!r}; pass a mapping such as {{preset: smoke}}")
+        return dict(value)
+
+    @model_validator(mode="after")
+    def _given_once(self) -> Self:
+        for name, values in (("model", self.models), ("seed", self.seeds)):
+            if values and name in self.parameters:
                 raise ValueError(f"{name} stands in {name}s and in parameters; give it once")
         if empty := [key for key, value in self.parameters.items() if value == []]:
             raise ValueError(f"parameters: {', '.join(empty)} is an empty list; give at least one value")
+        return self
 
 
 Grid = SteeringGrid | NotebookGrid
@@ -126,113 +147,23 @@ Grid = SteeringGrid | NotebookGrid
 def read_grid(path: Path) -> Grid:
     """The grid in a yaml file. Raises ValueError, with the file's name, for a file that is none, an unknown key (with
     the nearest known one), a key given twice, a missing one, or a value that cannot be used."""
-    import yaml
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        found = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read a grid from {str(path)!r}: {error}") from error
-    if not isinstance(found, dict) or not found:
-        what = "nothing" if not found else f"a {type(found).__name__}"
+    values = read_config_file(path, "a grid")
+    if not isinstance(values, dict) or not values:
+        what = "nothing" if not values else f"a {type(values).__name__}"
         raise ValueError(f"{path} holds {what}; a grid is a mapping with models, seeds, scenes, blocks and strengths")
-    written = [node.value for node, _ in tree.value]  # yaml itself lets the last of two keys win
-    if twice := sorted({key for key in written if written.count(key) > 1}):
-        raise ValueError(f"{path} has {', '.join(twice)} twice; give each key once")
     try:
-        return as_grid(found)
+        return as_grid(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def as_grid(found: Mapping[str, Any]) -> Grid:
+def as_grid(values: Mapping[str, Any]) -> Grid:
     """The grid of a mapping: of notebooks if it names one. Raises ValueError as `read_grid` does."""
-    kind: type[Any] = NotebookGrid if "notebook" in found else SteeringGrid
-    other: type[Any] = SteeringGrid if kind is NotebookGrid else NotebookGrid
-    known = {each.name for each in fields(kind)}
-    for key in found:
-        if key in known:
-            continue
-        if key in {each.name for each in fields(other)}:
-            with_or_without = "with" if kind is NotebookGrid else "without"
-            raise ValueError(f"{key!r} has no place in a grid {with_or_without} a notebook; it takes {_listed(known)}")
-        near = get_close_matches(str(key), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown key {key!r}; {hint}a grid takes {_listed(known)}")
-    needed = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
-    if lacking := needed - set(found):
-        raise ValueError(f"{_listed(lacking)} is missing; a grid needs {_listed(needed)}")
-    return kind(**found)
-
-
-def as_split(found: Any) -> Split:
-    """A Split from what a grid file holds. Raises ValueError for anything but a mapping of its keys."""
-    if isinstance(found, Split):
-        return found
-    known = {each.name for each in fields(Split)}
-    if not isinstance(found, Mapping) or set(found) - known:
-        raise ValueError(f"split is {found!r}; pass a mapping of development (classes) and scenes (a number)")
-    return Split(**found)
-
-
-# -- values ----------------------------------------------------------------------------------------------------------
-def _distinct(name: str, values: Any, check: Any, *, least: int = 0) -> tuple[Any, ...]:
-    """The values, each checked; a single one is a list of one. Raises ValueError for too few, or one given twice."""
-    listed = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-    if len(listed) < least:
-        raise ValueError(f"{name} is empty; give at least one")
-    checked = tuple(check(name, each) for each in listed)
-    if twice := sorted({str(each) for each in checked if checked.count(each) > 1}):
-        raise ValueError(f"{name} has {', '.join(twice)} twice; give each once")
-    return checked
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} has {value!r}; pass text")
-    return value
-
-
-def _seed(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} has {value!r}; pass whole numbers from 0")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} has {value!r}; pass numbers (yaml reads 1e1 as text: write 10)")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} has {value}; pass finite numbers")
-    return float(value)
-
-
-def _blocks(name: str, value: Any) -> str | Blocks:
-    if isinstance(value, str) and value in BLOCK_NAMES:
-        return value
-    try:
-        numbers = as_blocks(value if isinstance(value, (str, Sequence)) else [value], name)
-    except ValueError as error:
-        near = get_close_matches(value, BLOCK_NAMES, n=1) if isinstance(value, str) else []
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        message = f"{name} has {value!r}; {hint}pass {_listed(BLOCK_NAMES)}, or numbers such as [0, 1]"
-        raise ValueError(message) from error
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"{name} has {list(numbers)}, a block twice; give each once")
-    return tuple(sorted(numbers))
-
-
-def _read_blocks(value: Any) -> str | Blocks:
-    if isinstance(value, str):
-        raise ValueError(f"read_blocks is {value!r}; pass {_listed(READS)}, or numbers such as [3, 4]")
-    return _blocks("read_blocks", value)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}; pass a whole number from 1")
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(names if isinstance(names, tuple) else sorted(names))
+    notebook = "notebook" in values
+    kind, other = (NotebookGrid, SteeringGrid) if notebook else (SteeringGrid, NotebookGrid)
+    if misplaced := [key for key in values if key in other.model_fields and key not in kind.model_fields]:
+        known = ", ".join(sorted(kind.model_fields))
+        raise ValueError(
+            f"{misplaced[0]!r} has no place in a grid {'with' if notebook else 'without'} a notebook; it takes {known}"
+        )
+    return config(NotebookGrid, values, "a grid") if notebook else config(SteeringGrid, values, "a grid")

@@ -1,8 +1,8 @@
 """A sweep: many runs of a grid, kept in one folder, so that the same command finishes what was cut off.
 
-    made = plan(read_grid(Path("grid.yaml")))
-    sweep = Sweep.started(made.units, grid, Path("sweeps/pocket"))
-    for outcome in run(sweep, LocalExecutor(workers=2)): ...
+    grid = read_grid(Path("grid.yaml"))
+    sweep = Sweep.started(plan_sweep(grid).units, grid, Path("sweeps/pocket"))
+    for outcome in run_sweep(sweep, SerialExecutor()): ...
 
 The folder:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,10 @@ class Sweep:
     def started(cls, units: Sequence[Unit], grid: Grid, folder: Path) -> Sweep:
         """The sweep of these units in `folder`, new or as it was left. Models and seeds may have been added to the grid
         since. Raises ValueError for a folder that holds another sweep, or something else."""
-        folder, told = Path(folder), json.loads(json.dumps(asdict(grid)))
+        folder, written = Path(folder), json.loads(json.dumps(grid.model_dump()))
         if (folder / PLAN).exists():
             before = cls.opened(folder)
-            keys = [key for key in {**told, **before.grid} if told.get(key) != before.grid.get(key)]
+            keys = [key for key in {**written, **before.grid} if written.get(key) != before.grid.get(key)]
             if differing := [key for key in keys if key not in GROWS]:
                 raise ValueError(
                     f"{folder} holds a sweep with other {', '.join(differing)}; pass another --out "
@@ -55,22 +55,22 @@ class Sweep:
                 )
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"{folder} is not empty and holds no sweep; pass another --out")
-        for each in (UNITS, PARTIAL, FAILED):
-            (folder / each).mkdir(parents=True, exist_ok=True)
-        _write(folder / PLAN, {"format": FORMAT, "grid": told, "units": list(units)})
-        return cls(folder.resolve(), told, tuple(units))
+        for name in (UNITS, PARTIAL, FAILED):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        _write(folder / PLAN, {"format": FORMAT, "grid": written, "units": list(units)})
+        return cls(folder.resolve(), written, tuple(units))
 
     @classmethod
     def opened(cls, folder: Path) -> Sweep:
         """The sweep in `folder`. Raises ValueError for a folder that holds none, or one of another version."""
         path = Path(folder) / PLAN
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            written = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"{str(folder)!r} holds no sweep that can be read: {error}") from error
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
+        if not isinstance(written, dict) or written.get("format") != FORMAT:
             raise ValueError(f"{path} was written by another version of this library; run the sweep again elsewhere")
-        return cls(Path(folder).resolve(), found["grid"], tuple(found["units"]))
+        return cls(Path(folder).resolve(), written["grid"], tuple(written["units"]))
 
     def path_of(self, unit: Unit) -> Path:
         """Where the rows of a unit are, or will be."""
@@ -86,19 +86,19 @@ class Sweep:
 
     def failures(self) -> dict[str, str]:
         """The error of each unit that failed when it was last tried, by its name."""
-        found = {}
+        errors = {}
         for unit in self.unfinished():
             path = self.folder / FAILED / f"{unit['name']}.json"
             if path.is_file():
-                found[unit["name"]] = str(json.loads(path.read_text(encoding="utf-8"))["error"])
-        return found
+                errors[unit["name"]] = str(json.loads(path.read_text(encoding="utf-8"))["error"])
+        return errors
 
 
-def run(sweep: Sweep, executor: Executor, function: Function | None = None) -> Outcomes:
+def run_sweep(sweep: Sweep, executor: Executor, function: Function | None = None) -> Outcomes:
     """Do what is not finished, also what failed before; the outcome of each unit as it ends.
 
     A failure is written into the folder with its traceback, and the others go on. `function`: what does a unit, by
-    default `units.run_unit` in this folder.
+    default `worker.run_unit` in this folder.
     """
     work = function or partial(run_unit, str(sweep.folder))
     with closing(executor.run(sweep.unfinished(), work)) as outcomes:
@@ -107,8 +107,7 @@ def run(sweep: Sweep, executor: Executor, function: Function | None = None) -> O
             if outcome.lost and sweep.path_of(unit).is_file():  # it ended, but who should have said so was gone
                 outcome = Outcome(unit)
             if outcome.error:
-                trace = outcome.trace.splitlines()
-                _write(failed, {"unit": unit, "error": outcome.error, "traceback": trace, "tries": outcome.tries})
+                _write(failed, {"unit": unit, "error": outcome.error, "traceback": outcome.trace.splitlines()})
             elif outcome.done:
                 failed.unlink(missing_ok=True)
             yield outcome

@@ -1,4 +1,4 @@
-"""Executors: one outcome a unit whatever happens to it or to its worker, and nobody left behind."""
+"""Executors: one outcome a unit whatever happens to it or to its worker, in this process and on Dask alike."""
 
 from __future__ import annotations
 
@@ -8,127 +8,62 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 from short_work import dies_at_three, environment, short_units, square, three_fails
 
-from steer_utils.runs.executors import (
-    RETRIES,
-    Executor,
-    LocalExecutor,
-    Outcome,
-    SerialExecutor,
-    pin_threads,
-    usable_cores,
-)
-
-EXECUTORS: dict[str, Executor] = {"serial": SerialExecutor(), "local": LocalExecutor(2)}
+from steer_utils.lm.environment import usable_cores
+from steer_utils.runs import executors
+from steer_utils.runs.executors import DaskExecutor, Executor, Outcome, SerialExecutor, pin_threads, seen_by_workers
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_each_of_many_units_has_one_outcome(name: str) -> None:
+@pytest.fixture(params=["serial", "dask"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    """Each engine; workers are started for the second only."""
+    return SerialExecutor() if request.param == "serial" else DaskExecutor(request.getfixturevalue("client"))
+
+
+def test_each_of_many_units_has_one_outcome(executor: Executor) -> None:
     units = short_units(200)
-    found = {one.unit["name"]: one for one in EXECUTORS[name].run(units, square)}
-    assert len(found) == 200 and all(one.done for one in found.values())
-    assert [found[unit["name"]].value["square"] for unit in units] == [n * n for n in range(200)]
-    pids = {one.value["pid"] for one in found.values()}
-    assert pids == {os.getpid()} if name == "serial" else len(pids) == 2 and os.getpid() not in pids
+    outcomes = {outcome.unit["name"]: outcome for outcome in executor.run(units, square)}
+    assert len(outcomes) == 200 and all(outcome.done for outcome in outcomes.values())
+    assert [outcomes[unit["name"]].value["square"] for unit in units] == [n * n for n in range(200)]
+    pids = {outcome.value["pid"] for outcome in outcomes.values()}
+    assert len(pids) == executor.workers and (os.getpid() in pids) == isinstance(executor, SerialExecutor)
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_a_unit_that_raises_is_told_and_the_others_go_on(name: str) -> None:
-    found = list(EXECUTORS[name].run(short_units(6), three_fails))
-    (failed,) = (one for one in found if not one.done)
-    assert len(found) == 6 and failed.unit["n"] == 3 and failed.tries == 1
+def test_a_unit_that_raises_is_told_and_the_others_go_on(executor: Executor) -> None:
+    outcomes = list(executor.run(short_units(6), three_fails))
+    (failed,) = (outcome for outcome in outcomes if not outcome.done)
+    assert len(outcomes) == 6 and failed.unit["n"] == 3
     assert failed.error == "RuntimeError: three is bad"
     assert "in three_fails" in failed.trace and failed.value is None
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
-def test_no_units_no_outcomes(name: str) -> None:
-    assert list(EXECUTORS[name].run([], square)) == []
+def test_no_units_no_outcomes(executor: Executor) -> None:
+    assert list(executor.run([], square)) == []
 
 
-def test_a_dead_worker_is_replaced_and_its_unit_tried_again(tmp_path: Path) -> None:
-    for number in range(RETRIES):
-        (tmp_path / f"die{number}").touch()
-    found = {one.unit["n"]: one for one in LocalExecutor(2).run(short_units(6), partial(dies_at_three, str(tmp_path)))}
-    assert len(found) == 6 and all(one.done for one in found.values())
-    assert found[3].tries == RETRIES + 1 and found[2].tries == 1
-
-
-def test_a_unit_that_always_kills_its_worker_is_given_up(tmp_path: Path) -> None:
-    for number in range(9):
-        (tmp_path / f"die{number}").touch()
-    found = {one.unit["n"]: one for one in LocalExecutor(1).run(short_units(5), partial(dies_at_three, str(tmp_path)))}
-    assert found[3].error == "its worker died 3 times, at last by SIGKILL (out of memory?)"
-    assert [n for n, one in found.items() if one.done] == [0, 1, 2, 4]
-    assert len(list(tmp_path.glob("die*"))) == 9 - (RETRIES + 1)
-
-
-def test_threads_and_devices_are_given_out() -> None:
-    found = list(LocalExecutor(2, threads=3, devices=("5",)).run(short_units(2), environment))
-    assert [one.value for one in found] == [
-        {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "5"}
-    ] * 2
-    (shared,) = LocalExecutor(max(1, usable_cores() // 2)).run(short_units(1), environment)
-    assert int(shared.value["OMP_NUM_THREADS"]) == usable_cores() // max(1, usable_cores() // 2)
-
-
-def test_nothing_of_this_process_changes() -> None:
+def test_nothing_of_this_process_changes(executor: Executor) -> None:
     before = dict(os.environ)
-    list(LocalExecutor(1, threads=7).run(short_units(1), square))
-    list(SerialExecutor().run(short_units(1), square))
+    list(executor.run(short_units(1), square))
     assert dict(os.environ) == before
-
-
-def test_torch_is_told_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setattr("torch.set_num_threads", told.append)
-    pin_threads(4)
-    assert told == [4] and os.environ["OMP_NUM_THREADS"] == "4"
-
-
-def test_closing_early_stops_the_workers() -> None:
-    outcomes = LocalExecutor(2).run(short_units(50), square)
-    pid = next(outcomes).value["pid"]
-    assert psutil.pid_exists(pid)
-    outcomes.close()
-    assert not psutil.pid_exists(pid)
-
-
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    """A parent that is killed with -9 runs no clean-up: the worker itself must see it."""
-    script = tmp_path / "client.py"
-    script.write_text(
-        "import os, sys, time\n"
-        "from steer_utils.runs.executors import LocalExecutor\n"
-        "def work(unit):\n"
-        "    open(sys.argv[1], 'w').write(str(os.getpid()))\n"
-        "    time.sleep(600)\n"
-        "if __name__ == '__main__':\n"
-        "    list(LocalExecutor(1).run([{'name': 'one'}], work))\n"
-    )
-    client = subprocess.Popen([sys.executable, str(script), str(tmp_path / "pid")])
-    pid = int(_eventually(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text()))
-    client.kill()
-    client.wait()
-    assert _eventually(lambda: not psutil.pid_exists(pid))
-
-
-def test_bad_numbers_are_refused() -> None:
-    for bad in ({"workers": 0}, {"workers": 2, "threads": 0}):
-        with pytest.raises(ValueError, match="pass at least 1 of each"):
-            LocalExecutor(**bad)
 
 
 def test_an_outcome_is_done_lost_or_failed() -> None:
     unit = {"name": "one"}
     assert Outcome(unit).done
     assert not Outcome(unit, lost=True).done and not Outcome(unit, error="no").done
+
+
+def test_torch_is_told_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    for name in executors.THREADS:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr("torch.set_num_threads", told.append)
+    pin_threads(4)
+    assert told == [4] and os.environ["OMP_NUM_THREADS"] == "4"
 
 
 def test_no_torch_before_the_threads_are_known() -> None:
@@ -138,12 +73,63 @@ def test_no_torch_before_the_threads_are_known() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def _eventually(found: object, seconds: float = 30.0) -> object:
-    """The first true value of `found()`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = found()  # type: ignore[operator]
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it never came")
+# -- Dask ------------------------------------------------------------------------------------------------------------
+def test_threads_are_pinned(client: Any) -> None:
+    (given,) = DaskExecutor(client, threads=5).run(short_units(1), environment)
+    assert given.value["OMP_NUM_THREADS"] == given.value["MKL_NUM_THREADS"] == "5"
+    (shared,) = DaskExecutor(client).run([{"name": "other", "n": 1}], environment)
+    assert int(shared.value["OMP_NUM_THREADS"]) == max(1, usable_cores() // 2)
+
+
+def test_a_process_does_one_unit_at_a_time(client: Any, tmp_path: Path) -> None:
+    """Units share the model, whose hooks are not for two at once."""
+    log = tmp_path / "log"
+    list(DaskExecutor(client).run(short_units(8), partial(_logged, str(log))))
+    open_units: dict[str, int] = {}
+    for pid, word in (line.split() for line in log.read_text().splitlines()):
+        open_units[pid] = open_units.get(pid, 0) + (1 if word == "begin" else -1)
+        assert open_units[pid] in (0, 1)
+
+
+def _logged(path: str, unit: dict[str, Any]) -> None:
+    for word in ("begin", "end"):
+        with open(path, "a") as log:
+            log.write(f"{os.getpid()} {word}\n")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("deaths", [1, 40])
+def test_a_unit_whose_worker_dies_is_tried_again_and_given_up_if_it_always_does(
+    client: Any, tmp_path: Path, deaths: int
+) -> None:
+    """Only that unit is: Dask also blames what waited beside it."""
+    for number in range(deaths):
+        (tmp_path / f"die{number}").touch()
+    units = [{**unit, "deaths": deaths} for unit in short_units(6)]
+    outcomes = {
+        outcome.unit["n"]: outcome for outcome in DaskExecutor(client).run(units, partial(dies_at_three, str(tmp_path)))
+    }
+    assert ("its worker died each time" in outcomes[3].error) == (deaths > 1)
+    assert len(outcomes) == 6 and all(outcome.done for n, outcome in outcomes.items() if n != 3)
+    assert deaths - len(list(tmp_path.glob("die*"))) in (1, 4)
+
+
+def test_workers_must_see_the_folder_and_have_this_version(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sweep.json").touch()
+    machines = seen_by_workers(client, tmp_path / "sweep.json")
+    assert len(machines) == 2 and all(machine["sees"] and machine["cores"] >= 1 for machine in machines)
+    with pytest.raises(ValueError, match=r"see no .*none.json; pass --out with a folder that all share"):
+        seen_by_workers(client, tmp_path / "none.json")
+    monkeypatch.setattr(executors, "installed_version", lambda package: "99")
+    with pytest.raises(ValueError, match=r"the workers have steer_utils .*, this is 99"):
+        list(DaskExecutor(client).run(short_units(1), square))
+
+
+def test_workers_without_this_library_are_told(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker answers so where a module is missing."""
+    lacking = Exception("ModuleNotFoundError(\"No module named 'steer_utils'\")")
+    monkeypatch.setattr(client, "run", lambda *_, **__: {"tcp://one": lacking})
+    with pytest.raises(ValueError, match=r"the workers cannot import steer_utils .*install it on their machines"):
+        seen_by_workers(client)

@@ -26,7 +26,7 @@ def test_a_grid_is_what_the_file_says(tmp_path: Path) -> None:
     found = read_grid(path)
     assert found == SteeringGrid(
         models=("one", "two"), seeds=(3, 0), scenes=5, blocks=("each", "late", (1,), (0, 2), (-1,)),
-        strengths=(2.0, -4.5), split=Split(("siren", "knock", "drum")), read_blocks=(2, 3),
+        strengths=(2.0, -4.5), split=Split(development=("siren", "knock", "drum")), read_blocks=(2, 3),
     )  # fmt: skip
 
 
@@ -38,8 +38,8 @@ def test_one_value_is_a_list_of_one() -> None:
 
 def test_a_grid_with_a_notebook_is_of_the_other_kind() -> None:
     found = as_grid({"notebook": 7, "seeds": [0, 1], "parameters": {"preset": "smoke", "strength": [4, 8]}})
-    assert found == NotebookGrid("07", seeds=(0, 1), parameters={"preset": "smoke", "strength": [4, 8]})
-    assert as_grid({"notebook": "08"}) == NotebookGrid("08")
+    assert found == NotebookGrid(notebook="07", seeds=(0, 1), parameters={"preset": "smoke", "strength": [4, 8]})
+    assert as_grid({"notebook": "08"}) == NotebookGrid(notebook="08")
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,14 @@ def test_a_grid_with_a_notebook_is_of_the_other_kind() -> None:
         ({"seeds": ["0"]}, "seeds has '0'"),
         ({"scenes": 0}, "scenes is 0; pass a whole number from 1"),
         ({"scenes": 2.5}, "scenes is 2.5"),
+        ({"scenes": "2"}, "scenes is '2'; pass a whole number from 1"),
+        ({"scenes": True}, "scenes is True"),
+        ({1: 2}, "the key 1 is not text"),
         ({"strengths": []}, "strengths is empty"),
         ({"strengths": [float("nan")]}, "strengths has nan; pass finite numbers"),
         ({"strengths": [float("inf")]}, "strengths has inf"),
         ({"strengths": ["1e1"]}, "strengths has '1e1'; pass numbers (yaml reads 1e1 as text: write 10)"),
+        ({"strengths": [True]}, "strengths has True; pass numbers"),
         ({"strengths": [2, 2.0]}, "strengths has 2.0 twice"),
         ({"strengths": [0]}, "strengths holds 0 only, which is measured anyway"),
         ({"blocks": []}, "blocks is empty"),
@@ -70,11 +74,12 @@ def test_a_grid_with_a_notebook_is_of_the_other_kind() -> None:
         ({"blocks": [[0, 0]]}, "a block twice"),
         ({"blocks": [1, [1]]}, "blocks has (1,) twice"),
         ({"questions": [""]}, "questions has ''; pass text"),
-        ({"settings": 4}, "settings has 4; pass text"),
+        ({"settings": 4}, "settings is 4; pass text"),
         ({"read_blocks": "before"}, "read_blocks is 'before'; pass after, own, or numbers"),
         ({"split": ["siren"]}, "split is ['siren']; pass a mapping of development (classes) and scenes"),
-        ({"split": {"developement": []}}, "split is {'developement'"),
+        ({"split": {"developement": []}}, "unknown key 'developement' in split; did you mean 'development'?"),
         ({"split": {"development": ["siren", "siren"]}}, "split: development has siren twice"),
+        ({"split": {"development": [3]}}, "split: development has 3; pass text"),
         ({"split": {"scenes": 0}}, "split: scenes is 0"),
         ({"notebook": 7}, "'scenes' has no place in a grid with a notebook; it takes models, notebook"),
     ],
@@ -88,7 +93,7 @@ def test_each_mistake_has_its_own_message(change: dict[str, Any], message: str) 
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
-        ({"notebook": ""}, "notebook has ''"),
+        ({"notebook": ""}, "notebook is ''; pass text"),
         ({"notebook": 7, "parameters": [1]}, "parameters is [1]; pass a mapping"),
         ({"notebook": 7, "parameters": {1: 2}}, "pass a mapping"),
         ({"notebook": 7, "parameters": {"a": []}}, "parameters: a is an empty list"),
@@ -109,7 +114,8 @@ def test_mistakes_of_a_grid_with_a_notebook(given_: dict[str, Any], message: str
         ("", "holds nothing; a grid is a mapping"),
         ("- 1\n", "holds a list; a grid is a mapping"),
         ("models: [a\n", "cannot read a grid from"),
-        ("seeds: [1]\nmodels: [a]\nseeds: [2]\n", "has seeds twice; give each key once"),
+        ("seeds: [1]\nmodels: [a]\nseeds: [2]\n", "has seeds twice (line 1); give each key once"),
+        ("models: [a]\nsplit:\n  scenes: 1\n  scenes: 2\n", "has scenes twice (line 3); give each key once"),
         ("models: [a]\n", "blocks, scenes, seeds, strengths is missing; a grid needs"),
         ("models: [a]\nseeds: [0]\nscenes: 1\nblocks: all\nstrengths: [.nan]\n", "strengths has nan"),
     ],
@@ -133,7 +139,7 @@ def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 5) | st.floats() | st.sampled_from(["", "a", "late", "after"])
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner))
-KEYS = st.sampled_from([*SteeringGrid.__dataclass_fields__, "notebook", "parameters", "x"])
+KEYS = st.sampled_from([*SteeringGrid.model_fields, "notebook", "parameters", "x"])
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sweep_work import SIX, six_classes, small_grid
+from sweep_work import SIX, small_grid
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM, load
@@ -28,22 +28,17 @@ QUESTIONS = ["Describe the sound.", "How many sounds are there?"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return six_classes(tmp_path_factory.mktemp("six"))
+def lm(six_classes: Path) -> AudioLM:
+    return load(six_classes)
+
+
+def unit_of(model: Path, **changes: Any) -> Unit:
+    return plan_sweep(small_grid(model, **changes)).units[0]
 
 
 @pytest.fixture(scope="module")
-def lm(folder: Path) -> AudioLM:
-    return load(folder)
-
-
-def unit_of(folder: Path, **changes: Any) -> Unit:
-    return plan_sweep(small_grid(folder, **changes)).units[0]
-
-
-@pytest.fixture(scope="module")
-def unit(folder: Path) -> Unit:
-    return unit_of(folder, questions=QUESTIONS, blocks=["early", "late", [1]])
+def unit(six_classes: Path) -> Unit:
+    return unit_of(six_classes, questions=QUESTIONS, blocks=["early", "late", [1]])
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +59,9 @@ def test_every_point_of_every_query_is_there_once(table: pd.DataFrame, unit: Uni
 
 
 @pytest.mark.parametrize("read", ["share", "difference"])
-def test_points_are_what_the_methods_find(lm: AudioLM, folder: Path, read: str) -> None:
+def test_points_are_what_the_methods_find(lm: AudioLM, six_classes: Path, read: str) -> None:
     """The oracle: `methods.steering` and `controls.random_vector`, each query and setting alone."""
-    unit = unit_of(folder, questions=QUESTIONS[:1], scenes=1)
+    unit = unit_of(six_classes, questions=QUESTIONS[:1], scenes=1)
     unit["settings"] = {**unit["settings"], "read": read}
     own = Settings(**unit["settings"])
     table = steering_table(lm, unit).set_index(["split", "event", "blocks", "strength", "vector"])["overlap"]

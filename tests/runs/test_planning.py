@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from sweep_work import SIX, six_classes, small_grid
+from sweep_work import SIX, small_grid
 
 from steer_utils.lm import models
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS
@@ -20,11 +20,11 @@ POCKET = {"models": "pocket-qwen2-audio", "seeds": [0], "scenes": 2, "blocks": "
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(six_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model without its weights: to read them would fail."""
-    made = six_classes(tmp_path_factory.mktemp("six"))
-    (made / "model.safetensors").unlink()
-    return made
+    folder = shutil.copytree(six_classes, tmp_path_factory.mktemp("planned") / "six")
+    (folder / "model.safetensors").unlink()
+    return folder
 
 
 def test_units_are_models_times_seeds(folder: Path) -> None:

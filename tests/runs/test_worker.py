@@ -11,7 +11,7 @@ import pytest
 from steer_utils.runs.executors import SerialExecutor
 from steer_utils.runs.grids import as_grid
 from steer_utils.runs.planning import plan_sweep
-from steer_utils.runs.sweep import Sweep, run
+from steer_utils.runs.sweep import Sweep, run_sweep
 from steer_utils.runs.sweep_results import recorded_summary, results_text, tidy, write_results
 from steer_utils.runs.worker import notebook_table
 
@@ -32,7 +32,7 @@ def test_a_sweep_of_a_notebook(tmp_path: Path) -> None:
     nbformat.write(made, tmp_path / "lesson.ipynb")
     grid = as_grid({"notebook": str(tmp_path / "lesson.ipynb"), "seeds": [1, 13, 2], "parameters": {"widths": [[0.5]]}})
     sweep = Sweep.started(plan_sweep(grid).units, grid, tmp_path / "out")
-    outcomes = list(run(sweep, SerialExecutor()))
+    outcomes = list(run_sweep(sweep, SerialExecutor()))
 
     assert [bool(one.error) for one in outcomes] == [False, True, False]
     assert "RuntimeError" in outcomes[1].error and "unlucky" in outcomes[1].error

@@ -1,0 +1,132 @@
+"""Files of keys and values that users write (grids, SLURM profiles, parameters), read so that no key is lost.
+
+    class Split(Config): ...
+    config(Split, read_mapping(Path("split.yaml"), "a split"))
+
+A `Config` is a strict pydantic model: no unknown keys, no "2" for 2, no true for 1. What is wrong is told in one line
+that names the key, what it holds, and what to pass, which is the `description` of the field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+class Config(BaseModel):
+    """The base of all that is read from such a file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def _as_tuple(value: Any) -> Any:
+    """A single value is a list of one."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+
+
+def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    if twice := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"has {', '.join(twice)} twice; give each once")
+    return values
+
+
+#: A list of different values, or one value.
+Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple), AfterValidator(_distinct)]
+Text = Annotated[str, Field(pattern=r"\S", description="text")]
+OptionalText = Annotated[str | None, Field(pattern=r"\S", description="text")]
+Count = Annotated[int, Field(ge=1, description="a whole number from 1")]
+
+
+def config(kind: type[M], values: Mapping[str, Any], what: str) -> M:
+    """`values` as a `kind`, which messages call `what` ("a grid"). Raises ValueError, in one line, for the first fault:
+    an unknown key (with the nearest known one), missing ones, or a value that cannot be used."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ValueError(_fault(kind, error.errors(), what)) from None
+
+
+def _fault(kind: type[BaseModel], errors: Sequence[ErrorDetails], what: str) -> str:
+    by_type = {error["type"]: error for error in reversed(errors)}
+    if unknown := by_type.get("extra_forbidden"):
+        *above, key = unknown["loc"]
+        known = sorted(_kind_at(kind, above).model_fields)
+        near = get_close_matches(str(key), known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        where = ": ".join(map(str, above)) or what
+        return f"unknown key {key!r}{f' in {where}' if above else ''}; {hint}{where} takes {', '.join(known)}"
+    if "missing" in by_type:
+        missing = sorted(str(error["loc"][-1]) for error in errors if error["type"] == "missing")
+        needed = sorted(name for name, field in kind.model_fields.items() if field.is_required())
+        return f"{', '.join(missing)} is missing; {what} needs {', '.join(needed)}"
+    if strange := by_type.get("invalid_key"):
+        return f"the key {strange['loc'][-1]} is not text; write names in quotes"
+    error, names = errors[0], [str(part) for part in errors[0]["loc"] if isinstance(part, str)]
+    key = ": ".join(names)
+    if error["type"] == "value_error":  # raised by a check of our own, which says the rest
+        return f"{key} {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    if error["type"] == "too_short":
+        return f"{key} is empty; give at least one"
+    of_a_list = any(isinstance(part, int) for part in error["loc"])
+    wanted = _kind_at(kind, names[:-1]).model_fields[names[-1]].description
+    if error["type"] == "finite_number":
+        wanted = "finite numbers"
+    return f"{key} {'has' if of_a_list else 'is'} {error['input']!r}; pass {wanted}"
+
+
+def _kind_at(kind: type[BaseModel], names: Sequence[int | str]) -> type[BaseModel]:
+    """The model of a field of a field."""
+    for name in names:
+        kind = kind.model_fields[str(name)].annotation  # type: ignore[assignment]
+    return kind
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+class _Loader(yaml.SafeLoader):
+    """yaml itself lets the last of two equal keys win."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        _check_once(keys, f" (line {node.start_mark.line + 1})")
+        return node
+
+
+class RepeatedKeyError(ValueError):
+    """A key that stands twice in one mapping."""
+
+
+def _check_once(keys: Sequence[Any], where: str = "") -> None:
+    if twice := [str(key) for index, key in enumerate(keys) if key in keys[:index]]:
+        raise RepeatedKeyError(f"has {', '.join(dict.fromkeys(twice))} twice{where}; give each key once")
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_once([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def read_config_file(path: Path, what: str) -> Any:
+    """What a yaml file holds, or, named .json, a json file; messages call it `what` ("a grid").
+
+    Raises ValueError for a file that cannot be read, and for a key that stands twice in a mapping at any level.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if Path(path).suffix.lower() == ".json":
+            return json.loads(text, object_pairs_hook=_json_object)
+        return yaml.load(text, Loader=_Loader)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{path} {error}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read {what} from {str(path)!r}: {' '.join(str(error).split())}") from error
