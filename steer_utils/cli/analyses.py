@@ -1,10 +1,12 @@
-"""What surrounds the benchmark: `analyse`, `questions`, `datasets`, `fetch`, `cost`. Mounted by `cli.main`."""
+"""Many scenes: `benchmark` the methods, `analyse` what lies behind, measure the `questions` of data sets; `draw` and
+`export` what was saved. Mounted by `cli.main`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,14 +21,91 @@ from steer_utils.cli.options import (
     Own,
     check_scenes,
     finished_table,
+    open_bank,
     open_model,
     read_settings,
 )
 
-research_app = typer.Typer()
+if TYPE_CHECKING:
+    from steer_utils.sound.labels import Labelled
+
+PRESETS = {"smoke": 6, "course": 100, "paper": 300}  # scenes of a benchmark
+
+analyses_app = typer.Typer()
 
 
-@research_app.command()
+@analyses_app.command()
+def benchmark(
+    model: Model = "pocket-qwen2-audio",
+    clips: Clips = None,
+    preset: Annotated[
+        str, typer.Option(help=f"Size of the run: {', '.join(f'{name} ({n} scenes)' for name, n in PRESETS.items())}.")
+    ] = "course",
+    scenes: Annotated[int | None, typer.Option(help="How many three-event scenes; else as the preset says.")] = None,
+    seed: Annotated[int, typer.Option(help="What the scenes follow from.")] = 0,
+    methods: Annotated[
+        str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
+    ] = None,
+    clap: Annotated[
+        str | None, typer.Option(help="One more row: a folder or hub id of CLAP (laion/clap-htsat-unfused).")
+    ] = None,
+    settings: Own = None,
+    out: Out = None,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Compare the methods on scenes with known truth.
+
+    Prints overlap with its 95 % interval, by slot, beside the chance of that slot.
+
+    Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
+
+    Example: steer-utils benchmark --scenes 200 --seed 0 --out pocket.parquet
+    """
+    if out is not None:
+        from steer_utils.study.report import check_table_target
+
+        check_table_target(out)
+    if preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(PRESETS)}")
+    scenes = PRESETS[preset] if scenes is None else scenes
+    check_scenes(scenes, seed)
+    from steer_utils.methods.settings import model_settings
+    from steer_utils.methods.table import FURTHER, method_named, standard_methods
+    from steer_utils.study.benchmark import run_benchmark, scene_set
+
+    everything = methods == "all"
+    chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
+    own = read_settings(settings)
+    bank = open_bank(clips)
+    external = []
+    if clap is not None:
+        from steer_utils.methods.clap import ClapLocator
+
+        external = [ClapLocator.load(clap, device=device).method()]
+    lm = open_model(model, device, dtype)
+    own = own or model_settings(lm)
+    made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
+    wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
+    table = finished_table(
+        lambda resume_file: run_benchmark(
+            lm,
+            made,
+            own,
+            methods=list(dict.fromkeys(wanted)),
+            external=external,
+            resume_file=resume_file,
+            progress=lambda indices: progress(indices, "scene"),
+        ),
+        out,
+    )
+    from steer_utils.study.report import report_json, report_text
+
+    typer.echo(report_json(table) if as_json else report_text(table))
+
+
+@analyses_app.command()
 def analyse(
     kind: Annotated[str, typer.Argument(help="sensitivity, shift, occlusion or swap.")],
     model: Model = "pocket-qwen2-audio",
@@ -40,7 +119,7 @@ def analyse(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Look behind the benchmark: what the result hangs on, what moves, and whether it causes anything.
+    """Analyse what the result depends on, and what it causes.
 
     sensitivity: one factor at a time, and strength against blocks. shift: attention to the audio and within it, by
     block, under steering, prompting and audio-based steering. occlusion: what the model says once the window that was
@@ -60,13 +139,11 @@ def analyse(
     from steer_utils.methods.settings import model_settings
     from steer_utils.show.analyses import analysis_named, analysis_report, analysis_text
     from steer_utils.show.plots.figures import save_figure
-    from steer_utils.sound.datasets import open_clips
-    from steer_utils.sound.recordings import ClipBank
     from steer_utils.study.benchmark import scene_set
 
     analysis = analysis_named(kind)
     given = read_settings(settings)
-    bank = None if clips is None else ClipBank(open_clips(clips))
+    bank = open_bank(clips)
     lm = open_model(model, device, dtype)
     own = given or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
@@ -84,65 +161,7 @@ def analyse(
             note(f"drawn: {save_figure(drawn.figure, stem, drawn.alt, drawn.caption)[0]}")
 
 
-@research_app.command()
-def datasets() -> None:
-    """List the data sets that can be used, with their licences and how to get them.
-
-    Example: steer-utils datasets
-    """
-    from steer_utils.sound.datasets import DATASETS
-
-    for name, dataset in DATASETS.items():
-        how = f"steer-utils fetch {name}" if dataset.remote is not None else dataset.obtain
-        typer.echo(
-            f"{name}: {dataset.title}, {dataset.holds}\n  licence  {dataset.licence}. {dataset.restriction}\n"
-            f"  get it   {how}\n  page     {dataset.homepage}\n  cite     {dataset.citation}"
-        )
-
-
-@research_app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="A data set (see `steer-utils datasets`).")],
-    folder: Annotated[Path, typer.Option(help="Where it goes.")] = Path("data"),
-    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive once it is unpacked.")] = False,
-) -> None:
-    """Download a data set, verify and unpack it.
-
-    Prints the folder to pass as --clips.
-
-    Example: steer-utils fetch esc50 --folder data
-    """
-    from steer_utils.sound.downloads import fetch as download
-
-    typer.echo(str(download(name, folder, keep_archive=keep_archive, quiet=None)))
-
-
-@research_app.command()
-def cost(
-    scenes: Annotated[int, typer.Option(help="How many scenes.")] = 300,
-    queries: Annotated[int, typer.Option(help="Queries a scene.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Seconds of a scene.")] = 17.0,
-    passes: Annotated[
-        int | None, typer.Option(help="Suffix passes a query; else those of the standard methods.")
-    ] = None,
-    answer_tokens: Annotated[int, typer.Option(help="Tokens of the one answer a query.")] = 32,
-) -> None:
-    """Say what a benchmark of the published 7B checkpoints takes: memory and hours, from their shapes alone.
-
-    Example: steer-utils cost --scenes 300
-    """
-    from steer_utils.lm.costs import cost_table
-    from steer_utils.methods.table import standard_passes
-
-    typer.echo(
-        cost_table(
-            scenes=scenes, queries=queries, seconds=seconds, answer_tokens=answer_tokens,
-            passes_per_query=standard_passes() if passes is None else passes,
-        )
-    )  # fmt: skip
-
-
-@research_app.command()
+@analyses_app.command()
 def questions(
     mmau: Annotated[Path | None, typer.Option(help="mmau-test-mini.json of MMAU; then give --audio too.")] = None,
     audio: Annotated[Path | None, typer.Option(help="The folder test-mini-audios of MMAU.")] = None,
@@ -157,9 +176,9 @@ def questions(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Measure how steering and prompting change attention on the questions of MMAU test-mini or SAKURA.
+    """Measure attention on the questions of MMAU or SAKURA.
 
-    As `analyse shift`, but the audio is the data set's, no event is known, and the instruction is to focus on the
+    How steering and prompting change it, as `analyse shift`, but the audio is the data set's, no event is known, and the instruction is to focus on the
     meaningful parts. You must have the data (see `steer-utils datasets`). A pocket model knows few words of these
     questions: what it shows on them says little.
 
@@ -196,3 +215,79 @@ def questions(
     )
     shift = ANALYSES["shift"]
     typer.echo(json.dumps(analysis_report(shift, table), indent=2) if as_json else analysis_text(shift, table))
+
+
+@analyses_app.command()
+def draw(
+    table: Annotated[Path, typer.Argument(help="What `benchmark` or `analyse` wrote with --out FILE.parquet.")],
+    figure: Annotated[Path, typer.Argument(help="Where the figure goes, as .png or .svg.")],
+) -> None:
+    """Draw a saved run again, and print its report.
+
+    The file holds all that is needed. An analysis of several figures writes each beside FIGURE, with its name added.
+
+    Example: steer-utils draw run.parquet run.png
+    """
+    from steer_utils.sound.files import check_target
+
+    check_target(figure, (".png", ".svg"))
+    from steer_utils.study.report import read_table, report_text
+
+    saved = read_table(table)
+    from steer_utils.show.analyses import analysis_of, analysis_text
+    from steer_utils.show.plots.located import write_figure
+
+    analysis = analysis_of(saved.attrs)
+    if analysis is not None:
+        drawn = analysis.figures(saved)
+        for name, one in drawn.items():
+            path = figure if len(drawn) == 1 else figure.with_name(f"{figure.stem}_{name}{figure.suffix}")
+            write_figure(one.figure, path, one.alt, one.caption)
+            note(f"drawn: {path}")
+        typer.echo(analysis_text(analysis, saved))
+        return
+    from steer_utils.show.plots.located import alt_text_overlap, overlap_figure
+    from steer_utils.study.report import summary
+
+    rows = {str(saved.attrs["model"]): summary(saved)}
+    write_figure(overlap_figure(rows), figure, alt_text_overlap(rows), f"Overlap by method, from {table.name}")
+    typer.echo(report_text(saved))
+
+
+@analyses_app.command()
+def export(
+    table: Annotated[Path, typer.Argument(help="What `benchmark` wrote with --out FILE.parquet.")],
+    out: Annotated[Path, typer.Argument(help="The label file: .tsv (DCASE), .json, or, of one scene, .txt or .jams.")],
+    method: Annotated[str, typer.Option(help="Whose intervals; a wrong name lists those of the run.")] = "steering",
+    truth: Annotated[bool, typer.Option("--truth", help="Write the true intervals in place of found ones.")] = False,
+    scene: Annotated[int | None, typer.Option(help="This scene alone, counted from 0.")] = None,
+) -> None:
+    """Write a saved benchmark's intervals as label files.
+
+    For Audacity, DCASE, or as json or JAMS. Scene 12 goes by the file name scene_0012.wav, in the found and in the true labels alike.
+
+    Example: steer-utils export run.parquet found.tsv --method steering
+
+    Example: steer-utils export run.parquet truth.tsv --truth
+    """
+    from steer_utils.sound.files import check_target
+    from steer_utils.sound.labels import SUFFIXES, found_intervals, of_scene, true_intervals, write_intervals
+
+    check_target(out, SUFFIXES)
+    from steer_utils.study.report import read_table
+
+    saved = read_table(table)
+    rows = saved if scene is None else of_scene(saved, scene)
+    intervals = true_intervals(rows) if truth else found_intervals(rows, method)
+    write_intervals(out, intervals, duration=_scene_seconds(saved.attrs["scenes"], intervals))
+    typer.echo(f"{len(intervals)} intervals in {out}")
+    if not truth and (lost := int((rows["method"] == method).sum()) - len(intervals)):
+        note(f"{lost} of {lost + len(intervals)} answers named no time, and are left out")
+
+
+def _scene_seconds(scenes: object, intervals: Sequence[Labelled]) -> float | None:
+    """How long each scene of a run is, where all are of one length and no token at the end goes beyond it."""
+    match scenes:
+        case {"seconds": [float() as low, float() as high]} if low == high:
+            return low if all(each.interval.end <= low for each in intervals) else None
+    return None

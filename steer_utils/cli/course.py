@@ -54,7 +54,7 @@ def run_notebooks(
     out: Annotated[Path, typer.Option(help="Where the folders of the runs go.")] = Path("runs"),
     again: Annotated[bool, typer.Option("--again", help="Repeat also what is complete, from nothing.")] = False,
 ) -> None:
-    """Run notebooks with other parameters, each run in a folder of its own.
+    """Run notebooks with other parameters, each in its folder.
 
     OUT/<notebook>-<hash>/ has the executed notebook, its figures, result.json and run.json. The hash is of parameters,
     notebook, lock and model: a complete run is not repeated, and one that was cut off or failed is taken up there.
@@ -93,7 +93,9 @@ def exercises(
     notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
     out: Annotated[Path | None, typer.Option(help="Where they go [default: NOTEBOOKS/exercises].")] = None,
 ) -> None:
-    """Make the exercise versions of the lessons: the solutions are blanked, everything else is the same.
+    """Make the exercise versions of the lessons.
+
+    The solutions are blanked, everything else is the same.
 
     Example: steer-utils exercises
     """
@@ -105,9 +107,9 @@ def exercises(
 
 @course_app.command()
 def doctor() -> None:
-    """Check that this machine is ready for the course, and say what to do where it is not.
+    """Check that this machine is ready for the course.
 
-    Python, packages, memory, disk, audio, the models, jupyter, GPU. Exit code 1 if a check fails.
+    And say what to do where it is not: Python, packages, memory, disk, audio, the models, jupyter, GPU. Exit code 1 if a check fails.
 
     Example: steer-utils doctor
     """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from steer_utils.lm.models import AudioLM
     from steer_utils.methods.settings import Settings
+    from steer_utils.sound.recordings import ClipBank
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -63,6 +64,16 @@ def read_settings(path: Path | None) -> Settings | None:
         return Settings.load(path)
     except (json.JSONDecodeError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a settings file: {error}") from error
+
+
+def open_bank(clips: Path | None) -> ClipBank | None:
+    """The recordings of a folder; None for procedural sounds. Raises ValueError for a folder that holds none."""
+    if clips is None:
+        return None
+    from steer_utils.sound.datasets import open_clips
+    from steer_utils.sound.recordings import ClipBank
+
+    return ClipBank(open_clips(clips))
 
 
 def finished_table(make: Callable[[Path | None], DataFrame], out: Path | None) -> DataFrame:

@@ -41,10 +41,10 @@ def sweep(
         Path | None, typer.Option(help="The sweep's folder; all machines must see it [default: sweeps/<name of GRID>].")
     ] = None,
 ) -> None:
-    """Run models x seeds, each over all blocks and strengths, on this machine or on a cluster.
+    """Run a grid of models, seeds, blocks and strengths.
 
-    Strength 0 and a random vector of equal norm are always in the grid. Settings are chosen on development classes and
-    told on the others (`steer-utils results`). A grid with `notebook:` runs that notebook instead.
+    On this machine, on Dask, or through SLURM; a unit is a model with a seed. Strength 0 and a random vector of equal norm are always in the grid. A setting is chosen on development classes and
+    measured on the others (`steer-utils results`). A grid with `notebook:` runs that notebook instead.
 
     The same command goes on where it was cut off, and tries again what failed. Exit code 1 if a unit failed.
 
@@ -214,9 +214,9 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another of the same kind.")],
     as_json: Json = False,
 ) -> None:
-    """Compare two sweeps, or two benchmarks: the first minus the second, in points of overlap.
+    """Compare two sweeps, or two benchmarks.
 
-    Paired, with a sign-flip test, where both measured the same scenes; else as two samples, which is said.
+    Prints the first minus the second, in points of overlap: paired, with a sign-flip test, where both measured the same scenes; else as two samples, which is said.
 
     Example: steer-utils compare sweeps/a sweeps/b
     """

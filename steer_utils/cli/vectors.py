@@ -1,70 +1,26 @@
-"""What leaves the project: `export` (intervals), `contrast` and `convert` (steering vectors). Mounted by `cli`."""
+"""Steering vectors as files: make one by `contrast`, `convert` it. Mounted by `cli.main`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steer_utils.cli.console import note
 from steer_utils.cli.options import Device, Dtype, Model, open_model
 from steer_utils.lm.blocks import parse_blocks
 
 if TYPE_CHECKING:
     from steer_utils.lm.vectors import SteeringVector
-    from steer_utils.sound.labels import Labelled
 
 VECTOR_SUFFIXES = (".safetensors", ".gguf")
 
-export_app = typer.Typer()
+vectors_app = typer.Typer()
 
-Blocks = Annotated[
-    str | None, typer.Option(help="Keep these decoder blocks only, counted from 0: such as 1-5 or 2,4.")
-]
+Blocks = Annotated[str | None, typer.Option(help="Keep these decoder blocks only, counted from 0: such as 1-5 or 2,4.")]
 
 
-@export_app.command()
-def export(
-    table: Annotated[Path, typer.Argument(help="What `benchmark` wrote with --out FILE.parquet.")],
-    out: Annotated[Path, typer.Argument(help="The label file: .tsv (DCASE), .json, or, of one scene, .txt or .jams.")],
-    method: Annotated[str, typer.Option(help="Whose intervals; a wrong name lists those of the run.")] = "steering",
-    truth: Annotated[bool, typer.Option("--truth", help="Write the true intervals in place of found ones.")] = False,
-    scene: Annotated[int | None, typer.Option(help="This scene alone, counted from 0.")] = None,
-) -> None:
-    """Write the intervals of a saved benchmark as labels for other tools: Audacity, DCASE, json or JAMS.
-
-    Scene 12 goes by the file name scene_0012.wav, in the found and in the true labels alike.
-
-    Example: steer-utils export run.parquet found.tsv --method steering
-
-    Example: steer-utils export run.parquet truth.tsv --truth
-    """
-    from steer_utils.sound.files import check_target
-    from steer_utils.sound.labels import SUFFIXES, found_intervals, of_scene, true_intervals, write_intervals
-
-    check_target(out, SUFFIXES)
-    from steer_utils.study.report import read_table
-
-    saved = read_table(table)
-    rows = saved if scene is None else of_scene(saved, scene)
-    intervals = true_intervals(rows) if truth else found_intervals(rows, method)
-    write_intervals(out, intervals, duration=_scene_seconds(saved.attrs["scenes"], intervals))
-    typer.echo(f"{len(intervals)} intervals in {out}")
-    if not truth and (lost := int((rows["method"] == method).sum()) - len(intervals)):
-        note(f"{lost} of {lost + len(intervals)} answers named no time, and are left out")
-
-
-def _scene_seconds(scenes: object, intervals: Sequence[Labelled]) -> float | None:
-    """How long each scene of a run is, where all are of one length and no token at the end goes beyond it."""
-    match scenes:
-        case {"seconds": [float() as low, float() as high]} if low == high:
-            return low if all(each.interval.end <= low for each in intervals) else None
-    return None
-
-
-@export_app.command()
+@vectors_app.command()
 def contrast(
     audio: Annotated[Path, typer.Argument(help="A sound file, no longer than the model hears in one go.")],
     positive: Annotated[str, typer.Argument(help='The instruction to steer towards: "Focus on the dog bark."')],
@@ -76,9 +32,9 @@ def contrast(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Make a steering vector: the difference of two instructions over one audio, block by block.
+    """Make a steering vector from two instructions.
 
-    v_l = h_l(audio, positive) - h_l(audio, negative), at the last prompt token. Prints its norm in each block.
+    It is the difference of their states over one audio, block by block: v_l = h_l(audio, positive) - h_l(audio, negative), at the last prompt token. Prints its norm in each block.
 
     Example: steer-utils contrast street.wav "Focus on the dog bark." "Listen to the whole audio." --out dog.safetensors
     """
@@ -97,7 +53,7 @@ def contrast(
     _write_vector(vector if kept is None else vector.select(kept), out)
 
 
-@export_app.command()
+@vectors_app.command()
 def convert(
     vector: Annotated[Path, typer.Argument(help="A steering vector, .safetensors or .gguf.")],
     out: Annotated[Path, typer.Argument(help="Where it goes, as .safetensors or .gguf.")],
@@ -106,9 +62,9 @@ def convert(
         int | None, typer.Option(help="How many decoder blocks the model has, for a .gguf that does not say.")
     ] = None,
 ) -> None:
-    """Convert a steering vector between safetensors and GGUF, the control vectors of llama.cpp and repeng.
+    """Convert a steering vector between safetensors and GGUF.
 
-    direction.N of GGUF is added to the output of decoder block N. Block 0 has no direction there: leave it out with
+    GGUF has the control vectors of llama.cpp and repeng: direction.N is added to the output of decoder block N. Block 0 has no direction there: leave it out with
     --blocks. Prints the norm of the vector in each block.
 
     Example: steer-utils convert dog.safetensors dog.gguf --blocks 1-5

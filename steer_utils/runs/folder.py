@@ -5,9 +5,9 @@
     run.status, run.ran     # "complete", True; the second time "complete", False
     run.result()["recorded"]
 
-A folder has one run in it. `run.json` says what the run is and how far it came; a lock, which the system lets go of
-when its process ends however it ends, says whether somebody is at it. So a run that says "running" and is not locked
-was killed, and is taken up again.
+A folder has one run in it. `run.json` says what the run is and how far it came. A lock says whether a process is at
+work in it; the system releases the lock when that process ends, however it ends. So a run that says "running" and is
+not locked was killed, and is resumed.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def run_in_folder(
     notebook that fails is no error: see `status`. Nothing is kept between calls, and the current folder stays as it is,
     so that workers may call it, also several at once.
     """
-    facts = run_identity(notebook, parameters)
-    path = _made(Path(out).resolve() / f"{facts.notebook.stem}-{facts.hash}")
-    with _held(path) as mine:
+    identity = run_identity(notebook, parameters)
+    path = _folder(Path(out).resolve() / f"{identity.notebook.stem}-{identity.hash}")
+    with _locked(path) as mine:
         before = _read(path / RUN)
         if not mine:
             return RunFolder(path, "running", ran=False, error=f"it is being run by {_whose(before)}")
@@ -115,29 +115,24 @@ def run_in_folder(
         if again:  # partials would make the repetition a copy
             shutil.rmtree(path / PARTIALS, ignore_errors=True)
         elif unfinished := {"running": "was cut off", "failed": "failed"}.get(str(before.get("status"))):
-            tell(f"{facts.notebook.stem} {unfinished} before and is taken up, in {short_path(path)}")
-        return _run(facts, path, attempt=int(before.get("attempt", 0)) + 1, progress=progress, tell=tell)
+            tell(f"{identity.notebook.stem} {unfinished} before and is taken up, in {short_path(path)}")
+        return _run(identity, path, attempt=int(before.get("attempt", 0)) + 1, progress=progress, tell=tell)
 
 
-def read_run(path: Path) -> RunFolder:
-    """The run in a folder as it stands; one that says "running" may have been killed since.
-
-    Raises RunFolderError for a folder without a run.
-    """
-    found = _read(Path(path) / RUN)
-    if found.get("status") not in ("running", "complete", "failed"):
-        raise RunFolderError(f"there is no run in {str(path)!r}; pass a folder that `steer-utils run` made")
-    return RunFolder(Path(path), found["status"], ran=False, error=found.get("error"))
-
-
-def _run(facts: RunIdentity, path: Path, *, attempt: int, progress: bool, tell: Tell) -> RunFolder:
+def _run(identity: RunIdentity, path: Path, *, attempt: int, progress: bool, tell: Tell) -> RunFolder:
     (path / RECORDED).unlink(missing_ok=True)  # of an attempt that was cut off
     (path / RESULT).unlink(missing_ok=True)
     started, clock = _now(), time.monotonic()
     report = {
-        **facts.as_dict(), "status": "running", "error": None, "attempt": attempt, "started": started, "ended": None,
-        "process": {"host": socket.gethostname(), "pid": os.getpid()}, "versions": installed_versions(),
-    }  # fmt: skip
+        **identity.as_dict(),
+        "status": "running",
+        "error": None,
+        "attempt": attempt,
+        "started": started,
+        "ended": None,
+        "process": {"host": socket.gethostname(), "pid": os.getpid()},
+        "versions": installed_versions(),
+    }
     _write(path / RUN, report)
 
     def ended(status: Status, error: str | None) -> RunFolder:
@@ -145,21 +140,29 @@ def _run(facts: RunIdentity, path: Path, *, attempt: int, progress: bool, tell: 
         _write(path / RUN, {**report, "status": status, "error": error, "ended": _now(), "seconds": seconds})
         return RunFolder(path, status, ran=True, error=error)
 
-    own = {FIGURES: str(path / FIGURES)} if facts.draws_into_the_run else {}
+    figures = {FIGURES: str(path / FIGURES)} if identity.draws_into_the_run else {}
     try:
         execute(
-            facts.notebook, path / NOTEBOOK, {**facts.given, **own}, progress=progress, tell=tell,
+            identity.notebook,
+            path / NOTEBOOK,
+            {**identity.given, **figures},
+            progress=progress,
+            tell=tell,
             environment={RUN_FOLDER: str(path)},
-        )  # fmt: skip
+        )
     except NotebookError as error:
         return ended("failed", str(error))
     except Exception as error:  # no fault of the notebook, such as a full disk: the folder must say so too
         ended("failed", f"{type(error).__name__}: {error}")
         raise
     result = {
-        **facts.as_dict(), "recorded": _read(path / RECORDED), "started": started, "ended": _now(),
-        "seconds": round(time.monotonic() - clock, 3), "versions": report["versions"],
-    }  # fmt: skip
+        **identity.as_dict(),
+        "recorded": _read(path / RECORDED),
+        "started": started,
+        "ended": _now(),
+        "seconds": round(time.monotonic() - clock, 3),
+        "versions": report["versions"],
+    }
     _write(path / RESULT, result)
     run = ended("complete", None)
     (path / RECORDED).unlink(missing_ok=True)
@@ -173,7 +176,7 @@ def _is_complete(path: Path) -> bool:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[bool]:
+def _locked(path: Path) -> Iterator[bool]:
     """Whether this call is the one that may work in the folder; it is, until the block ends.
 
     A lock of the system (flock): it goes with its process, so that no kill leaves one behind. Where a file system has
@@ -198,7 +201,7 @@ def _whose(report: Mapping[str, Any]) -> str:
     return f"process {process.get('pid')} on {process.get('host')} since {report.get('started')}"
 
 
-def _made(path: Path) -> Path:
+def _folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -209,10 +212,10 @@ def _made(path: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     """A json object; empty if there is none that can be read, as after a disk was full."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write(path: Path, report: Mapping[str, Any]) -> None:

@@ -51,9 +51,13 @@ class RunIdentity:
     def as_dict(self) -> dict[str, Any]:
         """The facts as json holds them."""
         return {
-            "notebook": short_path(self.notebook), "hash": self.hash, "parameters": self.parameters,
-            "sources": self.sources, "lock": self.lock, "models": self.models,
-        }  # fmt: skip
+            "notebook": short_path(self.notebook),
+            "hash": self.hash,
+            "parameters": self.parameters,
+            "sources": self.sources,
+            "lock": self.lock,
+            "models": self.models,
+        }
 
 
 def run_identity(notebook: Path, given: Mapping[str, Any]) -> RunIdentity:

@@ -1,18 +1,19 @@
-"""Notebooks as parameterised runs: checked first, executed by papermill in this Python, kept also when they fail.
+"""The parameters of a notebook: what it has, with which defaults; what is given, checked against them.
 
-    run_notebook(Path("notebooks/00_start_here.ipynb"), preset="smoke")       # -> runs/00_start_here.ipynb
+    checked_parameters(path, parsed_parameters(path, {"seed": "3"}))      # -> {"seed": 3}
 
-A notebook runs in its own folder, as JupyterLab and nbval run it. `folder` keeps each run in a folder of its own.
+Parameters stand in the cell tagged `parameters`, as papermill has it.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from steer_utils.runs.config_files import read_config_file
 
 PRESETS = ("smoke", "course", "paper")
 REMEDY = "notebooks need papermill and ipykernel: pip install 'steer-utils[course]'"
@@ -44,7 +45,10 @@ def full_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` as papermill can write it, after checking every name and type. Raises as `run_notebook` does.
+    """`given` as papermill can write it, after checking every name and type.
+
+    Raises ValueError for a missing notebook, an unknown name (naming the known ones), a value of another type, or an
+    unknown preset.
 
     papermill itself only warns of an unknown name and runs the defaults; a tuple it writes as a string.
     """
@@ -78,30 +82,18 @@ def parsed_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 def read_parameters(path: Path) -> dict[str, Any]:
     """The parameters in a file: one mapping of names to values, as yaml or (named .json) json.
 
-    Raises ValueError for a file that cannot be read, that holds something else, or a list of mappings (a sweep).
+    Raises ValueError for a file that cannot be read, that holds something else, a list of mappings (a sweep), or a name
+    twice.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        found = json.loads(text) if Path(path).suffix.lower() == ".json" else _yaml(text)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read parameters from {str(path)!r}: {' '.join(str(error).split())}") from error
-    if isinstance(found, list) and found and all(isinstance(each, dict) for each in found):
-        raise ValueError(f"{str(path)!r} holds {len(found)} sets of parameters; for many runs use `steer-utils sweep`")
-    if not isinstance(found, dict):
-        there = "nothing" if found is None else f"a {type(found).__name__}"
+    values = read_config_file(path, "parameters")
+    if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
+        raise ValueError(f"{str(path)!r} holds {len(values)} sets of parameters; for many runs use `steer-utils sweep`")
+    if not isinstance(values, dict):
+        there = "nothing" if values is None else f"a {type(values).__name__}"
         raise ValueError(f"{str(path)!r} holds {there}; parameters are one mapping, such as seed: 3")
-    if strange := [name for name in found if not isinstance(name, str)]:
+    if strange := [name for name in values if not isinstance(name, str)]:
         raise ValueError(f"{str(path)!r} has the name {strange[0]!r}, which is no text; write names in quotes")
-    return found
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:  # no ValueError of its own
-        raise ValueError(str(error)) from error
+    return values
 
 
 def short_path(path: Path) -> str:
@@ -119,10 +111,10 @@ def _written_defaults(path: Path) -> dict[str, str]:
     if not Path(path).is_file():
         raise ValueError(f"there is no notebook {short_path(path)!r}")
     try:
-        found = inspect_notebook(str(path))
+        parameters = inspect_notebook(str(path))
     except Exception as error:  # json, nbformat and papermill each have their own
         raise ValueError(f"{short_path(path)!r} is not a notebook that can be run: {error}") from error
-    return {name: str(entry["default"]) for name, entry in found.items()}
+    return {name: str(entry["default"]) for name, entry in parameters.items()}
 
 
 def _read(text: str) -> Any:
@@ -160,9 +152,9 @@ def as_plain(name: str, value: Any) -> Any:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, (list, tuple)):
-        return [as_plain(name, each) for each in value]
+        return [as_plain(name, item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): as_plain(name, each) for key, each in value.items()}
+        return {str(key): as_plain(name, item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(f"{name} is a {type(value).__name__}; pass numbers, text, lists or dicts")

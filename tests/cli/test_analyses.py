@@ -1,8 +1,9 @@
-"""`analyse`, `datasets`, `fetch` and `cost` from the command line."""
+"""`benchmark`, `analyse`, `questions`, and what `draw` and `export` make of saved runs."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,136 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from tinies import EVENTS, tiny
-from typer.testing import CliRunner
+from command_line import done, invoke, refused
 
+import steer_utils.cli.analyses
+import steer_utils.course.doctor
+import steer_utils.lm.gguf_vectors
 import steer_utils.lm.models
+import steer_utils.methods.locate
+import steer_utils.runs.folder
+import steer_utils.runs.notebooks
 import steer_utils.sound.downloads
+import steer_utils.study.benchmark
 import steer_utils.study.causality
-from steer_utils.cli.main import app
-from steer_utils.pocket.architecture import save
-from steer_utils.sound.datasets import DATASETS
+from steer_utils.methods.table import METHODS
+from steer_utils.sound.labels import read_intervals
 
-run_cli = CliRunner()
-
-
-def invoke(*arguments: object) -> Any:
-    return run_cli.invoke(app, [str(argument) for argument in arguments])
+# -- benchmark ------------------------------------------------------------------------------------------------------
+RATE = 16_000
 
 
-def refused(result: Any, said: str) -> None:
-    assert result.exit_code == 2 and said in result.stderr and result.stdout == "", result.output
+def bench(folder: Path, *more: object, scenes: int = 2) -> Any:
+    return invoke("benchmark", "--model", folder, "--scenes", scenes, "--seed", 3, *more)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny untrained model, as a folder."""
-    lm = tiny("qwen2_audio")
-    made = tmp_path_factory.mktemp("tiny")
-    save(lm.model, lm.processor, made, {"events": list(EVENTS)})
-    return made
+def test_benchmark_prints_and_writes_the_table(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    result = bench(folder, "--methods", "random,loudest,unsteered", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "2 scenes, 6 queries, seed 3, procedural sounds" in result.stdout
+    assert all(each in result.stdout for each in ("loudest window", "chance of that slot", "first", "middle", "last"))
+    assert "2/2" in result.stderr  # the progress bar
+    table = pd.read_parquet(out)
+    assert len(table) == 18 and table.attrs["scenes"]["seed"] == 3 and table.attrs["model"] == str(folder)
+    assert os.listdir(tmp_path) == ["t.parquet"]
+
+
+def test_a_saved_benchmark_is_drawn_and_reported_again(folder: Path, tmp_path: Path) -> None:
+    table, figure = tmp_path / "t.parquet", tmp_path / "t.png"
+    run = bench(folder, "--methods", "random,unsteered", "--out", table)
+    again = invoke("draw", table, figure)
+    assert again.exit_code == 0 and again.stdout == run.stdout
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert invoke("draw", table, tmp_path / "t.pdf").exit_code == 2
+    assert invoke("draw", figure, tmp_path / "u.png").exit_code == 2
+
+
+def test_all_methods_are_those_that_can_run(folder: Path) -> None:
+    found = json.loads(bench(folder, "--methods", "all", "--json", scenes=1).stdout)
+    assert {row["method"] for row in found["rows"]} == {*METHODS} - {"steering-heads", "position"}
+
+
+def test_a_preset_is_a_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(steer_utils.cli.analyses.PRESETS, "smoke", 1)
+    result = invoke("benchmark", "--model", folder, "--preset", "smoke", "--methods", "random", "--json")
+    assert json.loads(result.stdout)["settings"]["scenes"]["scenes"] == 1
+    wrong = invoke("benchmark", "--model", folder, "--preset", "huge")
+    assert wrong.exit_code == 2 and "pass one of smoke, course, paper" in wrong.stderr
+
+
+def test_benchmark_json_is_one_object(folder: Path) -> None:
+    result = bench(folder, "--methods", "steering, random", "--json", scenes=1)
+    found = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"{name} is not json"))
+    assert found["model"] == str(folder) and found["settings"]["scenes"]["scenes"] == 1
+    assert {(row["method"], row["slot"]) for row in found["rows"]} == {
+        (method, slot) for method in ("steering", "random") for slot in ("all", "first", "middle", "last")
+    }
+    assert all(0 <= row["overlap"] <= 1 and row["low"] is None and 0 < row["chance"] < 1 for row in found["rows"])
+
+
+def test_benchmark_goes_on_after_a_kill(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = ("--methods", "random,unsteered", "--out")
+    whole = bench(folder, *choice, tmp_path / "whole.parquet", scenes=3)
+
+    def killed(items: object, unit: str, quiet: bool | None = False) -> object:
+        yield from list(items)[:2]  # type: ignore[call-overload]
+        raise KeyboardInterrupt
+
+    out = tmp_path / "cut.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(steer_utils.cli.analyses, "progress", killed)
+        cut = bench(folder, *choice, out, scenes=3)
+    assert cut.exit_code == 130 and "the same command goes on from here" in cut.stderr
+    assert not out.exists() and (tmp_path / ".cut.parquet.partial").exists()
+    made: list[int] = []
+    rows = steer_utils.study.benchmark._scene_rows
+    counted = lambda *given: made.append(given[-1]) or rows(*given)  # noqa: E731
+    monkeypatch.setattr(steer_utils.study.benchmark, "_scene_rows", counted)  # type: ignore[func-returns-value]
+    resumed = bench(folder, *choice, out, scenes=3)
+    assert made == [2] and resumed.stdout == whole.stdout
+    first, second = (pd.read_parquet(tmp_path / name) for name in ("whole.parquet", "cut.parquet"))
+    pd.testing.assert_frame_equal(first, second)
+    assert first.attrs == second.attrs and not (tmp_path / ".cut.parquet.partial").exists()
+
+
+def test_benchmark_on_recordings_leaves_out_what_was_trained_on(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["filename,category"]
+    for name, category in (("a", "bell"), ("b", "siren"), ("c", "dog_bark"), ("used", "bell")):
+        soundfile.write(tmp_path / f"{name}.wav", 0.3 * rng.normal(size=2 * RATE), RATE)
+        lines.append(f"{name}.wav,{category}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
+    result = bench(folder, "--clips", tmp_path, "--methods", "random", "--out", tmp_path / "t.csv")
+    assert "3 recordings" in result.stdout and "classes queried: bell, dog bark, siren" in result.stdout
+    assert "recordings left out because the model was trained on them: 1" in result.stdout
+    assert set(pd.read_csv(tmp_path / "t.csv")["source"]) == {"a.wav", "b.wav", "c.wav"}
+
+
+def test_benchmark_takes_settings(folder: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "settings.json"
+    chosen.write_text(json.dumps({"strength": 0.125}))
+    result = bench(folder, "--settings", chosen, "--methods", "random", "--json", scenes=1)
+    assert json.loads(result.stdout)["settings"]["strength"] == 0.125
+
+
+def test_benchmark_refuses_bad_choices_before_loading(tmp_path: Path, no_model: None) -> None:
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"strenght": 1}')
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    refused(invoke("benchmark", "--scenes", 0), "at least 1 scene")
+    refused(invoke("benchmark", "--methods", "steering,magic"), "unknown method 'magic'")
+    refused(invoke("benchmark", "--out", tmp_path / "t.xlsx"), "must end in .parquet or .csv")
+    refused(invoke("benchmark", "--out", tmp_path / "no" / "t.csv"), "there is no folder")
+    refused(invoke("benchmark", "--clips", tmp_path), "exactly one csv")
+    refused(invoke("benchmark", "--clips", tmp_path / "no"), "is not a folder")
+    refused(invoke("benchmark", "--settings", wrong), "strenght")
+    refused(invoke("benchmark", "--settings", broken), "broken.json")
+    refused(invoke("benchmark", "--settings", tmp_path / "none.json"), "none.json")
+
+
+# -- analyse --------------------------------------------------------------------------------------------------------
 
 
 def test_analyse_prints_writes_and_draws(folder: Path, tmp_path: Path) -> None:
@@ -105,7 +208,9 @@ def test_analyse_refuses_before_loading(tmp_path: Path, monkeypatch: pytest.Monk
     refused(invoke("analyse", "shift", "--scenes", 0), "at least 1 scene")
 
 
-# -- questions -------------------------------------------------------------------------------------------------------
+# -- questions ------------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture
 def sakura(tmp_path: Path) -> Path:
     """SAKURA's layout with one track of two recordings, one longer than the model hears."""
@@ -140,33 +245,59 @@ def test_questions_refuses_before_loading(sakura: Path, tmp_path: Path, monkeypa
     refused(invoke("questions", "--sakura", sakura, "--out", tmp_path / "t.xlsx"), "must end in")
 
 
-# -- data and costs --------------------------------------------------------------------------------------------------
-def test_datasets_tells_licences_and_ways() -> None:
-    listing = invoke("datasets").stdout
-    for name, dataset in DATASETS.items():
-        assert f"{name}: {dataset.title}" in listing and dataset.licence in listing
-        assert (f"steer-utils fetch {name}" in listing) == (dataset.remote is not None)
+# -- export ---------------------------------------------------------------------------------------------------------
 
 
-def test_fetch_prints_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-
-    def download(name: str, folder: Path, *, keep_archive: bool, quiet: bool | None) -> Path:
-        asked.extend([name, folder, keep_archive])
-        return folder / "ESC-50-master"
-
-    monkeypatch.setattr(steer_utils.sound.downloads, "fetch", download)
-    result = invoke("fetch", "esc50", "--folder", tmp_path, "--keep-archive")
-    assert result.stdout == f"{tmp_path / 'ESC-50-master'}\n" and asked == ["esc50", tmp_path, True]
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved benchmark: 2 scenes of 3 events, two methods without a model's say."""
+    out = tmp_path_factory.mktemp("run") / "run.parquet"
+    done(invoke("benchmark", "--model", folder, "--scenes", 2, "--methods", "random,loudest", "--out", out))
+    return out
 
 
-def test_fetch_refuses_what_it_does_not_download(tmp_path: Path) -> None:
-    refused(invoke("fetch", "sakura", "--folder", tmp_path), "is not downloaded by this library")
-    refused(invoke("fetch", "magic", "--folder", tmp_path), "no data set is called 'magic'")
-    assert not list(tmp_path.iterdir())
+def test_export_writes_what_a_method_found(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.tsv"
+    assert done(invoke("export", run, out, "--method", "loudest")) == f"6 intervals in {out}\n"
+    table = pd.read_parquet(run)
+    rows = table[table["method"] == "loudest"]
+    found = read_intervals(out)
+    assert {(each.file, each.event) for each in found} == {
+        (f"scene_{scene:04d}.wav", event) for scene, event in zip(rows["scene"], rows["event"], strict=True)
+    }
+    assert sorted(each.interval.start for each in found) == pytest.approx(sorted(rows["start"]), abs=1e-6)
 
 
-def test_cost_says_what_was_assumed() -> None:
-    few, many = (invoke("cost", "--scenes", scenes).stdout for scenes in (10, 300))
-    assert "10 scenes" in few and "300 scenes" in many and "not run here" in few and few != many
-    refused(invoke("cost", "--scenes", 0), "scenes is 0")
+def test_export_writes_the_truth(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "truth.json"
+    assert done(invoke("export", run, out, "--truth")) == f"6 intervals in {out}\n"
+    table = pd.read_parquet(run).drop_duplicates(["scene", "slot"])
+    assert sorted(each.interval.end for each in read_intervals(out)) == sorted(table["truth_end"])
+
+
+def test_export_of_one_scene(run: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "a.jams"):
+        done(invoke("export", run, tmp_path / name, "--truth", "--scene", 1))
+        assert len(read_intervals(tmp_path / name)) == 3
+    assert json.loads((tmp_path / "a.jams").read_text())["file_metadata"]["duration"] == 4.0
+    refused(invoke("export", run, tmp_path / "b.txt", "--truth"), "these labels are about 2; use .tsv or .json")
+    refused(invoke("export", run, tmp_path / "b.txt", "--truth", "--scene", 2), "the run has no scene 2; it has 0 to 1")
+
+
+def test_export_says_what_it_left_out(run: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(run)
+    table.loc[table.index[table["method"] == "random"][:2], ["start", "end"]] = float("nan")
+    table.to_parquet(tmp_path / "some.parquet")
+    result = invoke("export", tmp_path / "some.parquet", tmp_path / "a.tsv", "--method", "random")
+    assert done(result).startswith("4 intervals") and "2 of 6 answers named no time" in result.stderr
+
+
+def test_export_refuses(run: Path, tmp_path: Path) -> None:
+    refused(invoke("export", run, tmp_path / "a.tsv"), "no method 'steering'; it has: loudest, random")
+    refused(invoke("export", run, tmp_path / "a.csv"), "must end in .txt or .tsv or .json or .jams")
+    refused(invoke("export", run.with_suffix(".csv"), tmp_path / "a.tsv"), "is no .parquet")
+    refused(invoke("export", tmp_path / "no.parquet", tmp_path / "a.tsv"), "there is no file")
+    analysis = pd.DataFrame({"scene": [0], "overlap": [0.5]})
+    analysis.attrs = {"analysis": "shift", "model": "m", "settings": {}, "scenes": {}}
+    analysis.to_parquet(tmp_path / "shift.parquet")
+    refused(invoke("export", tmp_path / "shift.parquet", tmp_path / "a.tsv"), "no table of `steer-utils benchmark`")

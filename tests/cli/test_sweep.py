@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,19 +14,16 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from command_line import invoke, refused
 from sweep_work import SIX
-from typer.testing import CliRunner
 
 import steer_utils.lm.models
 import steer_utils.runs.clusters
 import steer_utils.runs.executors
 import steer_utils.runs.worker
 from steer_utils.cli import sweep as sweep_cli
-from steer_utils.cli.main import app
 from steer_utils.runs.grids import as_grid
 from steer_utils.runs.measuring import steering_table
-
-run_cli = CliRunner()
 
 
 @pytest.fixture
@@ -38,19 +34,16 @@ def grid(six_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def written(path: Path, model: Path, **changes: Any) -> Path:
-    found = {"models": [str(model)], "seeds": [0, 1], "scenes": 2, "blocks": ["early", 1], "strengths": [2, 8],
-             "split": {"development": list(SIX[:3])}}  # fmt: skip
+    found = {
+        "models": [str(model)],
+        "seeds": [0, 1],
+        "scenes": 2,
+        "blocks": ["early", 1],
+        "strengths": [2, 8],
+        "split": {"development": list(SIX[:3])},
+    }
     path.write_text(yaml.safe_dump({**found, **changes}))
     return path
-
-
-def invoke(*arguments: object) -> Any:
-    return run_cli.invoke(app, [str(argument) for argument in arguments])
-
-
-def refused(result: Any, message: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stdout == "" and message in result.stderr.splitlines()[-1]
 
 
 # -- sweep -----------------------------------------------------------------------------------------------------------
@@ -112,30 +105,29 @@ def test_ctrl_c_says_how_to_go_on(grid: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_client_that_is_killed_loses_nothing(six_classes: Path, tmp_path: Path) -> None:
-    """kill -9 in the second unit: the first stays, of the second at most one scene is lost. The table is that of a run
-    that was not killed. (With workers: `tests/runs`.)"""
-    grid = written(tmp_path / "grid.yaml", six_classes, scenes=10)
+    """kill -9 within a unit: finished ones stay, of the one that was cut off at most one scene is lost, and the table
+    is that of a run that was not killed. (With workers: `tests/runs`.)"""
+    grid, out = written(tmp_path / "grid.yaml", six_classes, scenes=5, seeds=[0, 1, 2, 3]), tmp_path / "out"
     program = "from steer_utils.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "sweep", str(grid), "--workers", "0"]
-    quick = {**os.environ, "OMP_NUM_THREADS": "1"}
-    client = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.DEVNULL, env=quick)
-    out = tmp_path / "out"
-    eventually(lambda: visible(out / "units"))
-    eventually(lambda: any(scenes_in(path) >= 3 for path in begun(out)))
-    client.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-c", program, "sweep", str(grid), "--workers", "0", "--out", str(out)]
+    client = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    eventually(lambda: visible(out / "units") and any(scenes_in(path) >= 2 for path in begun(out)))
+    client.kill()
     client.wait()
-    (first,), (partial,) = visible(out / "units"), begun(out)
-    finished, stamp = scenes_in(partial), first.stat().st_mtime_ns
-    assert 3 <= finished < 20
+    stamps = {path: path.stat().st_mtime_ns for path in visible(out / "units")}
+    (cut_off,) = begun(out)
+    finished = scenes_in(cut_off)
+    assert 1 <= len(stamps) <= 3 and 2 <= finished < 10
 
     heard: list[int] = []
     measuring = steer_utils.runs.measuring
     whole = measuring._scene_rows
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "_scene_rows", lambda *given: heard.append(given[-1]) or whole(*given))
-        result = invoke("sweep", grid, "--workers", 0, "--out", tmp_path / "out")
-    assert "1 ran, 1 were there already, 0 failed" in result.stdout
-    assert len(heard) == 20 - finished and first.stat().st_mtime_ns == stamp
+        result = invoke("sweep", grid, "--workers", 0, "--out", out)
+    assert f"{4 - len(stamps)} ran, {len(stamps)} were there already, 0 failed" in result.stdout
+    assert len(heard) == 10 * (4 - len(stamps)) - finished
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert invoke("sweep", grid, "--workers", 0, "--out", tmp_path / "whole").exit_code == 0
     for path in visible(out / "units"):
         left, right = pd.read_parquet(path), pd.read_parquet(tmp_path / "whole" / "units" / path.name)
@@ -169,14 +161,11 @@ def eventually(found: Callable[[], Any], seconds: float = 60.0) -> None:
 
 
 # -- where it runs ---------------------------------------------------------------------------------------------------
-def test_a_scheduler_is_used_and_its_dashboard_named(grid: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        processes=True, n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-    ) as cluster:
-        result = invoke("sweep", grid, "--scheduler", cluster.scheduler_address, "--out", "out")
+def test_a_scheduler_is_used_and_its_dashboard_named(grid: Path, six_classes: Path, client: Any) -> None:
+    written(grid, six_classes, seeds=[0], scenes=1)
+    result = invoke("sweep", grid, "--scheduler", client.cluster.scheduler_address, "--out", "out")
     assert result.exit_code == 0, result.output
-    assert "2 ran, 0 were there already, 0 failed" in result.stdout and "note: dashboard: http://" in result.stderr
+    assert "1 ran, 0 were there already, 0 failed" in result.stdout and "note: dashboard: http://" in result.stderr
 
 
 def test_large_models_get_a_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +173,7 @@ def test_large_models_get_a_worker_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     base = {"seeds": 0, "scenes": 1, "blocks": "all", "strengths": 2}
     names = ("pocket-qwen2-audio", "Qwen/Qwen2-Audio-7B-Instruct")
     pocket, large = (as_grid({**base, "models": name}) for name in names)
-    monkeypatch.setattr(steer_utils.runs.executors, "usable_cores", lambda: 16)
+    monkeypatch.setattr(sweep_cli, "usable_cores", lambda: 16)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert sweep_cli._gpus(pocket) == () and sweep_cli._default_workers(pocket, ()) == 8
@@ -225,8 +214,3 @@ def test_results_without_a_folder_is_the_table_of_the_pocket_models(tmp_path: Pa
     page.write_text("<!-- results: begin --><!-- results: end -->")
     written_ = invoke("results", "--write", page)
     assert written_.exit_code == 0 and "is up to date" in written_.stderr and "| overlap, % |" in page.read_text()
-
-
-def test_help_teaches_each_command() -> None:
-    for name in ("sweep", "results", "compare"):
-        assert name in invoke("--help").stdout and "Example: steer-utils " in invoke(name, "--help").stdout

@@ -125,6 +125,8 @@ def test_what_yaml_takes_for_text_is_read_as_the_default_is(notebook: Path, tmp_
         ("p.yaml", "seed", "holds a str"),
         ("p.yaml", "[1, 2]", "holds a list; parameters are one mapping"),
         ("p.yaml", "on: 3", "has the name True, which is no text; write names in quotes"),
+        ("p.yaml", "seed: 1\nseed: 2\n", "has seed twice"),
+        ("p.json", '{"seed": 1, "clips": {"a": 1, "a": 2}}', "has a twice"),
         ("p.yaml", "seed: [1", "cannot read parameters from .*expected ',' or ']'"),
         ("p.json", "seed: 1", "cannot read parameters from .*Expecting value"),
         ("p.yaml", "seed: !!python/object:os.system {}", "could not determine a constructor"),

@@ -1,0 +1,51 @@
+"""`datasets`, `fetch` and `cost`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import invoke, refused
+
+import steer_utils.cli.analyses
+import steer_utils.course.doctor
+import steer_utils.lm.gguf_vectors
+import steer_utils.lm.models
+import steer_utils.methods.locate
+import steer_utils.runs.folder
+import steer_utils.runs.notebooks
+import steer_utils.sound.downloads
+import steer_utils.study.benchmark
+import steer_utils.study.causality
+from steer_utils.sound.datasets import DATASETS
+
+
+def test_datasets_tells_licences_and_ways() -> None:
+    listing = invoke("datasets").stdout
+    for name, dataset in DATASETS.items():
+        assert f"{name}: {dataset.title}" in listing and dataset.licence in listing
+        assert (f"steer-utils fetch {name}" in listing) == (dataset.remote is not None)
+
+
+def test_fetch_prints_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def download(name: str, folder: Path, *, keep_archive: bool, quiet: bool | None) -> Path:
+        asked.extend([name, folder, keep_archive])
+        return folder / "ESC-50-master"
+
+    monkeypatch.setattr(steer_utils.sound.downloads, "fetch", download)
+    result = invoke("fetch", "esc50", "--folder", tmp_path, "--keep-archive")
+    assert result.stdout == f"{tmp_path / 'ESC-50-master'}\n" and asked == ["esc50", tmp_path, True]
+
+
+def test_fetch_refuses_what_it_does_not_download(tmp_path: Path) -> None:
+    refused(invoke("fetch", "sakura", "--folder", tmp_path), "is not downloaded by this library")
+    refused(invoke("fetch", "magic", "--folder", tmp_path), "no data set is called 'magic'")
+    assert not list(tmp_path.iterdir())
+
+
+def test_cost_says_what_was_assumed() -> None:
+    few, many = (invoke("cost", "--scenes", scenes).stdout for scenes in (10, 300))
+    assert "10 scenes" in few and "300 scenes" in many and "not run here" in few and few != many
+    refused(invoke("cost", "--scenes", 0), "scenes is 0")

@@ -1,0 +1,168 @@
+"""`locate` and `models`: answers on stdout, one line on stderr and exit code 2 for what cannot be used."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from command_line import done, invoke, refused
+from PIL import Image
+
+import steer_utils.cli.analyses
+import steer_utils.course.doctor
+import steer_utils.lm.gguf_vectors
+import steer_utils.lm.models
+import steer_utils.methods.locate
+import steer_utils.runs.folder
+import steer_utils.runs.notebooks
+import steer_utils.sound.downloads
+import steer_utils.study.benchmark
+import steer_utils.study.causality
+from steer_utils.sound.labels import read_intervals
+
+RATE = 16_000
+NOISE = (0.1 * np.random.default_rng(0).normal(size=3 * RATE)).astype(np.float32)
+
+
+def test_locate_says_where(folder: Path, street: Path) -> None:
+    result = invoke("locate", street, "Dog  bark", "--model", folder, "--seconds", 1)
+    assert result.exit_code == 0, result.output
+    lm = steer_utils.lm.models.load(folder)
+    found = steer_utils.methods.locate.locate(lm, street, "dog bark", seconds=1.0)
+    assert result.stdout.splitlines()[0] == f"dog bark: {found.interval}"
+    assert f"{found.score:.2f}" in result.stdout and "steering (ours)" in result.stdout and str(folder) in result.stdout
+    assert ("does not think" in result.stderr) == (found.presence < 0.5)
+
+
+def test_locate_prints_one_json_object(folder: Path, street: Path) -> None:
+    result = invoke("locate", street, "bell", "--model", folder, "--json", "--method", "prompting")
+    found = json.loads(result.stdout)
+    assert 0 <= found["start"] < found["end"] <= 3.0 and 0 <= found["presence"] <= 1
+    assert (found["event"], found["method"], found["windows"]) == ("bell", "prompting", 1)
+
+
+def test_locate_notes_a_sound_that_the_model_does_not_hear(
+    folder: Path, street: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_probability", lambda *_: 0.25)
+    result = invoke("locate", street, "bell", "--model", folder, "--method", "loudest", "--json")
+    assert "the model does not think there is one (presence 0.25)" in result.stderr
+    assert json.loads(result.stdout)["presence"] == 0.25
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_probability", lambda *_: 0.75)
+    assert invoke("locate", street, "bell", "--model", folder, "--method", "loudest").stderr == ""
+
+
+def test_locate_takes_any_rate_channels_and_length(folder: Path, tmp_path: Path) -> None:
+    """10 s of stereo at 44.1 kHz, against a model that hears 4 s in one go."""
+    samples = 0.1 * np.random.default_rng(1).normal(size=(441_000, 2))
+    path = tmp_path / "long.flac"
+    soundfile.write(path, samples, 44_100)
+    result = invoke(
+        "locate",
+        path,
+        "bell",
+        "--model",
+        folder,
+        "--json",
+        "--figure",
+        tmp_path / "f.png",
+        "--labels",
+        tmp_path / "l.txt",
+    )
+    found = json.loads(result.stdout)
+    assert found["windows"] == 4 and found["duration"] == 10.0
+    assert "10.0 s is longer than the 4 s this model hears in one go: heard in 4 windows" in result.stderr
+    ((start, end, label),) = csv.reader((tmp_path / "l.txt").open(), delimiter="\t")
+    assert label == "bell" and [round(float(start), 3), round(float(end), 3)] == [found["start"], found["end"]]
+    with Image.open(tmp_path / "f.png") as image:
+        assert image.format == "PNG" and 600 <= image.width <= 2400 and 300 <= image.height <= 2000
+        assert "bell is located at" in image.info["Description"]
+
+
+def bad_sounds(where: Path) -> dict[str, Path]:
+    paths = {name: where / f"{name}.wav" for name in ("missing", "silent", "nan", "text", "empty", "corrupt", "short")}
+    soundfile.write(paths["silent"], np.zeros(RATE), RATE)
+    soundfile.write(paths["nan"], np.full(RATE, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
+    soundfile.write(paths["short"], NOISE[:100], RATE)
+    soundfile.write(paths["corrupt"], NOISE, RATE)
+    paths["corrupt"].write_bytes(paths["corrupt"].read_bytes()[4:60])
+    paths["text"].write_text("not a sound\n" * 20)
+    paths["empty"].touch()
+    return {**paths, "folder": where}
+
+
+SOUNDS_SAID = {
+    "missing": "there is no file",
+    "silent": "silent",
+    "nan": "NaN",
+    "text": "cannot decode",
+    "empty": "cannot decode",
+    "corrupt": "cannot decode",
+    "short": "lasts 0.006 s",
+    "folder": "is a folder",
+}
+
+
+@pytest.mark.parametrize("kind", SOUNDS_SAID)
+def test_sounds_that_cannot_be_heard_are_refused(tmp_path: Path, no_model: None, kind: str) -> None:
+    refused(invoke("locate", bad_sounds(tmp_path)[kind], "bell"), SOUNDS_SAID[kind])
+
+
+def test_locate_refuses_what_it_cannot_use(folder: Path, street: Path) -> None:
+    refused(invoke("locate", street, "dog brk", "--model", folder), "It knows: dog bark, bell, siren")
+    refused(invoke("locate", street, "bell", "--model", folder, "--seconds", -1), "pass a positive width")
+    refused(invoke("locate", street, "bell", "--model", street.parent), "no config.json")
+    refused(invoke("locate", street, "bell", "--model", "pocket-nothing"), "there is no pocket model")
+
+
+def test_locate_refuses_bad_choices_before_loading(street: Path, tmp_path: Path, no_model: None) -> None:
+    refused(invoke("locate", street, "bell", "--method", "magic"), "pass one of steering, steering-heads")
+    refused(invoke("locate", street, "bell", "--dtype", "int8"), "pass one of auto, float32")
+    refused(invoke("locate", street, "bell", "--device", "abacus"), "cannot use the device 'abacus'")
+    refused(invoke("locate", street, "bell", "--figure", tmp_path / "a.bmp"), "must end in .png or .svg")
+    refused(invoke("locate", street, "bell", "--figure", tmp_path / "no" / "a.png"), "there is no folder")
+    refused(invoke("locate", street, "bell", "--labels", tmp_path / "a.doc"), "must end in .txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_that_are_not_ours_are_not_hidden(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steer_utils.lm.models, "load", lambda *_, **__: np.zeros(2).reshape(3))
+    result = invoke("locate", street, "bell", "--model", "a/b")
+    assert isinstance(result.exception, ValueError) and result.exit_code == 1
+    monkeypatch.setattr(steer_utils.lm.models, "load", lambda *_, **__: Path("/no/such/file").read_text())
+    refused(invoke("locate", street, "bell", "--model", "a/b"), "/no/such/file: No such file")
+
+
+def test_models_lists_what_ships() -> None:
+    listing = invoke("models").stdout
+    assert all(name in listing for name in steer_utils.lm.models.POCKET_MODELS)
+
+
+# -- labels ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".tsv", ".json", ".jams"])
+def test_locate_writes_labels_by_the_ending(folder: Path, street: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"found{suffix}"
+    found = json.loads(
+        done(invoke("locate", street, "bell", "--model", folder, "--json", "--method", "loudest", "--labels", path))
+    )
+    (label,) = read_intervals(path)
+    times = [round(label.interval.start, 3), round(label.interval.end, 3)]
+    assert label.event == "bell" and times == [found["start"], found["end"]]
+    assert label.file == (None if suffix == ".txt" else "street.wav")
+    assert label.confidence == (found["presence"] if suffix in (".json", ".jams") else None)
+    if suffix == ".jams":
+        assert json.loads(path.read_text())["file_metadata"]["duration"] == 3.0
+
+
+def test_locate_refuses_labels_before_loading(street: Path, tmp_path: Path, no_model: None) -> None:
+    odd = tmp_path / "a\tb.wav"
+    odd.write_bytes(street.read_bytes())
+    for audio, labels, message in ((street, "a.doc", "must end in .txt or .tsv"), (odd, "a.tsv", "go into .json")):
+        refused(invoke("locate", audio, "bell", "--labels", tmp_path / labels), message)
+    assert [entry.name for entry in tmp_path.iterdir()] == [odd.name]
