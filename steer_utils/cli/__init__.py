@@ -1,5 +1,5 @@
-"""The command line, `steer-utils`: one file a group of commands. Each command imports what it needs when it runs, so that
-`--help` is quick and loads no torch. Reading order:
+"""The command line, `steer-utils`: one file a group of commands. Each command imports what it needs when it runs, so
+that `--help` is quick and loads no torch. Reading order:
 
 main       what is mounted, and `--version`
 console    what all commands share: refusals in one line with exit code 2, notes and progress on stderr

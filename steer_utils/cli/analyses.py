@@ -178,9 +178,9 @@ def questions(
 ) -> None:
     """Measure attention on the questions of MMAU or SAKURA.
 
-    How steering and prompting change it, as `analyse shift`, but the audio is the data set's, no event is known, and the instruction is to focus on the
-    meaningful parts. You must have the data (see `steer-utils datasets`). A pocket model knows few words of these
-    questions: what it shows on them says little.
+    How steering and prompting change it, as `analyse shift`, but the audio is the data set's, no event is known, and
+    the instruction is to focus on the meaningful parts. You must have the data (see `steer-utils datasets`). A pocket
+    model knows few words of these questions: what it shows on them says little.
 
     Example: steer-utils questions --sakura SAKURA --track Animal --model Qwen/Qwen2-Audio-7B-Instruct
     """
@@ -264,7 +264,8 @@ def export(
 ) -> None:
     """Write a saved benchmark's intervals as label files.
 
-    For Audacity, DCASE, or as json or JAMS. Scene 12 goes by the file name scene_0012.wav, in the found and in the true labels alike.
+    For Audacity, DCASE, or as json or JAMS. Scene 12 goes by the file name scene_0012.wav, in the found and in the true
+    labels alike.
 
     Example: steer-utils export run.parquet found.tsv --method steering
 

@@ -109,7 +109,8 @@ def exercises(
 def doctor() -> None:
     """Check that this machine is ready for the course.
 
-    And say what to do where it is not: Python, packages, memory, disk, audio, the models, jupyter, GPU. Exit code 1 if a check fails.
+    And say what to do where it is not: Python, packages, memory, disk, audio, the models, jupyter, GPU. Exit code 1 if
+    a check fails.
 
     Example: steer-utils doctor
     """

@@ -43,8 +43,9 @@ def sweep(
 ) -> None:
     """Run a grid of models, seeds, blocks and strengths.
 
-    On this machine, on Dask, or through SLURM; a unit is a model with a seed. Strength 0 and a random vector of equal norm are always in the grid. A setting is chosen on development classes and
-    measured on the others (`steer-utils results`). A grid with `notebook:` runs that notebook instead.
+    On this machine, on Dask, or through SLURM; a unit is a model with a seed. Strength 0 and a random vector of equal
+    norm are always in the grid. A setting is chosen on development classes and measured on the others (`steer-utils
+    results`). A grid with `notebook:` runs that notebook instead.
 
     The same command goes on where it was cut off, and tries again what failed. Exit code 1 if a unit failed.
 
@@ -216,7 +217,8 @@ def compare(
 ) -> None:
     """Compare two sweeps, or two benchmarks.
 
-    Prints the first minus the second, in points of overlap: paired, with a sign-flip test, where both measured the same scenes; else as two samples, which is said.
+    Prints the first minus the second, in points of overlap: paired, with a sign-flip test, where both measured the same
+    scenes; else as two samples, which is said.
 
     Example: steer-utils compare sweeps/a sweeps/b
     """

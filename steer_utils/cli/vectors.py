@@ -34,7 +34,8 @@ def contrast(
 ) -> None:
     """Make a steering vector from two instructions.
 
-    It is the difference of their states over one audio, block by block: v_l = h_l(audio, positive) - h_l(audio, negative), at the last prompt token. Prints its norm in each block.
+    It is the difference of their states over one audio, block by block: v_l = h_l(audio, positive) - h_l(audio,
+    negative), at the last prompt token. Prints its norm in each block.
 
     Example: steer-utils contrast street.wav "Focus on the dog bark." "Listen to the whole audio." --out dog.safetensors
     """
@@ -64,8 +65,8 @@ def convert(
 ) -> None:
     """Convert a steering vector between safetensors and GGUF.
 
-    GGUF has the control vectors of llama.cpp and repeng: direction.N is added to the output of decoder block N. Block 0 has no direction there: leave it out with
-    --blocks. Prints the norm of the vector in each block.
+    GGUF has the control vectors of llama.cpp and repeng: direction.N is added to the output of decoder block N. Block 0
+    has no direction there: leave it out with --blocks. Prints the norm of the vector in each block.
 
     Example: steer-utils convert dog.safetensors dog.gguf --blocks 1-5
 
