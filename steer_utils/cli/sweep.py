@@ -142,7 +142,6 @@ def _gpus(grid: Grid) -> tuple[str, ...]:
 
 def _default_workers(grid: Grid, devices: tuple[str, ...]) -> int:
     """Half the cores for pocket models; for large ones a worker a GPU, or a single one, as each holds the weights."""
-    from steer_utils.lm.environment import usable_cores
     from steer_utils.lm.models import POCKET_MODELS
 
     if devices or not set(grid.models) <= set(POCKET_MODELS):
