@@ -169,8 +169,8 @@ def test_what_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> 
             attention_rows(lm, mask, span, blocks=blocks),
         ):
             pass
-    with attention_rows(lm, mask, span) as rows:
-        pass
+    with attention_rows(lm, mask, span, blocks=[-1, 0]) as rows:
+        assert rows.blocks == (3, 0)
     with pytest.raises(ValueError, match="no query row was recorded"):
         rows.weights()
     inputs = full_inputs(lm, (SHORT, samples))
