@@ -132,9 +132,16 @@ def best_starts(curves: np.ndarray, span: AudioSpan, seconds: float) -> np.ndarr
     """
     curves, width = np.asarray(curves, dtype=np.float64), span.window_tokens(seconds)
     cumulative = np.concatenate([np.zeros((*curves.shape[:-1], 1)), np.cumsum(curves, axis=-1)], axis=-1)
-    sums = cumulative[..., width:] - cumulative[..., :-width]
-    # Rounding in the cumulative sum must not break ties: take the first window within a rounding error of the best.
-    slack = 1e-12 * np.maximum(1.0, np.abs(curves).sum(axis=-1, keepdims=True))
+    return first_best(cumulative[..., width:] - cumulative[..., :-width], np.abs(curves).sum(axis=-1, keepdims=True))
+
+
+def first_best(sums: np.ndarray, size: np.ndarray | float) -> np.ndarray:
+    """The first window of those with the largest sum: (..., windows) -> (...). `size`: Σ |curve|, (..., 1).
+
+    The sums are differences of a cumulative one, whose rounding must not break ties: the first window within a rounding
+    error of the best is taken.
+    """
+    slack = 1e-12 * np.maximum(1.0, size)
     return (sums >= sums.max(axis=-1, keepdims=True) - slack).argmax(axis=-1)
 
 

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.stats import rankdata
 
 from steer_utils.methods.base import Localisation
-from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps, checked_curve
+from steer_utils.sound.spans import AudioSpan, Interval, checked_curve, first_best, window_overlaps
 from steer_utils.study.resume import Record
 
 
@@ -77,8 +77,13 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     the event). Cost: O(T²) time and memory for T tokens. Raises ValueError as `pointing` does.
     """
     values = checked_curve(curve, span)
-    rotated = sliding_window_view(np.tile(values, 2), span.count)[-np.arange(span.count) % span.count]
-    return best_overlaps(rotated, span, truth)
+    width = span.window_tokens(truth.duration)
+    placements = span.count - width + 1
+    cumulative = np.concatenate([[0.0], np.cumsum(np.tile(values, 2))])
+    sums = cumulative[width : width + span.count] - cumulative[: span.count]  # of the window from k, round the end
+    # All rotations share these sums: after one by s, the window placed at token a holds the values that began at a - s.
+    rotated = sliding_window_view(np.tile(sums, 2)[: span.count + placements - 1], placements)[-np.arange(span.count)]
+    return window_overlaps(first_best(rotated, float(np.abs(values).sum())), width, span, truth)
 
 
 def score_row(asked: Record, method: str, found: Localisation) -> Record:
