@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ SIX = tuple(SOUNDS)[:6]
 def small_grid(model: object, **changes: Any) -> SteeringGrid:
     """Two scenes a split, two choices of blocks and two strengths."""
     found = {
-        "models": str(model), "seeds": [0, 1], "scenes": 2, "blocks": ["early", [1]], "strengths": [2, 8],
+        "models": str(model),
+        "seeds": [0, 1],
+        "scenes": 2,
+        "blocks": ["early", [1]],
+        "strengths": [2, 8],
         "split": {"development": list(SIX[:3])},
-    }  # fmt: skip
+    }
     made = as_grid({**found, **changes})
     assert isinstance(made, SteeringGrid)
     return made
@@ -46,29 +51,30 @@ def made_table(
 ) -> pd.DataFrame:
     """A tidy table with made overlaps: on development early 8 is best, on the test classes late 8 is."""
     rng = np.random.default_rng(0)
+    splits = (("development", SIX[:3], "early"), ("test", SIX[3:], "late"))
+    done = ((0.0, "none"), (2.0, "steering"), (2.0, "random"), (8.0, "steering"), (8.0, "random"))
     rows = []
-    for model in models:
-        for seed in range(start, start + seeds):
-            for split, events in (("development", SIX[:3]), ("test", SIX[3:])):
-                for scene in range(scenes):
-                    for place, event in enumerate(events):
-                        ease = 0.1 * rng.random() + shift
-                        for name, blocks in (("early", "0-1"), ("late", "2-3")):
-                            for strength, vector in ((0.0, "none"), (2.0, "steering"), (2.0, "random"),
-                                                     (8.0, "steering"), (8.0, "random")):  # fmt: skip
-                                better = "early" if split == "development" else "late"
-                                overlap = 0.2 + ease
-                                if vector == "steering":
-                                    overlap = 0.4 + 0.2 * (name == better) + 0.02 * strength + ease
-                                rows.append((model, seed, split, scene, event, "procedural", 1.0 + place, 2.0 + place,
-                                             "How many?", name, blocks, strength, vector, 0.25, overlap))  # fmt: skip
+    for model, seed, (split, events, better), scene in product(
+        models, range(start, start + seeds), splits, range(scenes)
+    ):
+        for place, event in enumerate(events):
+            ease = 0.1 * rng.random() + shift
+            query = (model, seed, split, scene, event, "procedural", 1.0 + place, 2.0 + place)
+            for (name, blocks), (strength, vector) in product((("early", "0-1"), ("late", "2-3")), done):
+                steered = 0.4 + 0.2 * (name == better) + 0.02 * strength + ease
+                overlap = steered if vector == "steering" else 0.2 + ease
+                rows.append((*query, "How many?", name, blocks, strength, vector, 0.25, overlap))
     query = ["model", "seed", "split", "scene", "event", "source", "truth_start", "truth_end"]
     names = [*query, *POINT, "chance", "overlap"]
     table = pd.DataFrame(rows, columns=names).assign(slot="first", iou=lambda each: each["overlap"] / 2)
     facts = {"classes": list(SIX[3:]), "sounds": "procedural", "seconds": [4.0, 4.0], "event_seconds": [1.2, 2.4]}
     table.attrs = {
-        "analysis": "sweep", "grid": {"models": list(models), "scenes": scenes}, "units": len(models) * seeds,
-        "finished": len(models) * seeds, "failures": {}, "versions": [{"torch": "2"}],
+        "analysis": "sweep",
+        "grid": {"models": list(models), "scenes": scenes},
+        "units": len(models) * seeds,
+        "finished": len(models) * seeds,
+        "failures": {},
+        "versions": [{"torch": "2"}],
         "scenes": {model: {"development": facts, "test": facts} for model in models},
-    }  # fmt: skip
+    }
     return table

@@ -162,10 +162,19 @@ def _difference(pair: Pair) -> dict[str, Any]:
         low, high, p = _two_samples(*(each["overlap"].groupby(_scenes(each)).mean() for each in (one, other)))
     means = [float(each["overlap"].mean()) for each in (one, other)]
     return {
-        "first": means[0], "second": means[1], "difference": means[0] - means[1], "low": low, "high": high, "p": p,
-        "paired": apart is None, "apart": apart, "n_first": len(one), "n_second": len(other),
-        "scenes_first": len(set(_scenes(one))), "scenes_second": len(set(_scenes(other))),
-    }  # fmt: skip
+        "first": means[0],
+        "second": means[1],
+        "difference": means[0] - means[1],
+        "low": low,
+        "high": high,
+        "p": p,
+        "paired": apart is None,
+        "apart": apart,
+        "n_first": len(one),
+        "n_second": len(other),
+        "scenes_first": len(set(_scenes(one))),
+        "scenes_second": len(set(_scenes(other))),
+    }
 
 
 def _scenes(rows: pd.DataFrame) -> np.ndarray:
@@ -186,9 +195,14 @@ def _two_samples(first: pd.Series, second: pd.Series) -> tuple[float, float, flo
         values, minus, n_resamples=RESAMPLES, method="percentile", vectorized=True, random_state=0
     ).confidence_interval
     test = stats.permutation_test(
-        values, minus, permutation_type="independent", vectorized=True, n_resamples=DRAWS, batch=1000,
+        values,
+        minus,
+        permutation_type="independent",
+        vectorized=True,
+        n_resamples=DRAWS,
+        batch=1000,
         random_state=0,
-    )  # fmt: skip
+    )
     return float(drawn.low), float(drawn.high), float(test.pvalue)
 
 
@@ -200,9 +214,17 @@ def comparison_text(found: pd.DataFrame, most: int = 25) -> str:
         interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}" if np.isfinite(row["low"]) else "-"
         count = f"{row['n_first']}" if row["paired"] else f"{row['n_first']}, {row['n_second']}"
         cells.append(
-            [row["model"], row["what"], *(f"{100 * row[name]:.1f}" for name in ("first", "second")),
-             f"{100 * row['difference']:+.1f}", interval, p_text(row["p"]), p_text(row["p_holm"]), count]
-        )  # fmt: skip
+            [
+                row["model"],
+                row["what"],
+                *(f"{100 * row[name]:.1f}" for name in ("first", "second")),
+                f"{100 * row['difference']:+.1f}",
+                interval,
+                p_text(row["p"]),
+                p_text(row["p_holm"]),
+                count,
+            ]
+        )
     more = [f"and {len(found) - most} more rows (--json has all)"] if len(found) > most else []
     return "\n".join([*found.attrs["notes"], "", *text_table(cells), *more])
 

@@ -76,14 +76,20 @@ def scenes_of(checkpoint: Checkpoint, unit: Unit) -> dict[str, SceneSet]:
     others = [name for name in offered if name not in chosen]
     return {
         DEVELOPMENT: scene_set(
-            checkpoint, replace(own, chosen_on={"events": others}), count=unit["choosing"], seed=unit["seed"],
+            checkpoint,
+            replace(own, chosen_on={"events": others}),
+            count=unit["choosing"],
+            seed=unit["seed"],
             clips=bank if recorded else None,
         ),
         TEST: scene_set(
-            checkpoint, replace(own, chosen_on={"events": left_out}), count=unit["scenes"], seed=unit["seed"],
+            checkpoint,
+            replace(own, chosen_on={"events": left_out}),
+            count=unit["scenes"],
+            seed=unit["seed"],
             clips=bank,
         ),
-    }  # fmt: skip
+    }
 
 
 @lru_cache(maxsize=1)

@@ -109,11 +109,17 @@ def _executed(
     bar = {"desc": source.stem, "unit": "cell", "leave": True} if progress else False
     try:
         papermill.execute_notebook(
-            str(source), str(target), parameters=dict(parameters), kernel_name="python3", language="python",
-            progress_bar=bar, kernel_manager_class=manager, on_notebook_start=lambda notebook: up.append(True),
+            str(source),
+            str(target),
+            parameters=dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar=bar,
+            kernel_manager_class=manager,
+            on_notebook_start=lambda notebook: up.append(True),
             extra_arguments=["--log-level=CRITICAL"],  # else it says at each end that it was interrupted
             resources={"metadata": {"path": str(source.parent)}},  # the kernel alone: `cwd` would move us too
-        )  # fmt: skip
+        )
     except PapermillExecutionError as error:
         raise NotebookError(
             f"cell {error.exec_count} of {source.name} failed: {error.ename}: {error.evalue}; "

@@ -45,10 +45,13 @@ def tidy(sweep: Sweep) -> pd.DataFrame:
         "units": len(sweep.units),
         "finished": len(finished),
         "failures": sweep.failures(),
-        "scenes": {unit["model"]: part.attrs["scenes"] for unit, part in zip(finished, parts, strict=True)
-                   if "scenes" in part.attrs},
+        "scenes": {
+            unit["model"]: part.attrs["scenes"]
+            for unit, part in zip(finished, parts, strict=True)
+            if "scenes" in part.attrs
+        },
         "versions": [json.loads(each) for each in sorted(set(versions))],
-    }  # fmt: skip
+    }
     for part in parts:
         part.attrs = {}  # pandas compares them all when it joins
     table = pd.concat(parts, ignore_index=True)
@@ -78,11 +81,17 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
         low, high = t_interval(by_seed)
         found = pd.DataFrame(
             {
-                "seeds": len(by_seed), "overlap": over_scenes.mean, "seed_low": low, "seed_high": high,
-                "low": over_scenes.low, "high": over_scenes.high, "n": over_scenes.n, "scenes": over_scenes.clusters,
+                "seeds": len(by_seed),
+                "overlap": over_scenes.mean,
+                "seed_low": low,
+                "seed_high": high,
+                "low": over_scenes.low,
+                "high": over_scenes.high,
+                "n": over_scenes.n,
+                "scenes": over_scenes.clusters,
             },
             index=wide.columns,
-        )  # fmt: skip
+        )
         found[["iou", "chance"]] = own.groupby(list(POINT))[["iou", "chance"]].mean()
         order = list(dict.fromkeys(own[list(POINT)].itertuples(index=False, name=None)))  # of the grid
         parts.append(found.loc[order].reset_index().assign(model=model, split=split))
@@ -156,8 +165,16 @@ def recorded_summary(table: pd.DataFrame) -> pd.DataFrame:
                 continue
             mean, deviation = found.mean(), found.std(ddof=1) if len(found) > 1 else np.nan
             half = stats.t.ppf(0.975, len(found) - 1) * deviation / np.sqrt(len(found)) if len(found) > 1 else np.nan
-            rows.append({**dict(zip(keys, values, strict=True)), "recorded": name, "seeds": len(found), "mean": mean,
-                         "seed_low": mean - half, "seed_high": mean + half})  # fmt: skip
+            rows.append(
+                {
+                    **dict(zip(keys, values, strict=True)),
+                    "recorded": name,
+                    "seeds": len(found),
+                    "mean": mean,
+                    "seed_low": mean - half,
+                    "seed_high": mean + half,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -201,23 +218,41 @@ def results_text(table: pd.DataFrame) -> str:
 
 
 def _best_lines(best: pd.DataFrame) -> list[str]:
-    head = ["model", "blocks", "strength", "development", "test", "95 % over seeds", "over scenes", "chance", "random",
-            "strength 0", "minus random"]  # fmt: skip
+    head = [
+        "model",
+        "blocks",
+        "strength",
+        "development",
+        "test",
+        "95 % over seeds",
+        "over scenes",
+        "chance",
+        "random",
+        "strength 0",
+        "minus random",
+    ]
     several = best["question"].nunique() > 1
     cells = [[*(["question"] if several else []), *head]]
     for row in best.to_dict("records"):
         difference = f"{100 * row['minus_random']:+.1f} {_interval(row, 'minus_random_', '+.1f')}"
         cells.append(
             [
-                *([row["question"]] if several else []), row["model"], row["blocks"], f"{row['strength']:g}",
+                *([row["question"]] if several else []),
+                row["model"],
+                row["blocks"],
+                f"{row['strength']:g}",
                 *(f"{100 * row[name]:.1f}" for name in ("development", "overlap")),
-                _interval(row, "seed_"), _interval(row, ""),
+                _interval(row, "seed_"),
+                _interval(row, ""),
                 *(f"{100 * row[name]:.1f}" for name in ("chance", *CONTROLS)),
                 f"{difference} p {p_text(row['minus_random_p'])}",
             ]
-        )  # fmt: skip
-    told = [f"{row['model']}: chosen out of {row['candidates']}; {row['n']} test queries in {row['scenes']} scenes of "
-            f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}" for row in best.to_dict("records")]  # fmt: skip
+        )
+    told = [
+        f"{row['model']}: chosen out of {row['candidates']}; {row['n']} test queries in {row['scenes']} scenes of "
+        f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
+        for row in best.to_dict("records")
+    ]
     return [*text_table(cells), "", *told]
 
 

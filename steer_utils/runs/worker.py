@@ -1,6 +1,6 @@
 """One unit of a sweep, done where a worker is, its rows written into the sweep's folder.
 
-    run_unit("sweeps/pocket", unit)        # -> {"overlap": 0.81}; the rows are in sweeps/pocket/units/<name>.parquet
+run_unit("sweeps/pocket", unit)        # -> {"overlap": 0.81}; the rows are in sweeps/pocket/units/<name>.parquet
 """
 
 from __future__ import annotations

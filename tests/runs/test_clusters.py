@@ -115,8 +115,13 @@ def test_the_job_script_asks_for_what_the_profile_says() -> None:
     )
     with slurm_cluster(asked) as cluster:
         script = cluster.job_script()
-    for line in ("#SBATCH -p gpu", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=30G", "#SBATCH -t 12:00:00",
-                 "#SBATCH --gres=gpu:1"):  # fmt: skip
+    for line in (
+        "#SBATCH -p gpu",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH --mem=30G",
+        "#SBATCH -t 12:00:00",
+        "#SBATCH --gres=gpu:1",
+    ):
         assert line in script
     command = script.strip().splitlines()[-1]
     assert command.startswith(sys.executable) and "--preload mine.py" in command
@@ -126,8 +131,12 @@ def test_the_job_script_asks_for_what_the_profile_says() -> None:
 
 def test_jobs_are_submitted_run_and_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for SLURM: `sbatch` keeps the script, runs it and prints a number, `scancel` ends it."""
-    _stand_in(tmp_path, "sbatch", 'cp "$1" jobs/$$.sh; setsid sh jobs/$$.sh > jobs/$$.log 2>&1 &\n'
-              'echo $! >> jobs/pids; echo "Submitted batch job $!"')  # fmt: skip
+    _stand_in(
+        tmp_path,
+        "sbatch",
+        'cp "$1" jobs/$$.sh; setsid sh jobs/$$.sh > jobs/$$.log 2>&1 &\n'
+        'echo $! >> jobs/pids; echo "Submitted batch job $!"',
+    )
     _stand_in(tmp_path, "scancel", 'for job in "$@"; do echo $job >> jobs/ended; kill -- -$job; done')
     (tmp_path / "jobs").mkdir()
     monkeypatch.chdir(tmp_path)

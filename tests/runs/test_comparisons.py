@@ -26,15 +26,35 @@ def benchmark(
         for place, event in enumerate(SIX[:3]):
             ease = 0.2 + 0.5 * rng.random()
             for method in methods:
-                rows.append({"scene": scene, "event": event, "slot": "first", "method": method, "source": "procedural",
-                             "truth_start": 1.0 + place, "truth_end": 2.0 + place, "chance": 0.25,
-                             "overlap": ease + overlap})  # fmt: skip
+                rows.append(
+                    {
+                        "scene": scene,
+                        "event": event,
+                        "slot": "first",
+                        "method": method,
+                        "source": "procedural",
+                        "truth_start": 1.0 + place,
+                        "truth_end": 2.0 + place,
+                        "chance": 0.25,
+                        "overlap": ease + overlap,
+                    }
+                )
     table = pd.DataFrame(rows)
     table.attrs = {
-        "model": "one", "revision": "r", "methods": list(methods), "settings": {"strength": 2.0 + overlap},
-        "scenes": {"scenes": scenes, "seed": seed, "classes": list(SIX[:3]), "sounds": "procedural",
-                   "seconds": [4.0, 4.0], "event_seconds": [1.2, 2.4], "left_out": 0},
-    }  # fmt: skip
+        "model": "one",
+        "revision": "r",
+        "methods": list(methods),
+        "settings": {"strength": 2.0 + overlap},
+        "scenes": {
+            "scenes": scenes,
+            "seed": seed,
+            "classes": list(SIX[:3]),
+            "sounds": "procedural",
+            "seconds": [4.0, 4.0],
+            "event_seconds": [1.2, 2.4],
+            "left_out": 0,
+        },
+    }
     return table
 
 
@@ -111,8 +131,10 @@ def test_sweeps_are_compared_by_their_choice_and_point_by_point() -> None:
     found = compared(first, second)
     assert found["paired"].all() and len(found) == 2 * (1 + 10)
     assert found["what"].tolist()[:3] == [
-        "chosen setting (blocks early, strength 8)", "strength 0, blocks early", "blocks early, strength 2",
-    ]  # fmt: skip
+        "chosen setting (blocks early, strength 8)",
+        "strength 0, blocks early",
+        "blocks early, strength 2",
+    ]
     assert found["difference"].to_numpy() == pytest.approx(0.1) and found["model"].unique().tolist() == ["a/one", "two"]
     assert (found[["n_first", "scenes_first"]] == [36, 12]).all(axis=None)  # the test scenes alone
     adjusted = holm({str(index): p for index, p in found["p"].items()})
@@ -168,8 +190,9 @@ def test_a_benchmark_is_read_from_its_file(tmp_path: Path) -> None:
     write_table(benchmark(), tmp_path / "a.parquet")
     found = compared(read_results(tmp_path / "a.parquet"), benchmark(0.1))
     assert found.attrs["notes"][:2] == [
-        f"A is {tmp_path / 'a.parquet'}, B is the second", "they differ in strength",
-    ]  # fmt: skip
+        f"A is {tmp_path / 'a.parquet'}, B is the second",
+        "they differ in strength",
+    ]
 
 
 def test_words_and_json_hold_the_figures() -> None:

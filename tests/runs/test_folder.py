@@ -117,9 +117,15 @@ def test_again_repeats_it_from_nothing(notebook: Path, tmp_path: Path, execution
 
 @pytest.mark.parametrize(
     ("lost", "left"),
-    [("notebook.ipynb", None), ("result.json", None), ("run.json", None), ("result.json", '{"recor'),
-     ("run.json", '{"status": "compl'), ("run.json", "[]")],
-)  # fmt: skip
+    [
+        ("notebook.ipynb", None),
+        ("result.json", None),
+        ("run.json", None),
+        ("result.json", '{"recor'),
+        ("run.json", '{"status": "compl'),
+        ("run.json", "[]"),
+    ],
+)
 def test_what_is_no_longer_whole_is_run_again(
     lost: str, left: str | None, notebook: Path, tmp_path: Path, executions: Executions
 ) -> None:

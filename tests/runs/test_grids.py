@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from steer_utils.runs.grids import BLOCK_NAMES, NotebookGrid, Split, SteeringGrid, as_grid, read_grid
 
 GRID: dict[str, Any] = {
-    "models": ["pocket-qwen2-audio"], "seeds": [0, 1], "scenes": 4, "blocks": ["early", 1, [0, 1]],
+    "models": ["pocket-qwen2-audio"],
+    "seeds": [0, 1],
+    "scenes": 4,
+    "blocks": ["early", 1, [0, 1]],
     "strengths": [2, 8.5],
-}  # fmt: skip
+}
 
 
 def test_a_grid_is_what_the_file_says(tmp_path: Path) -> None:
@@ -25,9 +28,14 @@ def test_a_grid_is_what_the_file_says(tmp_path: Path) -> None:
     )
     found = read_grid(path)
     assert found == SteeringGrid(
-        models=("one", "two"), seeds=(3, 0), scenes=5, blocks=("each", "late", (1,), (0, 2), (-1,)),
-        strengths=(2.0, -4.5), split=Split(development=("siren", "knock", "drum")), read_blocks=(2, 3),
-    )  # fmt: skip
+        models=("one", "two"),
+        seeds=(3, 0),
+        scenes=5,
+        blocks=("each", "late", (1,), (0, 2), (-1,)),
+        strengths=(2.0, -4.5),
+        split=Split(development=("siren", "knock", "drum")),
+        read_blocks=(2, 3),
+    )
 
 
 def test_one_value_is_a_list_of_one() -> None:
@@ -83,7 +91,7 @@ def test_a_grid_with_a_notebook_is_of_the_other_kind() -> None:
         ({"split": {"scenes": 0}}, "split: scenes is 0"),
         ({"notebook": 7}, "'scenes' has no place in a grid with a notebook; it takes models, notebook"),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_has_its_own_message(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as raised:
         as_grid({**GRID, **change})

@@ -37,9 +37,14 @@ def notebook(tmp_path: Path) -> Path:
 def test_a_run_is_told_by_what_it_depends_on(notebook: Path) -> None:
     facts = run_identity(notebook, {"seed": 3})
     assert facts.parameters == {
-        "seed": 3, "strength": 0.5, "blocks": [3, 4], "name": "x", "threads": 'len("four")', "odd": "{1, 2}",
+        "seed": 3,
+        "strength": 0.5,
+        "blocks": [3, 4],
+        "name": "x",
+        "threads": 'len("four")',
+        "odd": "{1, 2}",
         "nothing": None,
-    }  # fmt: skip
+    }
     assert facts.given == {"seed": 3} and facts.draws_into_the_run
     assert set(facts.lock) == {"requirements.lock", "steer-utils"} and facts.models == {}
     assert re.fullmatch("[0-9a-f]{12}", facts.hash)

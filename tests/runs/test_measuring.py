@@ -53,8 +53,10 @@ def test_every_point_of_every_query_is_there_once(table: pd.DataFrame, unit: Uni
     assert not table.duplicated(["split", "scene", "event", *POINT]).any()
     assert table[["overlap", "iou", "chance"]].apply(lambda column: column.between(0, 1).all()).all()
     assert set(zip(table["vector"], table["strength"] == 0, strict=True)) == {
-        ("none", True), ("steering", False), ("random", False),
-    }  # fmt: skip
+        ("none", True),
+        ("steering", False),
+        ("random", False),
+    }
     assert dict(zip(table["blocks"], table["steered"], strict=True)) == {"early": "0-1", "late": "2-3", "1": "1"}
 
 

@@ -56,9 +56,7 @@ def test_a_kernel_that_does_not_start_is_started_again_and_a_failing_cell_is_not
 
 
 @pytest.mark.notebooks
-def test_three_failed_starts_are_a_failed_run(
-    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_three_failed_starts_are_a_failed_run(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     kernels_that_fail(monkeypatch, 99, tmp_path / "log")
     with pytest.raises(NotebookError, match=r"no kernel started for a\.ipynb, tried 3 times: Kernel died"):
@@ -89,10 +87,14 @@ def papermill_that(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[s
 
 @pytest.mark.parametrize(
     "problem",
-    [RuntimeError("Kernel died before replying to kernel_info"), zmq.ZMQError(zmq.EADDRINUSE),
-     OSError(98, "Address already in use"), DeadKernelError("Kernel died")],
+    [
+        RuntimeError("Kernel died before replying to kernel_info"),
+        zmq.ZMQError(zmq.EADDRINUSE),
+        OSError(98, "Address already in use"),
+        DeadKernelError("Kernel died"),
+    ],
     ids=lambda problem: type(problem).__name__,
-)  # fmt: skip
+)
 def test_what_counts_as_a_failed_start(
     problem: Exception, notebook: Path, tmp_path: Path, papermill_that: Callable[..., list], capsys: Any
 ) -> None:
@@ -104,10 +106,15 @@ def test_what_counts_as_a_failed_start(
 
 @pytest.mark.parametrize(
     ("problem", "started"),
-    [(PermissionError(13, "no"), False), (KeyError("x"), False), (PermissionError(13, "no"), True),
-     (RuntimeError("of the run"), True), (OSError(98, "Address already in use"), True)],
+    [
+        (PermissionError(13, "no"), False),
+        (KeyError("x"), False),
+        (PermissionError(13, "no"), True),
+        (RuntimeError("of the run"), True),
+        (OSError(98, "Address already in use"), True),
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_nothing_else_is_tried_again(
     problem: Exception, started: bool, notebook: Path, tmp_path: Path, papermill_that: Callable[..., list]
 ) -> None:

@@ -77,8 +77,13 @@ def test_values_become_what_papermill_can_write(notebook: Path) -> None:
 def test_typed_text_is_read_as_the_default_is(notebook: Path) -> None:
     typed = {"seed": "3", "strength": "1e-2", "blocks": "[1, 2]", "quick": "true", "clips": "007", "anything": "none"}
     assert parsed_parameters(notebook, typed) == {
-        "seed": 3, "strength": 0.01, "blocks": [1, 2], "quick": True, "clips": "007", "anything": None,
-    }  # fmt: skip
+        "seed": 3,
+        "strength": 0.01,
+        "blocks": [1, 2],
+        "quick": True,
+        "clips": "007",
+        "anything": None,
+    }
     assert known_parameters(notebook)["blocks"] == [3, 4]
 
 
@@ -87,8 +92,13 @@ def test_every_parameter_has_a_value(notebook: Path) -> None:
     source = 'seed = 0\nstrength = 0.5\nthreads = len("four")\nodd = {1, 2}\npair = (1, 2)\nanything = None'
     path = write_notebook(notebook.with_name("01_more.ipynb"), parameters=source)
     assert full_parameters(path, {}) == {
-        "seed": 0, "strength": 0.5, "threads": 'len("four")', "odd": "{1, 2}", "pair": [1, 2], "anything": None,
-    }  # fmt: skip
+        "seed": 0,
+        "strength": 0.5,
+        "threads": 'len("four")',
+        "odd": "{1, 2}",
+        "pair": [1, 2],
+        "anything": None,
+    }
     found = full_parameters(path, {"strength": 2, "seed": 3, "threads": None})
     assert (found["strength"], found["seed"], found["threads"]) == (2.0, 3, None)
     assert type(found["strength"]) is float and type(found["seed"]) is int

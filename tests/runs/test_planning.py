@@ -48,8 +48,15 @@ def test_a_pocket_model_brings_its_settings_and_classes() -> None:
 
 
 def test_names_of_blocks_are_resolved_for_each_model() -> None:
-    made = plan_sweep(as_grid({**POCKET, "models": ["pocket-qwen2-audio", "pocket-audio-flamingo-3"],
-                         "blocks": ["each", "early", "late", "all", [-2], 1]}))  # fmt: skip
+    made = plan_sweep(
+        as_grid(
+            {
+                **POCKET,
+                "models": ["pocket-qwen2-audio", "pocket-audio-flamingo-3"],
+                "blocks": ["each", "early", "late", "all", [-2], 1],
+            }
+        )
+    )
     first, second = (dict(unit["blocks"]) for unit in made.units)
     assert first["late"] == [3, 4, 5] and second["late"] == [4, 5, 6, 7]
     assert first["-2"] == [4] and second["-2"] == [6]
@@ -102,10 +109,16 @@ def test_the_hash_holds_what_counts_and_nothing_else(folder: Path, tmp_path: Pat
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     assert hashed() == own == hashed(moved)
     changes: list[dict[str, Any]] = [
-        {"scenes": 3}, {"strengths": [2]}, {"strengths": [8, 2]}, {"blocks": ["early"]}, {"questions": ["How many?"]},
-        {"split": {"development": list(SIX[3:])}}, {"split": {"development": list(SIX[:3]), "scenes": 1}},
-        {"read_blocks": [3]}, {"dtype": "bfloat16"},
-    ]  # fmt: skip
+        {"scenes": 3},
+        {"strengths": [2]},
+        {"strengths": [8, 2]},
+        {"blocks": ["early"]},
+        {"questions": ["How many?"]},
+        {"split": {"development": list(SIX[3:])}},
+        {"split": {"development": list(SIX[:3]), "scenes": 1}},
+        {"read_blocks": [3]},
+        {"dtype": "bfloat16"},
+    ]
     others = [hashed(**change) for change in changes]
     (moved / "model.safetensors").write_bytes(b"other weights")
     others.append(hashed(moved))
@@ -127,8 +140,11 @@ def test_lists_among_the_parameters_are_swept(notebook: Path) -> None:
     swept = {"preset": ["smoke", "course"], "widths": [[0.5]]}
     units = plan_sweep(as_grid({"notebook": str(notebook), "seeds": [1, 2], "parameters": swept})).units
     assert [(unit["seed"], unit["parameters"]["preset"]) for unit in units] == [
-        (1, "smoke"), (2, "smoke"), (1, "course"), (2, "course"),
-    ]  # fmt: skip
+        (1, "smoke"),
+        (2, "smoke"),
+        (1, "course"),
+        (2, "course"),
+    ]
     assert all(unit["parameters"]["widths"] == [0.5] for unit in units)
     assert units[0]["swept"] == {"preset": "smoke", "widths": [0.5]} and units[0]["model"] is None
     assert len({unit["name"] for unit in units}) == 4

@@ -60,8 +60,11 @@ def test_each_model_split_and_setting_has_one_row_in_the_order_of_the_grid(summa
     assert len(summary) == 2 * 2 * 2 * 5
     own = summary[(summary["model"] == "two") & (summary["split"] == "test")]
     assert list(zip(own["blocks"], own["strength"], own["vector"], strict=True))[:4] == [
-        ("early", 0.0, "none"), ("early", 2.0, "steering"), ("early", 2.0, "random"), ("early", 8.0, "steering"),
-    ]  # fmt: skip
+        ("early", 0.0, "none"),
+        ("early", 2.0, "steering"),
+        ("early", 2.0, "random"),
+        ("early", 8.0, "steering"),
+    ]
 
 
 def test_the_interval_over_seeds_stays_a_share() -> None:
@@ -84,8 +87,9 @@ def test_better_test_scenes_do_not_change_the_choice(table: pd.DataFrame, best: 
     late = (other["split"] == "test") & (other["blocks"] == "late") & (other["vector"] == "steering")
     other.loc[late, "overlap"] = 1.0
     again = chosen(other, summarised(other))
-    pd.testing.assert_frame_equal(again[["blocks", "strength", "development", "overlap"]],
-                                  best[["blocks", "strength", "development", "overlap"]])  # fmt: skip
+    pd.testing.assert_frame_equal(
+        again[["blocks", "strength", "development", "overlap"]], best[["blocks", "strength", "development", "overlap"]]
+    )
 
 
 def test_of_equal_settings_the_first_is_taken(table: pd.DataFrame) -> None:
