@@ -51,13 +51,13 @@ def test_prefill_of_a_left_padded_batch(
     assert int(inputs["attention_mask"][0].sum()) < inputs["attention_mask"].shape[1]  # row 0 is padded
     expected = eager_rows(lm, inputs, eager)
     layouts = batch_layouts(lm, inputs["input_ids"])
-    own = spans(lm, inputs["input_ids"])
-    assert own[0].first != own[1].first
+    audio_spans = spans(lm, inputs["input_ids"])
+    assert audio_spans[0].first != audio_spans[1].first
     for positions in ("last", "text", [0, 3, 20]):
-        with torch.no_grad(), attention_rows(lm, token_mask(positions, layouts), own) as rows:
+        with torch.no_grad(), attention_rows(lm, token_mask(positions, layouts), audio_spans) as rows:
             lm.model(**inputs)
         assert rows.slots == sorted(rows.slots)
-        for index, span in enumerate(own):
+        for index, span in enumerate(audio_spans):
             wanted = expected[index][:, :, rows.slots, span.first : span.stop]
             torch.testing.assert_close(rows.weights()[index], wanted, atol=1e-5, rtol=0)
     assert float(expected[..., -1, :].max()) > 0.2  # the oracle's attention is not flat
@@ -83,15 +83,15 @@ def test_each_generated_token_with_a_cache(
     options = {"do_sample": False, "max_new_tokens": 6, "min_new_tokens": 6}
     with eager(lm):
         oracle = lm.model.generate(**inputs, **options, output_attentions=True, return_dict_in_generate=True)
-    own = spans(lm, inputs["input_ids"])
+    audio_spans = spans(lm, inputs["input_ids"])
     wanted = token_mask("last", batch_layouts(lm, inputs["input_ids"]))
-    with attention_rows(lm, wanted, own) as rows:
-        made = lm.model.generate(**inputs, **options)
-    assert torch.equal(made, oracle.sequences)
+    with attention_rows(lm, wanted, audio_spans) as rows:
+        sequences = lm.model.generate(**inputs, **options)
+    assert torch.equal(sequences, oracle.sequences)
     length = inputs["input_ids"].shape[1]
     assert rows.slots == list(range(length - 1, length + 5))
     for step, attentions in enumerate(oracle.attentions):
-        for index, span in enumerate(own):
+        for index, span in enumerate(audio_spans):
             expected = torch.stack([block[index, :, -1, span.first : span.stop] for block in attentions])
             torch.testing.assert_close(rows.weights()[index, :, :, step], expected, atol=1e-5, rtol=0)
 
@@ -216,21 +216,21 @@ def oracle(
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.integers(0, 9))
 def test_it_equals_attention_over_copies(kv_heads: int, groups: int, tokens: int, past: int, seed: int) -> None:
-    made = material(kv_heads, groups, tokens, past, seed)
+    tensors = material(kv_heads, groups, tokens, past, seed)
     kept = [tokens - 1, 0, 0]  # in any order, and twice
-    output, weights = shared_attention(**made, kept=torch.tensor(kept))
-    right, whole = oracle(**made)
-    torch.testing.assert_close(output, right, atol=1e-5, rtol=1e-5)
+    output, weights = shared_attention(**tensors, kept=torch.tensor(kept))
+    expected, whole = oracle(**tensors)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(weights, whole[:, kept], atol=1e-6, rtol=1e-5)
 
 
 def test_tokens_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {**material(2, 2, 5, 7, 1), "kept": torch.tensor([3, 0, 4, 3])}
-    whole = shared_attention(**made)
+    tensors = {**material(2, 2, 5, 7, 1), "kept": torch.tensor([3, 0, 4, 3])}
+    whole = shared_attention(**tensors)
     for tokens in (1, 2):
         monkeypatch.setattr(attention, "CHUNK_BYTES", tokens * 4 * 4 * (7 + 5))
-        for one, other in zip(whole, shared_attention(**made), strict=True):
-            torch.testing.assert_close(one, other)
+        for expected, actual in zip(whole, shared_attention(**tensors), strict=True):
+            torch.testing.assert_close(actual, expected)
 
 
 def test_no_row_kept_is_no_row() -> None:
@@ -238,9 +238,9 @@ def test_no_row_kept_is_no_row() -> None:
 
 
 def test_scores_beyond_float_range_do_not_overflow() -> None:
-    made = material(2, 1, 3, 6, 4)
-    made["query"] = made["query"] * 1e4
-    output, weights = shared_attention(**made, kept=torch.tensor([2]))
+    tensors = material(2, 1, 3, 6, 4)
+    tensors["query"] = tensors["query"] * 1e4
+    output, weights = shared_attention(**tensors, kept=torch.tensor([2]))
     assert output.isfinite().all() and weights.isfinite().all()
 
 

@@ -74,15 +74,15 @@ MARKERS = {"qwen2_audio": ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"], "audi
 
 def byte_pairs(model_type: str) -> Qwen2Tokenizer:
     """The tokenizer class of both checkpoints (bytes, pairs, Qwen2's way to cut text), with few pairs learnt."""
-    said = ["system user assistant You are a helpful assistant.", "Focus on the dog.", SHORT, WHOLE, "Audio 1:"]
-    said += ["yes Yes no No, yes, Yes, no, No Answer yes or no. start end middle seconds"] * 3
-    said += ["yes", "Yes", "no", "No"] * 9
+    sentences = ["system user assistant You are a helpful assistant.", "Focus on the dog.", SHORT, WHOLE, "Audio 1:"]
+    sentences += ["yes Yes no No, yes, Yes, no, No Answer yes or no. start end middle seconds"] * 3
+    sentences += ["yes", "Yes", "no", "No"] * 9
     shaped = Qwen2Tokenizer()  # for the normaliser and the pattern that cuts text into words
     learner = Tokenizer(models.BPE())
     learner.normalizer = shaped.backend_tokenizer.normalizer
     learner.pre_tokenizer = shaped.backend_tokenizer.pre_tokenizer
     alphabet = transformers.convert_slow_tokenizer.bytes_to_unicode().values()
-    learner.train_from_iterator(said * 4, trainers.BpeTrainer(vocab_size=420, initial_alphabet=sorted(alphabet)))
+    learner.train_from_iterator(sentences * 4, trainers.BpeTrainer(vocab_size=420, initial_alphabet=sorted(alphabet)))
     learnt = json.loads(learner.to_str())["model"]
     special = ["<|im_start|>", "<|im_end|>", *MARKERS[model_type]]
     return Qwen2Tokenizer(
@@ -155,7 +155,7 @@ def test_vectors_must_have_the_full_shape(whole: AudioLM, model_type: str) -> No
 
 
 def test_every_hook_takes_the_full_shapes(whole: AudioLM, model_type: str, hook_count: Callable[..., int]) -> None:
-    """17 s of audio, two suffixes behind it, the later half steered: shapes run through, and nothing stays."""
+    """17 s of audio, two tails behind it, the later half steered: shapes run through, and nothing stays."""
     blocks, heads, _, hidden, _ = FACTS[model_type]
     vector = SteeringVector(torch.ones(blocks, hidden), tuple(range(blocks // 2, blocks)), torch.ones(blocks))
     layout, before = Layout(20 + 425 + 7, range(20, 445)), hook_count(whole)
@@ -258,17 +258,17 @@ def test_prefix_and_rows_are_those_of_one_eager_pass(
     handles = [block.register_forward_hook(keep) for block in thin.blocks]
     try:
         with eager(thin), torch.no_grad():
-            made = thin.decoder(inputs_embeds=entering, output_attentions=True, use_cache=False)
+            output = thin.decoder(inputs_embeds=entering, output_attentions=True, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     reading = long_hearing.read(SHORT)
-    rows = torch.stack([block[0, :, -1, prefix.span.first : prefix.span.stop] for block in made.attentions])
+    rows = torch.stack([block[0, :, -1, prefix.span.first : prefix.span.stop] for block in output.attentions])
     captured = reading.attention.share * reading.attention.mass[..., None]
     assert float(rows.max()) > 20 * float(rows.mean())  # far from flat, or anything would agree
     torch.testing.assert_close(captured[:, :, 0], rows, atol=1e-5, rtol=0)
     torch.testing.assert_close(reading.hidden, torch.stack(outputs), atol=1e-4, rtol=1e-4)
-    logits = thin.family.head(thin.model)(made.last_hidden_state[0, -1])
+    logits = thin.family.head(thin.model)(output.last_hidden_state[0, -1])
     torch.testing.assert_close(reading.logits, logits, atol=1e-3, rtol=1e-3)
 
 
@@ -276,12 +276,12 @@ def test_prefix_and_rows_are_those_of_one_eager_pass(
 def test_bfloat16(thin: AudioLM, model_type: str, processors: dict[str, Any]) -> None:
     """What holds: shares still sum to one, and move by less than 0.03 of their sum; vectors keep their direction."""
     half = shaped(model_type, processors[model_type], torch.bfloat16, source=thin.model)
-    hearings = [each.hear(noise(2.0), sampling_rate=16_000) for each in (thin, half)]
-    exact, rounded = (each.read(SHORT).attention for each in hearings)
+    hearings = [lm.hear(noise(2.0), sampling_rate=16_000) for lm in (thin, half)]
+    exact, rounded = (hearing.read(SHORT).attention for hearing in hearings)
     torch.testing.assert_close(rounded.share.sum(-1), torch.ones_like(rounded.mass))
     moved = 0.5 * (exact.share - rounded.share).abs().sum(-1)  # total variation, 0..1
     assert float(moved.max()) < 0.03 and float((exact.mass - rounded.mass).abs().mean()) < 0.01
-    vectors = [each.contrast(FOCUS, WHOLE, prompt=SHORT) for each in hearings]
+    vectors = [hearing.contrast(FOCUS, WHOLE, prompt=SHORT) for hearing in hearings]
     assert float(vectors[0].cosine(vectors[1]).min()) > 0.999
     reading = hearings[1].read(SHORT, steer=vectors[1], strength=2.0, positions="all")
     assert reading.recomputed_prefix and bool(torch.isfinite(reading.logits).all())
@@ -322,7 +322,7 @@ def test_joined_windows_are_in_order(tiny_models: dict[str, AudioLM]) -> None:
     together = lm.hear(samples, sampling_rate=16_000)
     assert (together.span.count, together.span.duration, lm.window_seconds) == (250, 10.0, 12.0)
     alone = [lm.hear(samples[first : first + 64_000], sampling_rate=16_000)._prefix for first in (0, 64_000, 128_000)]
-    parts = [each.embeddings[:, each.span.first : each.span.stop] for each in alone]
+    parts = [prefix.embeddings[:, prefix.span.first : prefix.span.stop] for prefix in alone]
     whole_run = together._prefix.embeddings[:, together.span.first : together.span.stop]
     torch.testing.assert_close(whole_run, torch.cat(parts, dim=1), atol=1e-5, rtol=1e-5)
 
@@ -372,11 +372,11 @@ def test_the_prefix_is_the_same_under_every_instruction(text: str, processors: d
 )
 def test_events_of_several_pieces(whole: AudioLM, processors: dict[str, Any], instruction: str, event: str) -> None:
     tokens, tokenizer = whole.tokens(instruction), whole.processor.tokenizer
-    found = event_tokens(tokens, event)
-    pieces = [tokens.text[slice(*tokens.tail_characters[index])] for index in found]
+    indices = event_tokens(tokens, event)
+    pieces = [tokens.text[slice(*tokens.tail_characters[index])] for index in indices]
     named = instruction.lower().count(event)
-    assert len(found) > named  # more pieces than mentions: it is the case this test is about
-    heard = tokenizer.decode([tokens.tail[index] for index in found]).lower()
+    assert len(indices) > named  # more pieces than mentions: it is the case this test is about
+    heard = tokenizer.decode([tokens.tail[index] for index in indices]).lower()
     assert heard.replace(" ", "").replace("é", "e\u0301") == event.replace(" ", "") * named
     assert all(piece.strip().lower() in event for piece in pieces)
 

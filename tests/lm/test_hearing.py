@@ -42,12 +42,12 @@ def full_reading(
     ]
     try:
         with eager(lm), torch.no_grad():
-            made = lm.model(**inputs, output_attentions=True, use_cache=False)
+            output = lm.model(**inputs, output_attentions=True, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    rows = torch.stack([block[0, :, -1, span.first : span.stop] for block in made.attentions])
-    return made.logits[0, -1], torch.stack(outputs), rows
+    rows = torch.stack([block[0, :, -1, span.first : span.stop] for block in output.attentions])
+    return output.logits[0, -1], torch.stack(outputs), rows
 
 
 def check(reading: Reading, oracle: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
@@ -165,8 +165,8 @@ def test_answers_equal_generate(
     for row, answer in zip(rows, answers, strict=True):
         inputs = full_inputs(lm, (row.instruction, samples))
         with steer(lm, list(row.steer), input_ids=inputs["input_ids"], keep_norm=row.keep_norm):
-            made = lm.model.generate(**inputs, do_sample=False, max_new_tokens=8)
-        expected = lm.processor.tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            sequences = lm.model.generate(**inputs, do_sample=False, max_new_tokens=8)
+        expected = lm.processor.tokenizer.decode(sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         assert answer == expected.strip()
     assert len(set(answers)) >= 4
     assert hearing.answer(LONG, steer=focus.late(), strength=4.0, max_new_tokens=8) == answers[2]

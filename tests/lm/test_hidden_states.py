@@ -36,9 +36,9 @@ def test_tokens_of_a_generation_are_kept_as_they_come(lm: AudioLM, samples: np.n
     inputs = full_inputs(lm, ("Describe the sound.", samples))
     length = inputs["input_ids"].shape[1]
     with hidden_states(lm, token_mask("last", batch_layouts(lm, inputs["input_ids"]))) as kept:
-        made = lm.model.generate(**inputs, do_sample=False, max_new_tokens=4, min_new_tokens=4)
+        sequences = lm.model.generate(**inputs, do_sample=False, max_new_tokens=4, min_new_tokens=4)
     assert kept.slots == list(range(length - 1, length + 3))
-    whole = {**inputs, "input_ids": made[:, :-1], "attention_mask": torch.ones_like(made[:, :-1])}
+    whole = {**inputs, "input_ids": sequences[:, :-1], "attention_mask": torch.ones_like(sequences[:, :-1])}
     with torch.no_grad():
         expected = lm.model(**whole, output_hidden_states=True).hidden_states
     torch.testing.assert_close(kept.states()[:, 1], expected[2][:, kept.slots], atol=1e-4, rtol=1e-4)

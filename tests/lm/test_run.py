@@ -22,7 +22,7 @@ BLOCKS = 4
 
 
 @pytest.fixture(scope="module")
-def one(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> Hearing:
+def heard(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> Hearing:
     """Heard by one family, where the model's class does not matter."""
     return tiny_models["qwen2_audio"].hear(samples, sampling_rate=16_000)
 
@@ -83,8 +83,8 @@ def test_sharing_equals_running_apart(hearing: Hearing, monkeypatch: pytest.Monk
     same(shared, hearing.read_rows(rows))
 
 
-def test_long_and_short_lines_read_the_same(one: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
-    vector, other = contrast(one), "Focus on the dog bark."
+def test_long_and_short_lines_read_the_same(heard: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector, other = contrast(heard), "Focus on the dog bark."
     steered = [Injection(vector.select(number % (BLOCKS - 1)), 0.1 + number / 40) for number in range(40)]
     rows = [
         *(Row(SHORT, steer) for steer in steered),
@@ -92,11 +92,11 @@ def test_long_and_short_lines_read_the_same(one: Hearing, monkeypatch: pytest.Mo
         *(Row(other, steer) for steer in steered),
         Row(SHORT),
     ]
-    assert len(one.plan(rows)) == 1
-    together = one.read_rows(rows)
+    assert len(heard.plan(rows)) == 1
+    together = heard.read_rows(rows)
     monkeypatch.setattr(planning, "MAX_LINE", 1)
-    assert len(one.plan(rows)) == 3
-    for long, short in zip(together, one.read_rows(rows), strict=True):
+    assert len(heard.plan(rows)) == 3
+    for long, short in zip(together, heard.read_rows(rows), strict=True):
         torch.testing.assert_close(long.attention.share, short.attention.share, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(long.logits, short.logits, atol=1e-4, rtol=1e-4)
 
@@ -117,17 +117,17 @@ def tokens_in_blocks(hearing: Hearing, rows: list[Row]) -> list[int]:
     return counts
 
 
-def test_only_what_a_vector_can_change_is_run_again(one: Hearing) -> None:
-    vector, prompt = contrast(one), len(one.checkpoint.tokens(SHORT).tail)
+def test_only_what_a_vector_can_change_is_run_again(heard: Hearing) -> None:
+    vector, prompt = contrast(heard), len(heard.checkpoint.tokens(SHORT).tail)
     rows = [
         Row(SHORT, Injection(vector.select([block]), strength))
         for block in range(BLOCKS)
         for strength in (1.0, 2.0, 3.0)
     ]
-    assert tokens_in_blocks(one, rows) == [prompt, prompt + 3, prompt + 6, prompt + 9]
+    assert tokens_in_blocks(heard, rows) == [prompt, prompt + 3, prompt + 6, prompt + 9]
     whole = [Row(SHORT, Injection(vector.select([1]), strength, "text")) for strength in (1.0, 2.0)]
-    assert tokens_in_blocks(one, whole) == [prompt, prompt, 2 * prompt, 2 * prompt]
-    assert tokens_in_blocks(one, rows[:1]) == [prompt] * BLOCKS  # as anybody would run it
+    assert tokens_in_blocks(heard, whole) == [prompt, prompt, 2 * prompt, 2 * prompt]
+    assert tokens_in_blocks(heard, rows[:1]) == [prompt] * BLOCKS  # as anybody would run it
 
 
 # -- a batch -------------------------------------------------------------------------------------------------------
@@ -149,24 +149,24 @@ def test_a_line_and_a_batch_give_the_same(hearing: Hearing) -> None:
     assert generate(prefix, line, 5) == generate(prefix, batch, 5)
 
 
-def test_few_and_many_rows_at_once_answer_the_same(one: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_and_many_rows_at_once_answer_the_same(heard: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row(f"{SHORT} {word}") for word in ("one", "two two", "three three three")]
-    rows.append(Row(SHORT, Injection(contrast(one), 2.0, "all")))
-    answers, readings = one.answers(rows, max_new_tokens=4), one.read_rows(rows)
-    monkeypatch.setattr(planning, "MAX_COPIES", 2 * one._prefix.shape.cache_bytes)
-    assert len(one.plan(rows, answers=True)) == 3
-    assert one.answers(rows, max_new_tokens=4) == answers
-    same(one.read_rows(rows), readings)
+    rows.append(Row(SHORT, Injection(contrast(heard), 2.0, "all")))
+    answers, readings = heard.answers(rows, max_new_tokens=4), heard.read_rows(rows)
+    monkeypatch.setattr(planning, "MAX_COPIES", 2 * heard._prefix.shape.cache_bytes)
+    assert len(heard.plan(rows, answers=True)) == 3
+    assert heard.answers(rows, max_new_tokens=4) == answers
+    same(heard.read_rows(rows), readings)
 
 
 # -- afterwards ----------------------------------------------------------------------------------------------------
 def test_nothing_is_left_on_the_model_after_an_exception(
-    one: Hearing, hook_count: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    heard: Hearing, hook_count: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lm, vector = one.checkpoint, contrast(one)
+    lm, vector = heard.checkpoint, contrast(heard)
     before, attention = hook_count(lm), lm.decoder.config._attn_implementation
     rows = [Row(SHORT), Row(SHORT, Injection(vector)), Row(SHORT, Injection(vector, positions="all"))]
-    plans = one.plan(rows)
+    plans = heard.plan(rows)
     with pytest.raises(RuntimeError, match="inside"), line_hooks(lm, plans[0]):
         assert hook_count(lm) == before + 2 * BLOCKS
         raise RuntimeError("inside")
@@ -175,13 +175,13 @@ def test_nothing_is_left_on_the_model_after_an_exception(
     def fail(*_: object) -> None:
         raise RuntimeError("inside")
 
-    logits = [run(one._prefix, plan).logits for plan in plans]
+    logits = [run(heard._prefix, plan).logits for plan in plans]
     handle = lm.blocks[2].register_forward_hook(fail)
     for plan in plans:
         with pytest.raises(RuntimeError, match="inside"):
-            run(one._prefix, plan)
+            run(heard._prefix, plan)
     with pytest.raises(RuntimeError, match="inside"):
-        generate(one._prefix, plans[0], 2)
+        generate(heard._prefix, plans[0], 2)
     handle.remove()
     assert (hook_count(lm), lm.decoder.config._attn_implementation) == (before, attention)
-    assert all(torch.equal(run(one._prefix, plan).logits, was) for plan, was in zip(plans, logits, strict=True))
+    assert all(torch.equal(run(heard._prefix, plan).logits, was) for plan, was in zip(plans, logits, strict=True))
