@@ -67,10 +67,10 @@ def run_notebooks(
         from steer_utils.runs.parameters import read_parameters
 
         given = read_parameters(params)
-    for each in parameter or []:
-        name, equals, value = each.partition("=")
+    for text in parameter or []:
+        name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ValueError(f"cannot read the parameter {each!r}; write it as name=value")
+            raise ValueError(f"cannot read the parameter {text!r}; write it as name=value")
         given[name.strip()] = value
     paths = [_lesson(name) for name in notebooks]
     if not _run_each(paths, _checked(paths, given, preset), out, again):
@@ -81,11 +81,11 @@ def _lesson(name: str) -> Path:
     """The notebook of a path, or of a lesson's number in notebooks/. Raises ValueError for a number without one."""
     if not name.isdigit():
         return Path(name)
-    found = sorted(Path("notebooks").glob(f"{int(name):02d}_*.ipynb"))
-    if len(found) != 1:
+    paths = sorted(Path("notebooks").glob(f"{int(name):02d}_*.ipynb"))
+    if len(paths) != 1:
         there = ", ".join(path.name for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))) or "none"
         raise ValueError(f"there is no lesson {name} in notebooks/ (there: {there}); run it from the course's folder")
-    return found[0]
+    return paths[0]
 
 
 @course_app.command()
@@ -163,13 +163,13 @@ def _run_each(paths: list[Path], values: list[dict[str, Any]], out: Path, again:
 def _summary(ended: dict[str, list[str]]) -> str:
     """Such as "2 ran, 1 was there already, 1 failed: 07_reproducing_the_benchmarks"."""
     there = len(ended["there already"])
-    said = {
+    words = {
         "ran": "ran",
         "there already": f"{'was' if there == 1 else 'were'} there already",
         "failed": f"failed: {', '.join(ended['failed'])}",
         "running elsewhere": f"being run by another process: {', '.join(ended['running elsewhere'])}",
     }
-    return ", ".join(f"{len(names)} {said[state]}" for state, names in ended.items() if names)
+    return ", ".join(f"{len(names)} {words[state]}" for state, names in ended.items() if names)
 
 
 def _run_all(paths: list[Path], preset: str | None, out: Path) -> None:

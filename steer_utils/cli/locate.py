@@ -54,7 +54,7 @@ def locate(
 
     method_named(method)
     lm = open_model(model, device, dtype)
-    found = find(
+    located = find(
         lm,
         samples,
         event,
@@ -63,37 +63,37 @@ def locate(
         sampling_rate=TARGET_RATE,
         progress=lambda starts: progress(starts, "window", quiet=None),
     )
-    _note_doubts(found, lm)
+    _note_doubts(located, lm)
     if labels is not None:
-        label = Labelled(found.interval, found.event, audio.name, round(found.presence, 4))
-        write_intervals(labels, [label], duration=found.duration)
+        label = Labelled(located.interval, located.event, audio.name, round(located.presence, 4))
+        write_intervals(labels, [label], duration=located.duration)
     if figure is not None:
         from steer_utils.show.plots.located import alt_text_located, located_figure, write_figure
 
-        alt = alt_text_located(found)
-        write_figure(located_figure(found), figure, alt, f"Where {model} hears the {found.event}")
-    typer.echo(json.dumps(found.as_dict()) if as_json else _located_text(found))
+        alt = alt_text_located(located)
+        write_figure(located_figure(located), figure, alt, f"Where {model} hears the {located.event}")
+    typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))
 
 
-def _note_doubts(found: Located, lm: AudioLM) -> None:
-    if found.windows > 1:
+def _note_doubts(located: Located, lm: AudioLM) -> None:
+    if located.windows > 1:
         note(
-            f"{found.duration:.1f} s is longer than the {lm.window_seconds:g} s this model hears in one go: "
-            f"heard in {found.windows} windows"
+            f"{located.duration:.1f} s is longer than the {lm.window_seconds:g} s this model hears in one go: "
+            f"heard in {located.windows} windows"
         )
-    if found.presence < 0.5:
-        note(f"the model does not think there is one (presence {found.presence:.2f}); this is only its best guess")
+    if located.presence < 0.5:
+        note(f"the model does not think there is one (presence {located.presence:.2f}); this is only its best guess")
 
 
-def _located_text(found: Located) -> str:
+def _located_text(located: Located) -> str:
     from steer_utils.methods.table import METHODS
 
     return (
-        f"{found.event}: {found.interval}\n"
-        f"score     {found.score:.2f}\n"
-        f"method    {METHODS[found.method].label}\n"
-        f"model     {found.model}\n"
-        f"presence  {found.presence:.2f}  (probability that it is there at all, by the model's own yes or no)"
+        f"{located.event}: {located.interval}\n"
+        f"score     {located.score:.2f}\n"
+        f"method    {METHODS[located.method].label}\n"
+        f"model     {located.model}\n"
+        f"presence  {located.presence:.2f}  (probability that it is there at all, by the model's own yes or no)"
     )
 
 

@@ -63,10 +63,10 @@ def sweep(
     from steer_utils.runs.planning import plan_sweep
     from steer_utils.runs.sweep import Sweep
 
-    made = plan_sweep(read)
-    for each in made.notes:
-        note(each)
-    started = Sweep.started(made.units, read, SWEEPS / grid.stem if out is None else out)
+    sweep_plan = plan_sweep(read)
+    for line in sweep_plan.notes:
+        note(line)
+    started = Sweep.started(sweep_plan.units, read, SWEEPS / grid.stem if out is None else out)
     with _executor(read, workers, scheduler, slurm, started.folder / "sweep.json") as (executor, dashboard):
         if not _run(started, executor, dashboard):
             raise typer.Exit(1)
@@ -136,7 +136,7 @@ def _gpus(grid: Grid) -> tuple[str, ...]:
 
     if set(grid.models) <= set(POCKET_MODELS) or getattr(grid, "device", None) == "cpu":
         return ()
-    named = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    named = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
     return tuple(named or map(str, range(torch.cuda.device_count())))
 
 
@@ -223,5 +223,5 @@ def compare(
     """
     from steer_utils.runs.comparisons import compared, comparison_json, comparison_text, read_results
 
-    found = compared(read_results(first), read_results(second))
-    typer.echo(comparison_json(found) if as_json else comparison_text(found))
+    comparison = compared(read_results(first), read_results(second))
+    typer.echo(comparison_json(comparison) if as_json else comparison_text(comparison))

@@ -1,7 +1,7 @@
 """Is one run better than another? Two sweeps, or two tables of `benchmark --out`, compared query by query.
 
-    found = compared(read_results(Path("a.parquet")), read_results(Path("b.parquet")))
-    print(comparison_text(found))
+    comparison = compared(read_results(Path("a.parquet")), read_results(Path("b.parquet")))
+    print(comparison_text(comparison))
 
 Where both measured the same scenes the difference is paired: a scene's difficulty is then no part of its scatter. Else
 it is one of two samples, and says so. A scene counts once, as in `statistics`.
@@ -76,19 +76,19 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         column = "model" if kinds[0] == "sweep" else "method"
         there = [", ".join(dict.fromkeys(map(str, table[column]))) for table in (first, second)]
         raise ValueError(f"the two have no {column} in common: A has {there[0]}; B has {there[1]}")
-    found = pd.DataFrame([{"model": each.model, "what": each.what, **_difference(each)} for each in pairs])
-    adjusted = holm({str(index): p for index, p in found["p"].items()})
-    found["p_holm"] = [adjusted[str(index)] for index in found.index]
-    found.attrs["notes"] = _notes(first, second, found)
-    return found
+    comparison = pd.DataFrame([{"model": pair.model, "what": pair.what, **_difference(pair)} for pair in pairs])
+    adjusted = holm({str(index): p for index, p in comparison["p"].items()})
+    comparison["p_holm"] = [adjusted[str(index)] for index in comparison.index]
+    comparison.attrs["notes"] = _notes(first, second, comparison)
+    return comparison
 
 
-def _notes(first: pd.DataFrame, second: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+def _notes(first: pd.DataFrame, second: pd.DataFrame, comparison: pd.DataFrame) -> list[str]:
     notes = [f"A is {first.attrs.get('path', 'the first')}, B is {second.attrs.get('path', 'the second')}"]
-    own, other = ({**table.attrs.get("grid", {}), **table.attrs.get("settings", {})} for table in (first, second))
-    if differing := [key for key in {**own, **other} if own.get(key) != other.get(key)]:
+    facts, other = ({**table.attrs.get("grid", {}), **table.attrs.get("settings", {})} for table in (first, second))
+    if differing := [key for key in {**facts, **other} if facts.get(key) != other.get(key)]:
         notes.append(f"they differ in {', '.join(differing)}")
-    apart = list(dict.fromkeys(found["apart"].dropna()))
+    apart = list(dict.fromkeys(comparison["apart"].dropna()))
     return [*notes, *(f"not paired, two samples: {why}" for why in apart), *([] if apart else ["paired by query"])]
 
 
@@ -116,7 +116,7 @@ def _pairs_of_sweeps(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Pair
         scenes = [table.attrs["scenes"][name][TEST] for table, name in zip((first, second), names, strict=True)]
         apart = _apart(*scenes)
         settings = [table.loc[name].to_dict() | {"vector": "steering"} for table, name in zip(best, names, strict=True)]
-        words = " - ".join(dict.fromkeys(_words(each, several) for each in settings))
+        words = " - ".join(dict.fromkeys(_words(setting, several) for setting in settings))
         one, other = (_rows(table, setting) for table, setting in zip(queries, settings, strict=True))
         yield Pair(model, f"chosen setting ({words})", one, other, apart)
         points = [table[[*SETTING, "vector"]].drop_duplicates() for table in queries]
@@ -159,8 +159,8 @@ def _difference(pair: Pair) -> dict[str, Any]:
         estimate = paired_difference(*values, clusters)
         low, high, p = estimate.low, estimate.high, sign_flip(*values, clusters)
     else:
-        low, high, p = _two_samples(*(each["overlap"].groupby(_scenes(each)).mean() for each in (one, other)))
-    means = [float(each["overlap"].mean()) for each in (one, other)]
+        low, high, p = _two_samples(*(rows["overlap"].groupby(_scenes(rows)).mean() for rows in (one, other)))
+    means = [float(rows["overlap"].mean()) for rows in (one, other)]
     return {
         "first": means[0],
         "second": means[1],
@@ -207,10 +207,10 @@ def _two_samples(first: pd.Series, second: pd.Series) -> tuple[float, float, flo
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
-def comparison_text(found: pd.DataFrame, most: int = 25) -> str:
+def comparison_text(comparison: pd.DataFrame, most: int = 25) -> str:
     """The comparison to read, in points of overlap; of sweeps the first `most` rows."""
     cells: list[Sequence[str]] = [["model", "what", "A", "B", "A - B", "95 % over scenes", "p", "p (Holm)", "queries"]]
-    for row in found.head(most).to_dict("records"):
+    for row in comparison.head(most).to_dict("records"):
         interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}" if np.isfinite(row["low"]) else "-"
         count = f"{row['n_first']}" if row["paired"] else f"{row['n_first']}, {row['n_second']}"
         cells.append(
@@ -225,11 +225,11 @@ def comparison_text(found: pd.DataFrame, most: int = 25) -> str:
                 count,
             ]
         )
-    more = [f"and {len(found) - most} more rows (--json has all)"] if len(found) > most else []
-    return "\n".join([*found.attrs["notes"], "", *text_table(cells), *more])
+    more = [f"and {len(comparison) - most} more rows (--json has all)"] if len(comparison) > most else []
+    return "\n".join([*comparison.attrs["notes"], "", *text_table(cells), *more])
 
 
-def comparison_json(found: pd.DataFrame) -> str:
+def comparison_json(comparison: pd.DataFrame) -> str:
     """The same as one json object; what is not a number is null."""
-    told = {"notes": found.attrs["notes"], "rows": found.to_dict("records")}
-    return json.dumps(json_safe(told), indent=2, default=lambda number: number.item())
+    report = {"notes": comparison.attrs["notes"], "rows": comparison.to_dict("records")}
+    return json.dumps(json_safe(report), indent=2, default=lambda number: number.item())

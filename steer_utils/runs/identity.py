@@ -107,8 +107,8 @@ def _hub_commit(name: str) -> str:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:
-        found = try_to_load_from_cache(name, "config.json")
-        path = found if isinstance(found, str) else hf_hub_download(name, "config.json")
+        cached = try_to_load_from_cache(name, "config.json")
+        path = cached if isinstance(cached, str) else hf_hub_download(name, "config.json")
     except Exception:  # no network, no such model, no access, not even a hub id: the notebook will say which
         return "unknown"
     return f"commit {Path(path).parent.name}"
@@ -119,8 +119,8 @@ def _sources(path: Path) -> str:
     import nbformat
 
     cells = nbformat.read(path, as_version=4).cells
-    told = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in cells]
-    return f"sha256:{_digest(told)[:16]}"
+    executed = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in cells]
+    return f"sha256:{_digest(executed)[:16]}"
 
 
 def _locked(folder: Path) -> dict[str, str]:

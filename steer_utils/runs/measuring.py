@@ -1,7 +1,7 @@
 """What a sweep measures on the scenes of one unit: every question, choice of blocks and strength, and two controls.
 
 Each scene is encoded once; what is measured on it is batches of short suffixes. A unit is a dict that json can hold,
-made by `plans`. Beside what the grid lists, each choice of blocks is read at strength 0 (vector "none"), and at
+made by `planning`. Beside what the grid lists, each choice of blocks is read at strength 0 (vector "none"), and at
 each strength with a random vector that is as long as the steering vector in each block ("random").
 """
 
@@ -47,14 +47,14 @@ class Point:
 
 def points_of(unit: Unit) -> list[Point]:
     """All that is done to each query, in a fixed order."""
-    found = []
+    points = []
     for question in range(len(unit["questions"])):
         for label, numbers in unit["blocks"]:
             blocks = tuple(numbers)
-            found.append(Point(question, label, blocks, 0.0, "none"))
+            points.append(Point(question, label, blocks, 0.0, "none"))
             for strength in unit["strengths"]:
-                found += [Point(question, label, blocks, strength, vector) for vector in ("steering", "random")]
-    return found
+                points += [Point(question, label, blocks, strength, vector) for vector in ("steering", "random")]
+    return points
 
 
 def scenes_of(checkpoint: Checkpoint, unit: Unit) -> dict[str, SceneSet]:
@@ -64,7 +64,7 @@ def scenes_of(checkpoint: Checkpoint, unit: Unit) -> dict[str, SceneSet]:
     for one that there is not or that the model does not know, and where fewer than three classes are left for a split.
     """
     bank = None if unit["clips"] is None else clip_bank(unit["clips"])
-    own, chosen = Settings(**unit["settings"]), unit["development"]
+    settings, chosen = Settings(**unit["settings"]), unit["development"]
     recorded = bank is not None and set(chosen) <= set(bank.categories)
     offered = bank.categories if bank is not None and recorded else tuple(SOUNDS)
     known = offered if checkpoint.events is None else [name for name in offered if name in checkpoint.events]
@@ -72,19 +72,19 @@ def scenes_of(checkpoint: Checkpoint, unit: Unit) -> dict[str, SceneSet]:
         raise ValueError(
             f"split: development has {', '.join(lacking)}; {checkpoint.name} can be asked for {', '.join(known)}"
         )
-    left_out = list(dict.fromkeys([*own.development_events, *chosen]))
+    left_out = list(dict.fromkeys([*settings.development_events, *chosen]))
     others = [name for name in offered if name not in chosen]
     return {
         DEVELOPMENT: scene_set(
             checkpoint,
-            replace(own, chosen_on={"events": others}),
+            replace(settings, chosen_on={"events": others}),
             count=unit["choosing"],
             seed=unit["seed"],
             clips=bank if recorded else None,
         ),
         TEST: scene_set(
             checkpoint,
-            replace(own, chosen_on={"events": left_out}),
+            replace(settings, chosen_on={"events": left_out}),
             count=unit["scenes"],
             seed=unit["seed"],
             clips=bank,
@@ -104,15 +104,15 @@ def steering_table(checkpoint: Checkpoint, unit: Unit, resume_file: Path | None 
     `attrs`: the unit, facts of the scenes of both splits, and versions. `resume_file`: a file that keeps each finished
     scene, so that a killed unit goes on there. Raises ValueError as `scenes_of` does, before any work.
     """
-    made, points = scenes_of(checkpoint, unit), points_of(unit)
-    first = made[DEVELOPMENT].count
-    facts = {"unit": unit, "scenes": {split: made[split].as_dict() for split in SPLITS}}
+    scenes, points = scenes_of(checkpoint, unit), points_of(unit)
+    first = scenes[DEVELOPMENT].count
+    facts = {"unit": unit, "scenes": {split: scenes[split].as_dict() for split in SPLITS}}
 
     def rows_of(index: int) -> list[Record]:
         split, number = (DEVELOPMENT, index) if index < first else (TEST, index - first)
-        return [{"split": split, **row} for row in _scene_rows(checkpoint, made[split], unit, points, number)]
+        return [{"split": split, **row} for row in _scene_rows(checkpoint, scenes[split], unit, points, number)]
 
-    return _tidy(resumable_table(first + made[TEST].count, rows_of, facts, resume_file=resume_file), unit, points)
+    return _tidy(resumable_table(first + scenes[TEST].count, rows_of, facts, resume_file=resume_file), unit, points)
 
 
 def _scene_rows(
@@ -141,29 +141,29 @@ def _curves(
     hearing: Hearing, query: Query, unit: Unit, points: Sequence[Point], bases: Sequence[AttentionMap]
 ) -> np.ndarray:
     """The curve of each point, (points, tokens). Strength 0 is read as a share: minus itself it would be nothing."""
-    own = Settings(**unit["settings"])
+    settings = Settings(**unit["settings"])
     vectors = {}
     for number, question in enumerate(unit["questions"]):
-        asked = replace(own, question=question).contrast_question
-        vector = hearing.contrast(own.positive.format(event=query.event), own.negative, prompt=asked)
+        asked = replace(settings, question=question).contrast_question
+        vector = hearing.contrast(settings.positive.format(event=query.event), settings.negative, prompt=asked)
         vectors[number, "steering"], vectors[number, "random"] = vector, vector.random_like(query.seed)
-    found: dict[Point, np.ndarray] = {}
+    curves: dict[Point, np.ndarray] = {}
     steered = [point for point in points if point.vector != "none"]
     most = hearing.maps_at_once()
     for first in range(0, len(steered), most):  # the maps of all heads are large: read batch by batch
         part = steered[first : first + most]
         rows = []
-        for each in part:
-            vector = vectors[each.question, each.vector].select(each.blocks)
-            here = replace(own, question=unit["questions"][each.question], strength=each.strength)
+        for point in part:
+            vector = vectors[point.question, point.vector].select(point.blocks)
+            here = replace(settings, question=unit["questions"][point.question], strength=point.strength)
             rows.append(steered_row(here, vector))
         for point, reading in zip(part, hearing.read_rows(rows), strict=True):
             blocks = blocks_read(unit, point.blocks)
-            found[point] = read_out(reading.attention, bases[point.question], own.read, blocks)
+            curves[point] = read_out(reading.attention, bases[point.question], settings.read, blocks)
     for point in points:
         if point.vector == "none":
-            found[point] = bases[point.question].curve(blocks_read(unit, point.blocks))
-    return np.stack([found[point] for point in points])
+            curves[point] = bases[point.question].curve(blocks_read(unit, point.blocks))
+    return np.stack([curves[point] for point in points])
 
 
 def blocks_read(unit: Unit, steered: Sequence[int]) -> list[int]:

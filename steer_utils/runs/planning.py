@@ -1,7 +1,7 @@
 """From a grid to the units of a sweep, checked against each model's configuration before any weights are read.
 
-    made = plan_sweep(read_grid(Path("grid.yaml")))
-    made.units, made.notes
+    sweep_plan = plan_sweep(read_grid(Path("grid.yaml")))
+    sweep_plan.units, sweep_plan.notes
 
 A unit is a dict that json can hold and that says all its result depends on; its name ends in a hash of that.
 """
@@ -90,43 +90,43 @@ def _steering_plan(grid: SteeringGrid) -> Plan:
     recordings = None if clips is None else _digest([[one.path.name, one.category] for one in open_clips(clips)])
     units, notes = [], []
     for model in grid.models:
-        found = _outlined(model)
-        own = given or model_settings(found.checkpoint)
-        development = grid.split.development or own.development_events
+        outline = _outlined(model)
+        settings = given or model_settings(outline.checkpoint)
+        development = grid.split.development or settings.development_events
         if not development:
             raise ValueError(
                 f"the settings of {model} were chosen on no classes; name those to choose on, such as "
                 "split: {development: [siren, knock, drum]}"
             )
         read = grid.read_blocks if isinstance(grid.read_blocks, tuple) else None
-        read = own.read_blocks if grid.read_blocks == "own" else read
+        read = settings.read_blocks if grid.read_blocks == "own" else read
         unit: Unit = {
             "kind": "steering",
             "model": model,
-            "source": found.source,
-            "revision": found.checkpoint.revision,
-            "num_blocks": found.num_blocks,
+            "source": outline.source,
+            "revision": outline.checkpoint.revision,
+            "num_blocks": outline.num_blocks,
             "scenes": grid.scenes,
             "choosing": grid.split.scenes or grid.scenes,
             "development": list(development),
-            "settings": json.loads(json.dumps(asdict(own))),
-            "questions": list(grid.questions or (own.question,)),
+            "settings": json.loads(json.dumps(asdict(settings))),
+            "questions": list(grid.questions or (settings.question,)),
             "strengths": list(grid.strengths),
-            "read_blocks": None if read is None else list(block_numbers(read, found.num_blocks, "read_blocks", model)),
+            "read_blocks": read and list(block_numbers(read, outline.num_blocks, "read_blocks", model)),
             "clips": None if clips is None else str(clips),
             "recordings": recordings,
             "dtype": grid.dtype,
             "device": grid.device,
             "version": library_versions()["steer-utils"],
         }
-        every = dict(_block_choices(grid, model, found.num_blocks))
+        every = dict(_block_choices(grid, model, outline.num_blocks))
         kept = {label: blocks for label, blocks in every.items() if _moves(unit, blocks)}
         if not kept:
             raise ValueError(f"{model}: no block that is read comes after {', '.join(every)}; steer earlier blocks")
         if lost := [label for label in every if label not in kept]:
             notes.append(f"{model}: {', '.join(lost)} left out, since no block that is read comes after")
         unit["blocks"] = [[label, blocks] for label, blocks in kept.items()]
-        scenes_of(found.checkpoint, {**unit, "seed": 0})
+        scenes_of(outline.checkpoint, {**unit, "seed": 0})
         units += [_named({**unit, "seed": seed}) for seed in grid.seeds]
         notes.append(f"{model}: {len(points_of(unit))} settings a query, controls among them")
     return Plan(tuple(units), tuple(notes))
@@ -180,16 +180,16 @@ def _notebook_plan(grid: NotebookGrid) -> Plan:
 
 def _notebook(name: str) -> Path:
     """A notebook by its path, or by a lesson's number in notebooks/."""
-    found = sorted(Path("notebooks").glob(f"{name}_*.ipynb")) if name.isdigit() else [Path(name)]
-    if len(found) != 1 or not found[0].is_file():
+    paths = sorted(Path("notebooks").glob(f"{name}_*.ipynb")) if name.isdigit() else [Path(name)]
+    if len(paths) != 1 or not paths[0].is_file():
         raise ValueError(f"there is no notebook {name!r}; pass a path, or a lesson's number in the course's folder")
-    return found[0].resolve()
+    return paths[0].resolve()
 
 
 # -- names -----------------------------------------------------------------------------------------------------------
 def _named(unit: Unit) -> Unit:
-    told = _digest({key: value for key, value in unit.items() if key not in PLACES})
-    return {"name": f"{_slug(unit['model'])}-{unit['seed']}-{told}", **unit}
+    digest = _digest({key: value for key, value in unit.items() if key not in PLACES})
+    return {"name": f"{_slug(unit['model'])}-{unit['seed']}-{digest}", **unit}
 
 
 def _slug(model: str) -> str:

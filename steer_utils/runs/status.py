@@ -57,8 +57,8 @@ class Status:
     def line(self) -> str:
         """The outcome that came last, and where the sweep is."""
         done = self.there + self.ran
-        said = f"{self.last} ({done} of {self.total} done, {self.failed} failed"
-        return f"{said}, best so far {self.mean()}, about {self.time_left()} left)" if self.left else f"{said})"
+        ended = f"{self.last} ({done} of {self.total} done, {self.failed} failed"
+        return f"{ended}, best so far {self.mean()}, about {self.time_left()} left)" if self.left else f"{ended})"
 
     def table(self) -> Table:
         """The same as a table of rich."""
@@ -92,11 +92,11 @@ def shown(status: Status) -> Iterator[Callable[[Outcome], None]]:
             yield status.add
         return
 
-    def told(outcome: Outcome) -> None:
+    def count_and_print(outcome: Outcome) -> None:
         status.add(outcome)
         print(status.line(), file=sys.stderr, flush=True)
 
-    yield told
+    yield count_and_print
 
 
 def _duration(seconds: float) -> str:

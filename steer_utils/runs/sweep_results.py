@@ -50,7 +50,7 @@ def tidy(sweep: Sweep) -> pd.DataFrame:
             for unit, part in zip(finished, parts, strict=True)
             if "scenes" in part.attrs
         },
-        "versions": [json.loads(each) for each in sorted(set(versions))],
+        "versions": [json.loads(version) for version in sorted(set(versions))],
     }
     for part in parts:
         part.attrs = {}  # pandas compares them all when it joins
@@ -73,13 +73,13 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
     seeds, n, scenes      how many there are;  chance, iou   their means
     """
     parts = []
-    for (model, split), own in table.groupby(["model", "split"], sort=False):
-        wide = own.pivot(index=QUERY, columns=list(POINT), values="overlap")
+    for (model, split), rows in table.groupby(["model", "split"], sort=False):
+        wide = rows.pivot(index=QUERY, columns=list(POINT), values="overlap")
         scenes = wide.index.droplevel("event")
         over_scenes = estimate_columns(wide.to_numpy(), pd.factorize(scenes)[0], resamples=1)
         by_seed = wide.groupby(level="seed").mean().to_numpy()
         low, high = t_interval(by_seed)
-        found = pd.DataFrame(
+        means = pd.DataFrame(
             {
                 "seeds": len(by_seed),
                 "overlap": over_scenes.mean,
@@ -92,9 +92,9 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
             },
             index=wide.columns,
         )
-        found[["iou", "chance"]] = own.groupby(list(POINT))[["iou", "chance"]].mean()
-        order = list(dict.fromkeys(own[list(POINT)].itertuples(index=False, name=None)))  # of the grid
-        parts.append(found.loc[order].reset_index().assign(model=model, split=split))
+        means[["iou", "chance"]] = rows.groupby(list(POINT))[["iou", "chance"]].mean()
+        order = list(dict.fromkeys(rows[list(POINT)].itertuples(index=False, name=None)))  # of the grid
+        parts.append(means.loc[order].reset_index().assign(model=model, split=split))
     summary = pd.concat(parts, ignore_index=True)
     return summary[["model", "split", *(name for name in summary if name not in ("model", "split"))]]
 
@@ -119,15 +119,15 @@ def chosen(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     minus_random, minus_none      the paired difference to each (and its _low, _high over scenes, _p by sign flips)
     """
     rows = []
-    for model, own in summary.groupby("model", sort=False):
-        steering = own[(own["split"] == DEVELOPMENT) & (own["vector"] == "steering")]
+    for model, means in summary.groupby("model", sort=False):
+        steering = means[(means["split"] == DEVELOPMENT) & (means["vector"] == "steering")]
         best = steering.loc[steering["overlap"].idxmax()]
         row: dict[str, Any] = {"model": model, **{name: best[name] for name in SETTING}}
         row |= {"candidates": len(steering), "development": best["overlap"]}
         queries = table[(table["model"] == model) & (table["split"] == TEST)]
-        there = own[(own["split"] == TEST) & same_setting(own, best)].set_index("vector")
-        told = ("overlap", "seed_low", "seed_high", "low", "high", "iou", "chance", "n", "scenes", "seeds")
-        row |= {name: there.loc["steering", name] for name in told}
+        there = means[(means["split"] == TEST) & same_setting(means, best)].set_index("vector")
+        names = ("overlap", "seed_low", "seed_high", "low", "high", "iou", "chance", "n", "scenes", "seeds")
+        row |= {name: there.loc["steering", name] for name in names}
         steered = overlaps(queries, best, "steering")
         for control in CONTROLS:
             other = overlaps(queries, best, control).reindex(steered.index)
@@ -158,18 +158,22 @@ def recorded_summary(table: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in table if name == "model" or str(name).startswith("parameter ")]
     numbers = [name for name in table.select_dtypes("number") if name not in (*keys, "seed")]
     rows = []
-    for values, own in table.groupby(keys, sort=False, dropna=False):
+    for values, runs in table.groupby(keys, sort=False, dropna=False):
         for name in numbers:
-            found = own[name].dropna().to_numpy(float)
-            if len(found) == 0:
+            recorded = runs[name].dropna().to_numpy(float)
+            if len(recorded) == 0:
                 continue
-            mean, deviation = found.mean(), found.std(ddof=1) if len(found) > 1 else np.nan
-            half = stats.t.ppf(0.975, len(found) - 1) * deviation / np.sqrt(len(found)) if len(found) > 1 else np.nan
+            mean, deviation = recorded.mean(), recorded.std(ddof=1) if len(recorded) > 1 else np.nan
+            half = (
+                stats.t.ppf(0.975, len(recorded) - 1) * deviation / np.sqrt(len(recorded))
+                if len(recorded) > 1
+                else np.nan
+            )
             rows.append(
                 {
                     **dict(zip(keys, values, strict=True)),
                     "recorded": name,
-                    "seeds": len(found),
+                    "seeds": len(recorded),
                     "mean": mean,
                     "seed_low": mean - half,
                     "seed_high": mean + half,
@@ -194,13 +198,13 @@ def write_results(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def results_json(table: pd.DataFrame) -> str:
     """All of it as one json object; what is not a number is null."""
-    told = {key: table.attrs[key] for key in ("analysis", "grid", "units", "finished", "failures", "versions")}
+    report = {key: table.attrs[key] for key in ("analysis", "grid", "units", "finished", "failures", "versions")}
     if is_of_scenes(table):
         summary = summarised(table)
-        told |= {"best": chosen(table, summary).to_dict("records"), "rows": summary.to_dict("records")}
+        report |= {"best": chosen(table, summary).to_dict("records"), "rows": summary.to_dict("records")}
     else:
-        told["rows"] = recorded_summary(table).to_dict("records")
-    return json.dumps(json_safe(told), indent=2, default=lambda number: number.item())
+        report["rows"] = recorded_summary(table).to_dict("records")
+    return json.dumps(json_safe(report), indent=2, default=lambda number: number.item())
 
 
 def results_text(table: pd.DataFrame) -> str:
@@ -248,12 +252,12 @@ def _best_lines(best: pd.DataFrame) -> list[str]:
                 f"{difference} p {p_text(row['minus_random_p'])}",
             ]
         )
-    told = [
+    counts = [
         f"{row['model']}: chosen out of {row['candidates']}; {row['n']} test queries in {row['scenes']} scenes of "
         f"{row['seeds']} seed{'' if row['seeds'] == 1 else 's'}"
         for row in best.to_dict("records")
     ]
-    return [*text_table(cells), "", *told]
+    return [*text_table(cells), "", *counts]
 
 
 def _recorded_lines(summary: pd.DataFrame) -> list[str]:

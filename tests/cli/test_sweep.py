@@ -104,6 +104,7 @@ def test_ctrl_c_says_how_to_go_on(grid: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 130 and "stopped: the same command goes on from here" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_loses_nothing(six_classes: Path, tmp_path: Path) -> None:
     """kill -9 within a unit: finished ones stay, of the one that was cut off at most one scene is lost, and the table
     is that of a run that was not killed. (With workers: `tests/runs`.)"""

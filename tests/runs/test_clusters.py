@@ -57,7 +57,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_workers_end_with_the_process_that_asked(how: signal.Signals, tmp_path: Path) -> None:
     """By Ctrl-C in a terminal, which all processes get, quietly and at once; also by kill -9, which runs no clean-up.
     Until then they have their threads and devices, and all this without bokeh."""

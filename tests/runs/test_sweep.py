@@ -166,6 +166,7 @@ def test_a_finished_unit_is_not_done_again(finished_sweep: Sweep, monkeypatch: p
     assert not list(finished_sweep.folder.glob("partial/*"))
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_killed_loses_no_finished_unit(tmp_path: Path, scheduler: Any) -> None:
     sweep = short_sweep(tmp_path / "out", 12)
     process, client = scheduler
