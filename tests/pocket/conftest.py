@@ -16,8 +16,18 @@ from steer_utils.sound.scenemaker import SoundBank
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import RATE, SOUNDS
 
-SMALL = Size(seconds=8, mel_bins=40, encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=2,
-             heads=4, key_value_heads=2, feed_forward=64)  # fmt: skip
+SMALL = Size(
+    seconds=8,
+    mel_bins=40,
+    encoder_width=32,
+    encoder_blocks=1,
+    encoder_heads=2,
+    width=48,
+    blocks=2,
+    heads=4,
+    key_value_heads=2,
+    feed_forward=64,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

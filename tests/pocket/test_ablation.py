@@ -26,9 +26,7 @@ def differing(first: Any, second: Any, path: str = "") -> list[str]:
 def test_each_variant_differs_from_the_reference_in_one_number() -> None:
     reference, *others = variants(RECIPES["pocket-qwen2-audio"])
     assert reference.question == ""
-    paths = {
-        other.question: differing(reference.recipe.as_dict(), other.recipe.as_dict()) for other in others
-    }
+    paths = {other.question: differing(reference.recipe.as_dict(), other.recipe.as_dict()) for other in others}
     assert paths == {"focus": ["/language/mix/focus"], "local": ["/language/local_audio"], "blocks": ["/size/blocks"]}
     assert len({variant.name for variant in (reference, *others)}) == 1 + len(others)
     assert others[0].recipe.language.mix.focus == 0.01
@@ -46,9 +44,16 @@ def made(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFactory) -
 
 def run(folder: Path, base: Recipe) -> Path:
     return ablate(
-        clips=None, work=folder, out=folder / "out.json", base=base, stage=base.language, scenes=2, tuning_scenes=1,
-        workers=0, quiet=True,
-    )  # fmt: skip
+        clips=None,
+        work=folder,
+        out=folder / "out.json",
+        base=base,
+        stage=base.language,
+        scenes=2,
+        tuning_scenes=1,
+        workers=0,
+        quiet=True,
+    )
 
 
 def test_the_page_holds_what_was_measured(made: tuple[Path, Recipe]) -> None:

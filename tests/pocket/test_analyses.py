@@ -36,13 +36,13 @@ def test_a_study_writes_rows_page_and_figures(folder: Path, tmp_path: Path) -> N
     assert again.read_text() == page.read_text()
 
 
-def test_a_model_that_is_no_pocket_model_is_refused(model_folder: Path, tmp_path: Path) -> None:
-    (model_folder / "pocket.json").rename(tmp_path / "kept")
+def test_a_model_that_is_no_pocket_model_is_refused(one_folder: Path, tmp_path: Path) -> None:
+    (one_folder / "pocket.json").rename(tmp_path / "kept")
     try:
         with pytest.raises(ValueError, match="is not a pocket model"):
-            analyse(str(model_folder), clips=None, figures=tmp_path / "figures", work=tmp_path / "work")
+            analyse(str(one_folder), clips=None, figures=tmp_path / "figures", work=tmp_path / "work")
     finally:
-        (tmp_path / "kept").rename(model_folder / "pocket.json")
+        (tmp_path / "kept").rename(one_folder / "pocket.json")
     assert not (tmp_path / "figures").exists()
 
 

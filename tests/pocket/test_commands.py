@@ -50,8 +50,14 @@ def measured(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFactor
     recipe = replace(recipes["audioflamingo3"], size=replace(recipes["audioflamingo3"].size, blocks=3))
     folder = tmp_path_factory.mktemp("measured")
     model, processor = build(recipe.family, recipe.events, size=recipe.size)
-    facts = {"name": "a model", "events": list(recipe.events), "trained_recordings": [], "training_folds": [],
-             "recipe": recipe.as_dict(), "versions": {"torch": "1.2.3"}}  # fmt: skip
+    facts = {
+        "name": "a model",
+        "events": list(recipe.events),
+        "trained_recordings": [],
+        "training_folds": [],
+        "recipe": recipe.as_dict(),
+        "versions": {"torch": "1.2.3"},
+    }
     save(model, processor, folder, facts)
     measure(str(folder), clips=None, scenes=2, tuning_scenes=1, quiet=True)
     return folder
@@ -134,8 +140,12 @@ def test_another_recipe_has_another_place() -> None:
     qwen2, flamingo = RECIPES["pocket-qwen2-audio"], RECIPES["pocket-audio-flamingo-3"]
     assert len({tower_key(recipe) for recipe in RECIPES.values()}) == 1  # one tower serves all
     assert recipe_key(qwen2) != recipe_key(flamingo)
-    for other in (replace(qwen2, seed=2), replace(qwen2, recordings=0.5), replace(qwen2, events=("bell",)),
-                  replace(qwen2, encoder=replace(qwen2.encoder, steps=3))):  # fmt: skip
+    for other in (
+        replace(qwen2, seed=2),
+        replace(qwen2, recordings=0.5),
+        replace(qwen2, events=("bell",)),
+        replace(qwen2, encoder=replace(qwen2.encoder, steps=3)),
+    ):
         assert tower_key(other) != tower_key(qwen2)
     for key in (tower_key, recipe_key):  # other recordings
         assert len({key(qwen2), key(qwen2, ["a.wav"]), key(qwen2, ["a.wav", "b.wav"])}) == 3
@@ -220,8 +230,16 @@ def test_the_command_line_passes_its_options_on(tmp_path: Path, monkeypatch: pyt
     runner = CliRunner()
     made = runner.invoke(pocket_app, ["train", "--model", "qwen2_audio", "--work", str(tmp_path), "--shorten", "0.5"])
     assert made.exit_code == 0 and "steer-utils pocket evaluate" in made.output
-    assert calls.pop() == {"arguments": ("qwen2_audio",), "clips": None, "work": tmp_path, "out": None, "shorten": 0.5,
-                           "seed": None, "device": "cpu", "workers": None}  # fmt: skip
+    assert calls.pop() == {
+        "arguments": ("qwen2_audio",),
+        "clips": None,
+        "work": tmp_path,
+        "out": None,
+        "shorten": 0.5,
+        "seed": None,
+        "device": "cpu",
+        "workers": None,
+    }
     assert runner.invoke(pocket_app, ["evaluate", "--scenes", "9"]).exit_code == 0
     assert [call["arguments"] for call in calls] == [(name,) for name in POCKET_MODELS]
     assert all(call["scenes"] == 9 for call in calls)

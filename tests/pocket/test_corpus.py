@@ -74,8 +74,11 @@ def test_scenes_are_as_the_source_says(source: SceneSource) -> None:
 
 
 def test_recordings_and_procedural_sounds_are_mixed(recipes: dict[str, Recipe], clips: ClipBank) -> None:
-    recipe = replace(recipes["qwen2_audio"], events=tuple(sorted({*recipes["qwen2_audio"].events, *clips.categories})),
-                     recordings=0.6)  # fmt: skip
+    recipe = replace(
+        recipes["qwen2_audio"],
+        events=tuple(sorted({*recipes["qwen2_audio"].events, *clips.categories})),
+        recordings=0.6,
+    )
     source = SceneSource(recipe, clips)
     kinds = [{event.source != "procedural" for event in source.scene(index).events} for index in range(150)]
     assert 0.28 < np.mean([kind == {False} for kind in kinds]) < 0.6

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import soundfile
 
+from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row
 from steer_utils.pocket import evaluation
+from steer_utils.pocket.architecture import build
 from steer_utils.pocket.evaluation import LABELS, Answered, accuracies, evaluate
 from steer_utils.pocket.recipe import Recipe
 from steer_utils.sound.recordings import ClipBank
@@ -26,12 +28,12 @@ def shares(table: pd.DataFrame) -> dict[str, float]:
 
 
 @pytest.fixture
-def pupil(recipe: Recipe, fresh: tuple[Any, Any]) -> AudioLM:
+def pupil(recipes: dict[str, Recipe]) -> AudioLM:
     """An untrained model that hears eight seconds and knows every procedural sound."""
-    from steer_utils.lm.families import FAMILIES
-
-    fresh[0].requires_grad_(False)
-    return AudioLM(*fresh, FAMILIES[recipe.family], "pupil", revision="test", events=recipe.events)
+    recipe = recipes["qwen2_audio"]
+    model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
+    model.requires_grad_(False)
+    return AudioLM(model, processor, FAMILIES[recipe.family], "pupil", revision="test", events=recipe.events)
 
 
 def oracle(monkeypatch: pytest.MonkeyPatch, wrong: str | None = None) -> list[list[str]]:
@@ -88,9 +90,7 @@ def test_an_untrained_model_gets_next_to_nothing(pupil: AudioLM) -> None:
     assert set(right) == set(LABELS)
 
 
-def test_recordings_have_no_pitch_to_ask_for(
-    pupil: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recordings_have_no_pitch_to_ask_for(pupil: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     for name in ("bell", "rain", "siren", "cow"):
         soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(3 * RATE), RATE)
@@ -116,8 +116,11 @@ def test_events_of_a_listing_are_scored_by_their_place() -> None:
 
 
 def test_intervals_are_over_scenes_and_in_the_order_of_the_labels() -> None:
-    answered = [Answered(scene, kind, "?", "yes", "yes" if scene % 2 else "no")
-                for scene in range(40) for kind in ("place", "presence")]  # fmt: skip
+    answered = [
+        Answered(scene, kind, "?", "yes", "yes" if scene % 2 else "no")
+        for scene in range(40)
+        for kind in ("place", "presence")
+    ]
     table = accuracies(answered)
     assert list(table["kind"]) == ["presence", "place"]
     assert table["right"].tolist() == [0.5, 0.5]

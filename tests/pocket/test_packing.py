@@ -162,11 +162,11 @@ def test_a_pair_is_the_prompt_of_inference(lm: AudioLM, packer: Packer) -> None:
     assert tuple(ids[:question]) == tokens.tail
 
 
-def test_rows_must_match(packer: Packer) -> None:
+def test_rows_must_match(one_model: AudioLM) -> None:
     with pytest.raises(ValueError, match="zip"):
-        packer.pack([4, 4], [TURNS])
+        Packer(one_model.processor).pack([4, 4], [TURNS])
 
 
-def test_a_batch_moves_as_a_whole(packer: Packer) -> None:
-    packed = packer.pack([4], [TURNS[:1]]).to(torch.device("meta"))
+def test_a_batch_moves_as_a_whole(one_model: AudioLM) -> None:
+    packed = Packer(one_model.processor).pack([4], [TURNS[:1]]).to(torch.device("meta"))
     assert {getattr(packed, name).device.type for name in Packed.__dataclass_fields__} == {"meta"}

@@ -53,10 +53,14 @@ def many(facts_only: Any, count: int) -> list[tuple[Scene, Turn]]:
     for _ in range(count):
         names = [EVENTS[i] for i in rng.permutation(len(EVENTS))[:3]]
         events = [
-            Event(name, Interval(2.5 * i, 2.5 * i + 1.5), ("low", "high")[rng.integers(2)],
-                  ("loud", "quiet")[rng.integers(2)])
+            Event(
+                name,
+                Interval(2.5 * i, 2.5 * i + 1.5),
+                ("low", "high")[rng.integers(2)],
+                ("loud", "quiet")[rng.integers(2)],
+            )
             for i, name in enumerate(names)
-        ]  # fmt: skip
+        ]
         scene = facts_only(events)
         asked.append((scene, ask(scene, EVENTS, rng, TurnMix())))
     return asked

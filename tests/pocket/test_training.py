@@ -92,9 +92,7 @@ def test_a_killed_encoder_run_goes_on_bit_for_bit(
     assert not changed(state(whole[0]), state(again[0]))
 
 
-def test_the_encoder_stage_teaches_the_tower_alone(
-    fresh: tuple[Any, Any], source: SceneSource, tmp_path: Path
-) -> None:
+def test_the_encoder_stage_teaches_the_tower_alone(fresh: tuple[Any, Any], source: SceneSource, tmp_path: Path) -> None:
     model, processor = fresh
     before = state(model)
     train_encoder(model, processor, source, quiet(tmp_path))
@@ -308,7 +306,7 @@ def test_the_loss_reaches_every_parameter_that_should_learn(
         assert reached == (".audio_tower." not in name), name
 
 
-def test_the_rate_warms_up_and_decays(recipe: Recipe) -> None:
+def test_the_rate_warms_up_and_decays() -> None:
     stage = LanguageStage(steps=100, warm_up=10, learning_rate=1.0)
     parameter = torch.nn.Parameter(torch.zeros(3))
     optimizer = training._optimizer({"x": parameter}, stage, torch.device("cpu"))

@@ -83,8 +83,11 @@ def test_every_sound_it_lists_can_be_asked_for(shipped: AudioLM) -> None:
     assert shipped.events is not None and set(SOUNDS) <= set(shipped.events)
     rng = np.random.default_rng(0)
     scene = SceneMaker(tuple(SOUNDS)).make(0)
-    sentences = [template.format(event=event) for event in shipped.events
-                 for template in (model_settings(shipped).positive, model_settings(shipped).ask)]  # fmt: skip
+    sentences = [
+        template.format(event=event)
+        for event in shipped.events
+        for template in (model_settings(shipped).positive, model_settings(shipped).ask)
+    ]
     sentences += [turn(kind, scene, shipped.events, rng).instruction for kind in KINDS for _ in range(30)]
     for sentence in sentences:
         assert tokenizer.unk_token_id not in shipped.tokens(sentence).tail, sentence
@@ -127,8 +130,10 @@ def test_bfloat16_finds_the_same_windows(shipped: AudioLM) -> None:
 
 
 # What a pocket model is for: below these figures it would teach nothing. They are the card's, so n is in the hundreds.
-ANSWERS = {"procedural": {"listing": 0.85, "presence": 0.95, "pitch": 0.9, "loudness": 0.9, "focused": 0.85},
-           "recordings": {"events": 0.75}}  # fmt: skip
+ANSWERS = {
+    "procedural": {"listing": 0.85, "presence": 0.95, "pitch": 0.9, "loudness": 0.9, "focused": 0.85},
+    "recordings": {"events": 0.75},
+}
 HALF = {"procedural": {**ANSWERS["procedural"], "presence": 0.9}, "recordings": ANSWERS["recordings"]}  # half as wide
 
 

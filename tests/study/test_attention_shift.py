@@ -42,8 +42,9 @@ from steer_utils.study.statistics import estimate_columns, holm
 # -- one reading against another -------------------------------------------------------------------------------------
 SPAN = AudioSpan(5, 20)  # 0.8 s
 EVENT, OTHER = Interval(0.2, 0.4), Interval(0.6, 0.8)
-OWN = replace(PAPER, positive="Listen for the {event}.", question="What do you hear?", blocks=(1,), strength=2.0,
-              keep_norm=False)  # fmt: skip
+OWN = replace(
+    PAPER, positive="Listen for the {event}.", question="What do you hear?", blocks=(1,), strength=2.0, keep_norm=False
+)
 QUERY = Query("dog bark", 0.5, seed=4)
 
 
@@ -358,10 +359,21 @@ def table() -> pd.DataFrame:
                 for block, change in enumerate(changes):
                     moved = change + (noise if change else 0.0)
                     rows.append(
-                        {"scene": scene, "event": event, "condition": condition, "block": block, "mass_base": 0.5,
-                         "mass": 0.5 + moved, "entropy_base": 2.0, "entropy": 2.0 + moved, "js": abs(moved),
-                         "inside_base": 0.2, "inside": 0.2 + 2 * moved, "tokens": 20}
-                    )  # fmt: skip
+                        {
+                            "scene": scene,
+                            "event": event,
+                            "condition": condition,
+                            "block": block,
+                            "mass_base": 0.5,
+                            "mass": 0.5 + moved,
+                            "entropy_base": 2.0,
+                            "entropy": 2.0 + moved,
+                            "js": abs(moved),
+                            "inside_base": 0.2,
+                            "inside": 0.2 + 2 * moved,
+                            "tokens": 20,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -373,8 +385,10 @@ def test_summary_of_known_changes(table: pd.DataFrame) -> None:
     change = (own["mass"] - own["mass_base"]).to_numpy()
     expected = estimate_columns(change[:, None], own["scene"].to_numpy())
     found = rows.loc[("mass", "steering", 1)]
-    np.testing.assert_allclose(found[["mean", "low", "high", "p"]].to_list(),
-                               [expected.mean[0], expected.low[0], expected.high[0], expected.p[0]])  # fmt: skip
+    np.testing.assert_allclose(
+        found[["mean", "low", "high", "p"]].to_list(),
+        [expected.mean[0], expected.low[0], expected.high[0], expected.p[0]],
+    )
     assert found["base"] == 0.5 and abs(found["mean"] - 0.1) < 0.01 and found["p"] == pytest.approx(2 / 2**10)
     still = rows.loc[("mass", "steering", 0)]
     assert (still["mean"], still["low"], still["high"], still["p"], still["p_holm"]) == (0.0, 0.0, 0.0, 1.0, 1.0)

@@ -350,13 +350,23 @@ def table(curves: dict[int, list[np.ndarray]]) -> pd.DataFrame:
     """By scene, one curve a query; tokens of 0.1 s, every query is 1.0-2.0 s."""
     rows = [
         score_row(
-            {"scene": scene, "slot": "first", "event": f"event {place}", "source": "procedural", "truth_start": 1.0,
-             "truth_end": 2.0, "others": [], "token_seconds": 0.1, "chance": 0.3},
-            "steering", Localisation(Interval(1.0, 2.0), 0.0, curve),
+            {
+                "scene": scene,
+                "slot": "first",
+                "event": f"event {place}",
+                "source": "procedural",
+                "truth_start": 1.0,
+                "truth_end": 2.0,
+                "others": [],
+                "token_seconds": 0.1,
+                "chance": 0.3,
+            },
+            "steering",
+            Localisation(Interval(1.0, 2.0), 0.0, curve),
         )
         for scene, own in curves.items()
         for place, curve in enumerate(own)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 

@@ -161,11 +161,17 @@ def test_summary_of_known_drops() -> None:
             noise = 0.02 * rng.normal()
             for window, drop in (("found", 0.6), ("random", 0.1), ("true", 0.8)):
                 rows.append(
-                    {"scene": scene, "event": event, "window": window, "presence_before": 0.9,
-                     "presence_after": 0.9 - drop - noise, "listed_before": True,
-                     "listed_after": window == "random" or (window == "found" and place == 0),
-                     "changed": window == "true"}
-                )  # fmt: skip
+                    {
+                        "scene": scene,
+                        "event": event,
+                        "window": window,
+                        "presence_before": 0.9,
+                        "presence_after": 0.9 - drop - noise,
+                        "listed_before": True,
+                        "listed_after": window == "random" or (window == "found" and place == 0),
+                        "changed": window == "true",
+                    }
+                )
     table = pd.DataFrame(rows)
     found = occlusion_summary(table.sample(frac=1, random_state=0)).set_index(["measure", "window"])
     assert len(found) == 15 and set(found["n"]) == {24} and set(found["scenes"]) == {12}
@@ -266,8 +272,17 @@ def known(scenes: int = 12) -> pd.DataFrame:
         for place, event in enumerate(("bell", "rain")):
             for condition in SWAPS:
                 alone = condition == "prompting" or (condition == "steering" and place == 0)
-                rows.append({"scene": scene, "event": event, "condition": condition, "named": condition != "swapped",
-                             "only": alone, "first": alone, "loudness": alone if scene % 2 else None})  # fmt: skip
+                rows.append(
+                    {
+                        "scene": scene,
+                        "event": event,
+                        "condition": condition,
+                        "named": condition != "swapped",
+                        "only": alone,
+                        "first": alone,
+                        "loudness": alone if scene % 2 else None,
+                    }
+                )
     return pd.DataFrame(rows)
 
 

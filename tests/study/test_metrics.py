@@ -165,8 +165,15 @@ def test_curves_that_are_none_are_refused(measure: Callable[..., object], curve:
 
 
 # -- the row of a query ----------------------------------------------------------------------------------------------
-ASKED = {"scene": 3, "slot": "first", "event": "bell", "truth_start": 1.0, "truth_end": 2.0,
-         "others": [[3.0, 4.0]], "token_seconds": 0.1}  # fmt: skip
+ASKED = {
+    "scene": 3,
+    "slot": "first",
+    "event": "bell",
+    "truth_start": 1.0,
+    "truth_end": 2.0,
+    "others": [[3.0, 4.0]],
+    "token_seconds": 0.1,
+}
 
 
 def test_a_window_and_its_curve() -> None:

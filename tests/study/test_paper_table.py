@@ -24,10 +24,17 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def evaluated(weights: Path, name: str, overlap: float, kinds: tuple[str, ...] = ("procedural",)) -> None:
     rows = [
-        {"method": method, "slot": slot, "n": 600, "overlap": overlap if slot == "all" else 0.99, "low": overlap - 0.02,
-         "high": overlap + 0.03}
-        for method in METHODS for slot in ("all", "first")
-    ]  # fmt: skip
+        {
+            "method": method,
+            "slot": slot,
+            "n": 600,
+            "overlap": overlap if slot == "all" else 0.99,
+            "low": overlap - 0.02,
+            "high": overlap + 0.03,
+        }
+        for method in METHODS
+        for slot in ("all", "first")
+    ]
     (weights / name).mkdir(parents=True)
     found = {kind: {"where": {"rows": rows}} for kind in kinds}
     (weights / name / "evaluation.json").write_text(json.dumps(found))

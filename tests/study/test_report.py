@@ -37,8 +37,14 @@ def drawn(method: str, place: int) -> dict[str, Any]:
     curve = None
     if method == "steering":
         curve = np.where(np.arange(TOKENS) // 20 == place, 1.0, 0.0).tolist()
-    return {"truth_start": 2.0 * place, "truth_end": 2.0 * place + 2.0, "token_seconds": 0.1, "curve": curve,
-            "auroc": None if curve is None else 1.0, "pointing": None if curve is None else True}  # fmt: skip
+    return {
+        "truth_start": 2.0 * place,
+        "truth_end": 2.0 * place + 2.0,
+        "token_seconds": 0.1,
+        "curve": curve,
+        "auroc": None if curve is None else 1.0,
+        "pointing": None if curve is None else True,
+    }
 
 
 @pytest.fixture
@@ -51,10 +57,20 @@ def table() -> pd.DataFrame:
             for method, overlap in (("random", chance), ("steering", 0.8 - 0.2 * place), ("asking", 0.3 * place)):
                 failed = method == "asking" and place == 0
                 rows.append(
-                    {"scene": scene, "slot": slot, "event": NAMES[place], "method": method, "overlap": overlap,
-                     "iou": overlap / 2, "chance": chance, "failed": failed, "own": method == "steering",
-                     "center_error": None if failed else 1.0 + place, **drawn(method, place)}
-                )  # fmt: skip
+                    {
+                        "scene": scene,
+                        "slot": slot,
+                        "event": NAMES[place],
+                        "method": method,
+                        "overlap": overlap,
+                        "iou": overlap / 2,
+                        "chance": chance,
+                        "failed": failed,
+                        "own": method == "steering",
+                        "center_error": None if failed else 1.0 + place,
+                        **drawn(method, place),
+                    }
+                )
     made = pd.DataFrame(rows)
     made.attrs = {"model": "m", "revision": "r", "settings": {"strength": 1.0}, "scenes": {"seed": 0}, "versions": {}}
     return made
@@ -137,22 +153,39 @@ def small_table(scenes: int = 4, methods: tuple[str, ...] = ("steering", "random
     """A made-up run: steering overlaps by 0.6 to 0.8, random by half of that."""
     rows = [
         {
-            "scene": scene, "slot": slot, "event": f"event {slot}", "source": "procedural", "method": method,
-            "truth_start": 1.0, "truth_end": 2.0, "start": 1.1, "end": 2.1,
-            "overlap": (0.6 + 0.2 * (scene % 2)) / (1 if method == "steering" else 2), "iou": 0.5,
-            "chance": chance, "failed": method == "asking", "answer": "", "others": [[4.0, 5.0]],
-            "token_seconds": 0.5, "own": True, "center_error": 0.1, **curve_scores(method),
+            "scene": scene,
+            "slot": slot,
+            "event": f"event {slot}",
+            "source": "procedural",
+            "method": method,
+            "truth_start": 1.0,
+            "truth_end": 2.0,
+            "start": 1.1,
+            "end": 2.1,
+            "overlap": (0.6 + 0.2 * (scene % 2)) / (1 if method == "steering" else 2),
+            "iou": 0.5,
+            "chance": chance,
+            "failed": method == "asking",
+            "answer": "",
+            "others": [[4.0, 5.0]],
+            "token_seconds": 0.5,
+            "own": True,
+            "center_error": 0.1,
+            **curve_scores(method),
         }
         for scene in range(scenes)
         for slot, chance in zip(SLOTS, (0.2, 0.4, 0.2), strict=True)
         for method in methods
-    ]  # fmt: skip
+    ]
     made = pd.DataFrame(rows).astype({"auroc": float, "pointing": float})
     made.attrs = {
-        "model": "tiny", "revision": "r", "methods": list(methods), "settings": {"strength": 1.0}, "versions": {},
-        "scenes": {"scenes": scenes, "seed": 7, "classes": ["bell", "siren"], "sounds": "12 recordings",
-                   "left_out": 5},
-    }  # fmt: skip
+        "model": "tiny",
+        "revision": "r",
+        "methods": list(methods),
+        "settings": {"strength": 1.0},
+        "versions": {},
+        "scenes": {"scenes": scenes, "seed": 7, "classes": ["bell", "siren"], "sounds": "12 recordings", "left_out": 5},
+    }
     return made
 
 

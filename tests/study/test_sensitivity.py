@@ -79,9 +79,14 @@ def test_each_point_has_its_plane_and_its_star(thorough: bool) -> None:
         strengths = {*STRENGTHS, own.strength}
         for read in ("share", "difference"):
             for keep in (True, False) if thorough else (own.keep_norm,):
-                cells = [(each.run.strength, each.run.blocks) for each in here
-                         if each.read == read and each.run.keep_norm == keep and each.read_blocks == own.read_blocks
-                         and each.run.positions == each.rows == "last"]  # fmt: skip
+                cells = [
+                    (each.run.strength, each.run.blocks)
+                    for each in here
+                    if each.read == read
+                    and each.run.keep_norm == keep
+                    and each.read_blocks == own.read_blocks
+                    and each.run.positions == each.rows == "last"
+                ]
                 reached = [blocks for blocks in block_sets(8) if around == "paper" or min(blocks) < 5]
                 assert len(cells) == len(set(cells))
                 assert set(cells) == {(strength, blocks) for strength in strengths for blocks in reached}
@@ -164,8 +169,15 @@ def test_the_last_token_is_where_vectors_act_by_default() -> None:
 
 # -- measuring -------------------------------------------------------------------------------------------------------
 #: Names an event, so that positions "event" applies to it, in a part of the queries.
-OWN = replace(PAPER, question="How loud is the bell?", strength=6.0, blocks=(1,), keep_norm=False, read="share",
-              read_blocks=(2, 3))  # fmt: skip
+OWN = replace(
+    PAPER,
+    question="How loud is the bell?",
+    strength=6.0,
+    blocks=(1,),
+    keep_norm=False,
+    read="share",
+    read_blocks=(2, 3),
+)
 KEYS = ["scene", "event", "combination", "width"]
 
 
@@ -256,8 +268,10 @@ def test_other_positions_and_rows_are_those_read_by_hand(family: str, tiny_model
 def test_the_instruction_does_not_see_a_steered_last_token(qwen2: AudioLM) -> None:
     hearing = Hearing(qwen2, scenes(1).maker.scene(0, 3).samples)
     vector = hearing.contrast("Focus on the bell.", OWN.negative)
-    base, steered = (hearing.read(OWN.question, steer=steer, strength=8.0, query_positions="text").attention.share
-                     for steer in (None, vector))  # fmt: skip
+    base, steered = (
+        hearing.read(OWN.question, steer=steer, strength=8.0, query_positions="text").attention.share
+        for steer in (None, vector)
+    )
     assert not (base - steered)[:, :, :-1].abs().max() > 1e-6  # why that combination is left out
     assert (base - steered)[:, :, -1].abs().max() > 1e-3
 

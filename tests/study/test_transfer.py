@@ -59,8 +59,14 @@ def test_each_row_is_what_its_vector_finds(
 ) -> None:
     settings = replace(OWN, read=read)
     lm = models[1]
-    makers = {"own": own_vector(OWN), "silent": silent_vector(OWN), "random": random_vector(OWN),
-              "swapped": swapped_vector(OWN), "carried": carrier, "other": replace(carrier, swapped=True)}  # fmt: skip
+    makers = {
+        "own": own_vector(OWN),
+        "silent": silent_vector(OWN),
+        "random": random_vector(OWN),
+        "swapped": swapped_vector(OWN),
+        "carried": carrier,
+        "other": replace(carrier, swapped=True),
+    }
     table = vector_table(lm, scenes, settings, makers)
     assert len(table) == 2 * 3 * len(makers) and list(table["vector"][: len(makers)]) == list(makers)
     for index in range(1 if read == "share" else 2):
@@ -122,12 +128,19 @@ def test_runs_resume(models: tuple[AudioLM, AudioLM], scenes: SceneSet, tmp_path
 
 def test_summary_of_known_overlaps() -> None:
     rows = [
-        {"scene": scene, "slot": "first", "event": event, "vector": vector, "overlap": overlap, "chance": 0.25,
-         "cosine": 0.5}
+        {
+            "scene": scene,
+            "slot": "first",
+            "event": event,
+            "vector": vector,
+            "overlap": overlap,
+            "chance": 0.25,
+            "cosine": 0.5,
+        }
         for scene in range(12)
         for event in ("bell", "rain")
         for vector, overlap in (("own", 0.9), ("carried", 0.7), ("shuffled", 0.3))
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows).sample(frac=1, random_state=0)
     found = vector_summary(table, against="shuffled").set_index("vector")
     assert set(found["n"]) == {24} and set(found["cosine"]) == {0.5} and set(found["chance"]) == {0.25}
