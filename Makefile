@@ -54,6 +54,7 @@ exercises: setup ## Make the exercise versions of the lessons (solutions blanked
 
 test: setup ## Check style and types and run every test but the slow ones, notebooks included
 	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(PYTEST) -m "not slow"
 
@@ -63,8 +64,9 @@ test-slow: setup ## Run the slow tests
 lab: setup ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lint: setup ## Check style (ruff) and types (mypy)
+lint: setup ## Check style and format (ruff) and types (mypy)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 WEIGHTS := steer_utils/pocket/weights

@@ -1,8 +1,8 @@
 """Run the scripts, each in a Python of its own, add their lines to results.jsonl and write the table of README.md.
 
-    python -m benchmarks                            # all of them, peers as far as they are installed
-    python -m benchmarks locate_sweep import_time   # these
-    python -m benchmarks --table                    # only write the table again
+python -m benchmarks                            # all of them, peers as far as they are installed
+python -m benchmarks locate_sweep import_time   # these
+python -m benchmarks --table                    # only write the table again
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ from benchmarks.table import HERE, RESULTS, SCRIPTS, append, write
 
 def run(script: str, options: Options, python: str) -> dict[str, Any]:
     """One script's line. Raises ValueError if it failed or printed none; its own output is on stderr by then."""
-    flags = [*(["--smoke"] if options.smoke else []), *(["--full-depth"] if options.full_depth else []),
-             "--device", options.device, "--dtype", options.dtype, "--repeats", str(options.repeats)]  # fmt: skip
-    done = subprocess.run([python, "-m", f"benchmarks.{script}", *flags], stdout=subprocess.PIPE, text=True,
-                          cwd=HERE.parent, check=False)  # fmt: skip
+    flags = [
+        *(["--smoke"] if options.smoke else []),
+        *(["--full-depth"] if options.full_depth else []),
+        "--device",
+        options.device,
+        "--dtype",
+        options.dtype,
+        "--repeats",
+        str(options.repeats),
+    ]
+    done = subprocess.run(
+        [python, "-m", f"benchmarks.{script}", *flags], stdout=subprocess.PIPE, text=True, cwd=HERE.parent, check=False
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise ValueError(f"{script} ended with exit code {done.returncode} and {'a' if lines else 'no'} result")
@@ -32,8 +41,9 @@ def run(script: str, options: Options, python: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help=f"of {', '.join(SCRIPTS)}; default all")
     parser.add_argument("--python", default=sys.executable, help="the Python to run them with (see benchmarks.venv)")
     parser.add_argument("--table", action="store_true", help="run nothing, write the table from results.jsonl")

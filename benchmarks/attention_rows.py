@@ -33,8 +33,10 @@ class Prefill:
     def __init__(self, lm: AudioLM, seconds: float, rows: int) -> None:
         self.lm = lm
         inputs = lm.family.inputs(lm.processor, lm.prompt(QUESTION), audio_of(lm, seconds), lm.sampling_rate)
-        moved = {name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
-                 for name, value in inputs.items()}  # fmt: skip
+        moved = {
+            name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
+            for name, value in inputs.items()
+        }
         entered: list[torch.Tensor] = []
         hook = lm.decoder.register_forward_pre_hook(
             lambda module, args, given: entered.append(given["inputs_embeds"]), with_kwargs=True
@@ -95,22 +97,25 @@ def case(lm: AudioLM, seconds: float, rows: int, options: Options) -> dict[str, 
     peaks = {name: peak_bytes(partial(run), options.device) for name, run in runs.items()}
     extra, eager_extra = peaks["with rows"] - peaks["plain"], peaks["eager"] - peaks["plain"]
     # A round's own ratio: what slows a whole round down drops out.
-    paired = [rows_s / plain_s for rows_s, plain_s in
-              zip(times["with rows"].seconds, times["plain"].seconds, strict=True)]  # fmt: skip
+    paired = [
+        rows_s / plain_s for rows_s, plain_s in zip(times["with rows"].seconds, times["plain"].seconds, strict=True)
+    ]
     return {
         **shape_of(lm),
         "audio_tokens": prefill.span.count,
         "rows": rows,
-        "contestants": {name: {**each.as_dict(), "peak_mb": rounded(peaks[name] / 1e6)}
-                        for name, each in times.items()},
+        "contestants": {
+            name: {**each.as_dict(), "peak_mb": rounded(peaks[name] / 1e6)} for name, each in times.items()
+        },
         "over": rounded(sorted(paired)[len(paired) // 2] - 1),
         "extra_mb": rounded(extra / 1e6),
         "eager_extra_mb": rounded(eager_extra / 1e6),
         "extra_share": rounded(extra / eager_extra),
         "agree": rounded(agree),
-        "from_float32": {} if exact is None else {name: rounded(float((each - exact).abs().max()))
-                                                  for name, each in weights.items()},
-    }  # fmt: skip
+        "from_float32": {}
+        if exact is None
+        else {name: rounded(float((each - exact).abs().max())) for name, each in weights.items()},
+    }
 
 
 def measure(options: Options) -> Result:

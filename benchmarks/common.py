@@ -1,9 +1,9 @@
 """What every script shares: its options, interleaved timing, facts about the machine, and the line it prints.
 
-    def measure(options: Options) -> Result: ...
+def measure(options: Options) -> Result: ...
 
-    if __name__ == "__main__":
-        main(measure)
+if __name__ == "__main__":
+    main(measure)
 """
 
 from __future__ import annotations

@@ -57,8 +57,11 @@ def case(lm: AudioLM, tokens: int, options: Options) -> dict[str, Any]:
 
     peaks: list[int] = []
     seconds = seconds_of(lambda: peaks.append(peak_bytes(ours, options.device)), options.device)  # of few, long calls
-    made: dict[str, Any] = {"audio_tokens": rows[0].shape[-1], "seconds": rounded(seconds),
-                            "peak_mb": rounded(peaks[0] / 1e6)}  # fmt: skip
+    made: dict[str, Any] = {
+        "audio_tokens": rows[0].shape[-1],
+        "seconds": rounded(seconds),
+        "peak_mb": rounded(peaks[0] / 1e6),
+    }
     weights = eager_bytes(lm.model.config.text_config, made["audio_tokens"], lm.dtype.itemsize)
     made["eager_weights_mb"] = rounded(weights / 1e6)
     # While one block's scores become weights, several of its T x T matrices live beside those that are kept.
@@ -74,8 +77,10 @@ def _eager_rows(lm: AudioLM, samples: np.ndarray) -> torch.Tensor:
     """The same rows out of whole attention matrices, (blocks, heads, tokens)."""
     inputs = lm.family.inputs(lm.processor, lm.prompt(QUESTION), samples, lm.sampling_rate)
     slots = (inputs["input_ids"][0] == lm.audio_token_id).nonzero()[:, 0]
-    moved = {name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
-             for name, value in inputs.items()}  # fmt: skip
+    moved = {
+        name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
+        for name, value in inputs.items()
+    }
     with eager(lm.model):
         weights = lm.model(**moved, output_attentions=True).attentions
     return torch.stack([each[0, :, -1][:, slots[0] : slots[-1] + 1].float().cpu() for each in weights])
@@ -93,11 +98,21 @@ def draw(cases: Sequence[dict[str, Any]], path: Path) -> None:
         figure = new_figure(6.0, 3.8)
         axes = figure.subplots()
         axes.loglog(tokens, [each["peak_mb"] / 1e3 for each in cases], "o-", label="rows beside SDPA (measured)")
-        axes.loglog(tokens, [each["eager_weights_mb"] / 1e3 for each in cases], "--", color="tab:red",
-                    label="eager: the weights alone (computed)")  # fmt: skip
+        axes.loglog(
+            tokens,
+            [each["eager_weights_mb"] / 1e3 for each in cases],
+            "--",
+            color="tab:red",
+            label="eager: the weights alone (computed)",
+        )
         fits = [each for each in cases if "eager_peak_mb" in each]
-        axes.loglog([each["audio_tokens"] for each in fits], [each["eager_peak_mb"] / 1e3 for each in fits], "s",
-                    color="tab:red", label="eager (measured)")  # fmt: skip
+        axes.loglog(
+            [each["audio_tokens"] for each in fits],
+            [each["eager_peak_mb"] / 1e3 for each in fits],
+            "s",
+            color="tab:red",
+            label="eager (measured)",
+        )
         axes.set(xlabel="audio tokens T", ylabel="peak memory above the weights, GB")
         plain_ticks(axes, tokens)
         axes.grid(alpha=0.3)

@@ -83,9 +83,7 @@ def counted_products(module: nn.Module) -> Iterator[list[Product]]:
         found.append(Product(out.shape[0] * out.shape[2], layer.in_channels * layer.kernel_size[0], layer.out_channels))
 
     kinds: dict[type, Callable[..., None]] = {nn.Linear: linear, nn.Conv1d: convolution}
-    handles = [
-        each.register_forward_hook(kinds[type(each)]) for each in module.modules() if type(each) in kinds
-    ]
+    handles = [each.register_forward_hook(kinds[type(each)]) for each in module.modules() if type(each) in kinds]
     try:
         yield found
     finally:

@@ -115,8 +115,13 @@ class TransformerLens:
         # It would install torchvision with pip on its way to a processor that is not needed here.
         helpers._ensure_torchvision = lambda: False
         twin = copy.deepcopy(model, {id(each): each for each in model.parameters()})  # it takes the modules apart
-        self.bridge: Any = boot(model.config.model_type, hf_model=twin, tokenizer=copy.deepcopy(tokenizer),
-                                device=str(model.device), dtype=model.dtype)  # fmt: skip
+        self.bridge: Any = boot(
+            model.config.model_type,
+            hf_model=twin,
+            tokenizer=copy.deepcopy(tokenizer),
+            device=str(model.device),
+            dtype=model.dtype,
+        )
         self.count = len(model.model.language_model.layers)
 
     def _run(self, inputs: Inputs, hooks: list[tuple[str, Any]]) -> None:
@@ -125,14 +130,21 @@ class TransformerLens:
 
     def states(self, inputs: Inputs) -> torch.Tensor:
         states: list[torch.Tensor] = []
-        self._run(inputs, [(f"blocks.{block}.hook_out", lambda hidden, hook: states.append(hidden[0, -1]))
-                           for block in range(self.count)])  # fmt: skip
+        self._run(
+            inputs,
+            [
+                (f"blocks.{block}.hook_out", lambda hidden, hook: states.append(hidden[0, -1]))
+                for block in range(self.count)
+            ],
+        )
         return torch.stack(states)
 
     def rows(self, inputs: Inputs, block: int, added: torch.Tensor) -> torch.Tensor:
         rows: list[torch.Tensor] = []
-        patterns = [(f"blocks.{number}.attn.hook_pattern", lambda weights, hook: rows.append(weights[:, :, -1].clone()))
-                    for number in range(self.count)]  # fmt: skip
+        patterns = [
+            (f"blocks.{number}.attn.hook_pattern", lambda weights, hook: rows.append(weights[:, :, -1].clone()))
+            for number in range(self.count)
+        ]
         steer = (f"blocks.{block}.hook_out", lambda hidden, hook: replaced(hidden, added))
         self._run(repeated(inputs, len(added)), [steer, *patterns])
         return torch.stack(rows, dim=1)
@@ -158,8 +170,10 @@ class Reader:
         self.peer, self.sweep, self.points = peer, sweep, list(points)
         self.question = sweep.inputs(QUESTION)
         with torch.inference_mode(), eager(sweep.lm.model):
-            states = {event: peer.states(sweep.inputs(contrast_prompt(event)))
-                      for event in (None, *sorted({point.event for point in points}))}  # fmt: skip
+            states = {
+                event: peer.states(sweep.inputs(contrast_prompt(event)))
+                for event in (None, *sorted({point.event for point in points}))
+            }
         neutral = states[None]
         self.added = torch.stack(
             [point.strength * (states[point.event].float() - neutral.float())[point.block] for point in points]
@@ -201,5 +215,7 @@ def peers_of(sweep: Sweep) -> tuple[dict[str, Peer], dict[str, str]]:
 def failure(name: str, error: Exception) -> str:
     """Why a peer did not run, for the table."""
     said = " ".join(str(error).split())
-    return f"{name} {version(name)} does not run with transformers {version('transformers')}: " \
-           f"{type(error).__name__}: {said[:200]}"  # fmt: skip
+    return (
+        f"{name} {version(name)} does not run with transformers {version('transformers')}: "
+        f"{type(error).__name__}: {said[:200]}"
+    )

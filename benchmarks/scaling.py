@@ -85,8 +85,9 @@ def draw(curves: dict[str, dict[int, Times]], exponents: dict[str, float], path:
         for axes, (name, times) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
             sizes, seconds = list(times), [each.median for each in times.values()]
             axes.loglog(sizes, seconds, "o-", label="measured")
-            axes.loglog(sizes, [seconds[-1] * size / sizes[-1] for size in sizes], ":", color="grey",
-                        label="in proportion")  # fmt: skip
+            axes.loglog(
+                sizes, [seconds[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="in proportion"
+            )
             axes.set(xlabel=name, ylabel="seconds", title=f"last step: exponent {exponents[name]:.2f}")
             plain_ticks(axes, sizes)
             axes.grid(alpha=0.3)
@@ -104,8 +105,9 @@ def measure(options: Options) -> Result:
         runs, lm = make(options)
         times = interleaved({str(size): run for size, run in runs.items()}, options.rounds(5), options.device)
         curves[name] = {int(size): each for size, each in times.items()}
-        cases.append({**shape_of(lm), "over": name, "contestants": {size: each.as_dict()
-                                                                    for size, each in times.items()}})  # fmt: skip
+        cases.append(
+            {**shape_of(lm), "over": name, "contestants": {size: each.as_dict() for size, each in times.items()}}
+        )
     exponents = {name: exponent(times, [each.median for each in times.values()]) for name, times in curves.items()}
     if not options.smoke:
         draw(curves, exponents, PLOT)

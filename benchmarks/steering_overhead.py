@@ -45,12 +45,20 @@ class Answers:
         self.vector = self.hearing.contrast(POSITIVE.format(event=event), NEGATIVE, prompt=QUESTION).late()
         self.directions = {block: self.vector.directions[block].to(lm.device) for block in self.vector.acting_blocks()}
         made = lm.family.inputs(lm.processor, lm.prompt(QUESTION), samples, lm.sampling_rate)
-        self.inputs = {name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
-                       for name, value in made.items()}  # fmt: skip
+        self.inputs = {
+            name: value.to(lm.device, lm.dtype if value.is_floating_point() else value.dtype)
+            for name, value in made.items()
+        }
 
     def _options(self, tokens: int) -> dict[str, Any]:
-        return {**self.inputs, "max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False,
-                "return_dict_in_generate": True, "output_logits": True}  # fmt: skip
+        return {
+            **self.inputs,
+            "max_new_tokens": tokens,
+            "min_new_tokens": tokens,
+            "do_sample": False,
+            "return_dict_in_generate": True,
+            "output_logits": True,
+        }
 
     def plain(self, tokens: int) -> Any:
         return self.lm.model.generate(**self._options(tokens))
@@ -171,13 +179,20 @@ def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options
     """Every way to answer on one model."""
     task = Answers(lm, seconds)
     runs: dict[str, Answer] = {
-        "generate": task.plain, "generate again": task.plain, "empty hooks": task.empty_hooks,
-        "steer": task.steered, "steer, norm kept": task.norm_kept,
-        "answer": task.answer, "answer, steered": task.answer_steered,
-    }  # fmt: skip
+        "generate": task.plain,
+        "generate again": task.plain,
+        "empty hooks": task.empty_hooks,
+        "steer": task.steered,
+        "steer, norm kept": task.norm_kept,
+        "answer": task.answer,
+        "answer, steered": task.answer_steered,
+    }
     absent = missing(PEERS)
-    makers = {"steering-vectors": task.steering_vectors, "nnsight": task.nnsight,
-              "transformer-lens": task.transformer_lens}  # fmt: skip
+    makers = {
+        "steering-vectors": task.steering_vectors,
+        "nnsight": task.nnsight,
+        "transformer-lens": task.transformer_lens,
+    }
     mine = task.steered(tokens)
     agree = {}
     for name, make in makers.items():

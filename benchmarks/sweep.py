@@ -80,8 +80,9 @@ def contrast_prompt(event: str | None) -> str:
 def ours(sweep: Sweep) -> torch.Tensor:
     """The whole sweep, from the samples on: weights on the audio tokens, (points, blocks, heads, tokens)."""
     hearing = sweep.lm.hear(sweep.samples, sampling_rate=SAMPLING_RATE)
-    vectors = {event: hearing.contrast(POSITIVE.format(event=event), NEGATIVE, prompt=QUESTION)
-               for event in sweep.events}  # fmt: skip
+    vectors = {
+        event: hearing.contrast(POSITIVE.format(event=event), NEGATIVE, prompt=QUESTION) for event in sweep.events
+    }
     rows = [
         Row(QUESTION, steer=(Injection(vectors[point.event].select(point.block), point.strength),))
         for point in sweep.points

@@ -12,9 +12,16 @@ from steer_utils.sound.files import whole_file
 from steer_utils.sound.tables import markdown_table
 
 SCRIPTS = (
-    "locate_sweep", "locate_floor", "attention_rows", "long_audio", "steering_overhead", "whole_benchmark",
-    "import_time", "training", "scaling",
-)  # fmt: skip
+    "locate_sweep",
+    "locate_floor",
+    "attention_rows",
+    "long_audio",
+    "steering_overhead",
+    "whole_benchmark",
+    "import_time",
+    "training",
+    "scaling",
+)
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results.jsonl", HERE / "README.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -85,8 +92,13 @@ def written(records: Iterable[Mapping[str, Any]]) -> str:
         if new := [each for each in said if (script, each) not in told]:
             notes.append(f"- {script}{number_type}{how}: {'; '.join(new)}.")
         told |= {(script, each) for each in said}
-    versions = sorted({f"{package} {number}" for record in latest(records)
-                       for package, number in record["environment"]["versions"].items()})  # fmt: skip
+    versions = sorted(
+        {
+            f"{package} {number}"
+            for record in latest(records)
+            for package, number in record["environment"]["versions"].items()
+        }
+    )
     if not rows:
         return "No results yet: `make bench`."
     table = markdown_table(("claim", "target", "measured", "met", "machine"), rows)

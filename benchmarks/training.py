@@ -31,8 +31,18 @@ SHORT, LONG = 5, 45  # steps of two runs: their difference is free of what a run
 FILLED = 600  # scenes made beforehand: the bank of sounds, filled as they are asked for, is then full as in a long run
 HEARD = 256  # scenes of the corpus that is heard between the stages
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "conv", "attention", "mkldnn")
-SMALL = Size(seconds=8, mel_bins=40, encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=2, heads=2,
-             key_value_heads=2, feed_forward=64)  # fmt: skip
+SMALL = Size(
+    seconds=8,
+    mel_bins=40,
+    encoder_width=32,
+    encoder_blocks=1,
+    encoder_heads=2,
+    width=48,
+    blocks=2,
+    heads=2,
+    key_value_heads=2,
+    feed_forward=64,
+)
 Clock = Callable[[Callable[[], object], Options], float]
 
 
@@ -40,8 +50,12 @@ def recipe_of(name: str, steps: int, smoke: bool) -> Recipe:
     """The model's own recipe on procedural sounds, cut to so many steps."""
     recipe = replace(RECIPES[name], events=tuple(sorted(SOUNDS)), recordings=0.0)
     if smoke:
-        recipe = replace(recipe, size=SMALL, encoder=replace(recipe.encoder, batch=4),
-                         language=replace(recipe.language, batch=4, turns=2))  # fmt: skip
+        recipe = replace(
+            recipe,
+            size=SMALL,
+            encoder=replace(recipe.encoder, batch=4),
+            language=replace(recipe.language, batch=4, turns=2),
+        )
     language = replace(recipe.language, steps=steps, scenes=8 if smoke else HEARD, cycles=1)
     return replace(recipe, encoder=replace(recipe.encoder, steps=steps), language=language)
 
@@ -94,8 +108,11 @@ def each_step(name: str, options: Options, clock: Clock) -> dict[str, float]:
 def case(name: str, options: Options) -> dict[str, Any]:
     """Both stages of one model and the whole of its training."""
     whole_recipe, recipe = RECIPES[name], recipe_of(name, 1, options.smoke)
-    counts = {"encoder": whole_recipe.encoder.steps, "corpus": whole_recipe.language.scenes,
-              "language": whole_recipe.language.steps}  # fmt: skip
+    counts = {
+        "encoder": whole_recipe.encoder.steps,
+        "corpus": whole_recipe.language.scenes,
+        "language": whole_recipe.language.steps,
+    }
     samples = {"encoder": recipe.encoder.batch, "corpus": 1, "language": recipe.language.batch * recipe.language.turns}
     spent, of_it = each_step(name, options, seconds), each_step(name, options, products)
     made: dict[str, Any] = {

@@ -33,8 +33,10 @@ def make(folder: Path) -> Path:
     subprocess.run([python, "-m", "pip", *install], check=True)
     for package in SAME:
         said = "import importlib.metadata as m; print(m.version('" + package + "'))"
-        ours, theirs = (subprocess.run([each, "-c", said], check=True, capture_output=True, text=True).stdout.strip()
-                        for each in (sys.executable, python))  # fmt: skip
+        ours, theirs = (
+            subprocess.run([each, "-c", said], check=True, capture_output=True, text=True).stdout.strip()
+            for each in (sys.executable, python)
+        )
         if ours != theirs:
             raise ValueError(f"{package} is {ours} here and {theirs} in {folder}: the comparison would not be fair")
     return python

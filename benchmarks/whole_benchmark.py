@@ -34,6 +34,7 @@ def case(name: str, options: Options) -> dict[str, Any]:
     run_benchmark(lm, replace(most, count=2), settings, methods=methods)  # whatever the first call sets up
     taken, rows = {}, {}
     for count in counts:
+
         def once(count: int = count) -> None:
             rows[count] = len(run_benchmark(lm, replace(most, count=count), settings, methods=methods))
 

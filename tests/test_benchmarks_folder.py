@@ -49,9 +49,7 @@ def sweep() -> Sweep:
 
 
 @pytest.mark.parametrize("script", table.SCRIPTS)
-def test_each_line_is_json_and_decides_nothing_on_tiny_shapes(
-    script: str, results: dict[str, dict[str, Any]]
-) -> None:
+def test_each_line_is_json_and_decides_nothing_on_tiny_shapes(script: str, results: dict[str, dict[str, Any]]) -> None:
     line = json.loads(json.dumps(results[script], allow_nan=False))
     assert line["script"] == script and line["claim"] and line["target"]
     assert line["met"] is None and "times mean nothing" in line["measured"]
@@ -235,8 +233,9 @@ def test_a_true_width_is_that_of_the_published_checkpoint(family: str) -> None:
     kept = ("hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "rms_norm_eps")
     assert all(getattr(config.text_config, name) == getattr(published.text_config, name) for name in kept)
     assert model.model.language_model.layers[3].mlp.up_proj.weight.shape == (
-        published.text_config.intermediate_size, published.text_config.hidden_size,
-    )  # fmt: skip
+        published.text_config.intermediate_size,
+        published.text_config.hidden_size,
+    )
     assert model.model.audio_tower.layers[3].fc1.weight.shape == (5120, 1280)
 
 

@@ -63,8 +63,11 @@ def test_a_row_in_numbers() -> None:
     assert (plan.prefix_length, plan.num_blocks, plan.recompute) == (12, BLOCKS, False)
     (plain,) = planned([Row(OTHER)])[0].rows
     assert (plain.edits, plain.first_steered_block, plain.first_steered_slot, plain.first_changed_block) == (
-        (), None, 19, 0
-    )  # fmt: skip
+        (),
+        None,
+        19,
+        0,
+    )
 
 
 def test_events_are_found_in_the_tail() -> None:
