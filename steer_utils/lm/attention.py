@@ -14,9 +14,10 @@ scores q kᵀ·scaling and m their largest, a query's output is
 
     ( e^(s_prefix - m) V_prefix + e^(s_own - m) V_own ) / ( Σ e^(s_prefix - m) + Σ e^(s_own - m) )
 
-which is softmax attention over prefix and own tokens together. Every query lies behind the whole prefix, so only own
-tokens are masked (a row does not see another row's). Cost: that of attention over prefix + line, without the copies;
-memory: scores of `CHUNK_BYTES` at a time. The weights of queries that are kept fall off on the way.
+which is softmax attention over prefix and own tokens together, in float32 up to the weights. Every query lies behind
+the whole prefix, so only own tokens are masked (a row does not see another row's). Cost: that of attention over prefix
++ line, without the copies; memory: scores of `CHUNK_BYTES` at a time. The weights of queries that are kept fall off on
+the way.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def attention_rows(
 
     `span` is one for all rows of the batch, or one for each (left-padded prompts), all with equally many tokens.
     Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
-    default of `generate`) or none: a static cache hides how far the sequence has come.
+    default of `generate`) or none: a static cache hides how far the sequence has come, and raises ValueError.
     """
     spans = [span] if isinstance(span, AudioSpan) else list(span)
     if not spans or len({audio.count for audio in spans}) != 1:
@@ -68,16 +69,24 @@ def attention_rows(
     recorder = AttentionRows(wanted, spans, numbers)
     modules = _modules(checkpoint, numbers)
     with _switched(checkpoint):
+        guard = modules[numbers[0]].register_forward_pre_hook(_refuse_static_cache, with_kwargs=True)
         try:
             for number, module in modules.items():
                 _recorders.setdefault(module, []).append((number, recorder))
             yield recorder
         finally:
+            guard.remove()
             for number, module in modules.items():
                 entries = _recorders.get(module, [])
                 entries[:] = [entry for entry in entries if entry != (number, recorder)]
                 if not entries:
                     _recorders.pop(module, None)
+
+
+def _refuse_static_cache(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Its keys are as many as it has room for, so that the slots of a call cannot be told from them."""
+    if getattr(kwargs.get("past_key_values"), "is_compileable", False):
+        raise ValueError("attention rows need a growing cache; pass cache_implementation='dynamic', or none")
 
 
 class AttentionRows:
@@ -270,18 +279,20 @@ def _chunk(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     heads, queries, width = query.shape
     kv_heads, tokens, _ = key.shape
-    # (kv heads, queries of all heads that look at one, d): keys and values are not repeated for them.
-    grouped = query.reshape(kv_heads, -1, width)
-    past = (grouped @ prefix[0][0].transpose(1, 2)).float().mul_(scaling)
-    own = (grouped @ key.transpose(1, 2)).float().mul_(scaling)
+    # (kv heads, queries of all heads that look at one, d): keys and values are not repeated for them. Scores are made
+    # in float32: Qwen2.5's first and last block have key biases of norm 600 to 900, and scores of thousands that are
+    # rounded to 16 bits are off by whole units (in float16 they overflow).
+    grouped = query.reshape(kv_heads, -1, width).float()
+    past = (grouped @ prefix[0][0].float().transpose(1, 2)).mul_(scaling)
+    own = (grouped @ key.float().transpose(1, 2)).mul_(scaling)
     own.view(kv_heads, -1, queries, tokens).masked_fill_(~mask, torch.finfo(torch.float32).min)
     largest = torch.maximum(past.amax(dim=-1, keepdim=True), own.amax(dim=-1, keepdim=True))
     past = past.sub_(largest).exp_()
     own = own.sub_(largest).exp_()
     total = past.sum(dim=-1, keepdim=True) + own.sum(dim=-1, keepdim=True)
-    output = (past.to(value.dtype) @ prefix[1][0] + own.to(value.dtype) @ value) / total.to(value.dtype)
-    seen = past.view(heads, queries, -1)[:, kept] / total.view(heads, queries, 1)[:, kept]
-    return output.view(heads, queries, width).transpose(0, 1), seen
+    past, own = past.div_(total), own.div_(total)  # before the product: sums over 15 000 tokens overflow float16
+    output = past.to(value.dtype) @ prefix[1][0] + own.to(value.dtype) @ value
+    return output.view(heads, queries, width).transpose(0, 1), past.view(heads, queries, -1)[:, kept]
 
 
 def expanded(prefix: KeysValues, own: KeysValues) -> KeysValues:

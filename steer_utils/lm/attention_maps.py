@@ -49,6 +49,8 @@ class AttentionMap:
         """From attention weights over the audio tokens, (blocks, heads, rows, tokens), softmaxed over all tokens."""
         weights = weights.detach().to("cpu", torch.float32)
         mass = weights.sum(dim=-1)
+        if not bool(mass.isfinite().all()):
+            raise FloatingPointError("attention weights hold nan or infinity; run the model in bfloat16 or float32")
         share = weights / mass.clamp_min(NO_MASS)[..., None]
         share[~(mass > NO_MASS)] = 1.0 / weights.shape[-1]  # in place: maps of a 7B model are megabytes a row
         return cls(share, mass, span, first_block)

@@ -306,6 +306,7 @@ def greedy(checkpoint: Checkpoint, max_new_tokens: int) -> GenerationConfig:
     config.do_sample, config.num_beams = False, 1
     config.temperature = config.top_p = config.top_k = None  # they mean nothing without sampling, and would warn
     config.max_length, config.max_new_tokens = None, max_new_tokens
+    config.use_cache = True  # some checkpoints say False, and the prompt would be taken for its last token
     config.eos_token_id = stop_tokens(checkpoint)
     config.pad_token_id = checkpoint.processor.tokenizer.pad_token_id
     return config

@@ -52,9 +52,19 @@ class Output:
 
 @torch.inference_mode()
 def run(prefix: Prefix, plan: Plan) -> Output:
-    """Run the prompts of a plan; no other thread uses the model meanwhile."""
-    with alone(prefix.checkpoint):
-        return _run_batch(prefix, plan) if plan.recompute else _run_line(prefix, plan)
+    """Run the prompts of a plan; no other thread uses the model meanwhile.
+
+    Raises FloatingPointError where the model's number type does not hold what it computes (float16 often).
+    """
+    checkpoint = prefix.checkpoint
+    with alone(checkpoint):
+        output = _run_batch(prefix, plan) if plan.recompute else _run_line(prefix, plan)
+    if not all(bool(part.isfinite().all()) for part in (output.hidden, output.logits, *output.attention)):
+        raise FloatingPointError(
+            f"{checkpoint.name} gives nan or infinity in {str(checkpoint.model.dtype).removeprefix('torch.')}; "
+            "load it with dtype='bfloat16', or dtype='float32' where there is room for twice the memory"
+        )
+    return output
 
 
 @torch.inference_mode()

@@ -244,6 +244,52 @@ def test_scores_beyond_float_range_do_not_overflow() -> None:
     assert output.isfinite().all() and weights.isfinite().all()
 
 
+@pytest.mark.parametrize(("dtype", "rows", "outputs"), [(torch.bfloat16, 0.004, 0.02), (torch.float16, 0.001, 0.004)])
+def test_large_key_biases_in_half_precision(dtype: torch.dtype, rows: float, outputs: float) -> None:
+    """Qwen2.5's decoders have key biases of norm 600 to 900: equal for all keys, so that the weights do not feel them,
+    but scores rounded to 16 bits do. The oracle takes the same numbers in float64."""
+    tensors = {**material(2, 2, 6, 200, 2), "kept": torch.arange(6), "scaling": 8**-0.5}
+    bias = torch.nn.functional.normalize(torch.randn(8, generator=torch.Generator().manual_seed(3)), dim=0) * 921
+    tensors["key"] = tensors["key"] + bias
+    tensors["prefix"] = (tensors["prefix"][0] + bias, tensors["prefix"][1])
+    half = {
+        name: tuple(part.to(dtype) for part in value) if name == "prefix" else value.to(dtype)
+        for name, value in tensors.items()
+        if name in ("query", "prefix", "key", "value")
+    }
+    exact = {
+        name: tuple(p.double() for p in part) if name == "prefix" else part.double() for name, part in half.items()
+    }
+    expected, whole = oracle(**exact, mask=tensors["mask"], scaling=tensors["scaling"])
+    output, weights = shared_attention(**{**tensors, **half})
+    assert output.dtype == dtype and weights.dtype == torch.float32
+    assert 0.5 * float((weights - whole).abs().sum(-1).max()) <= rows
+    assert float((output.double() - expected).abs().max()) <= outputs * float(expected.abs().max())
+
+
+def test_flat_attention_over_many_tokens_in_float16() -> None:
+    """Ten minutes of audio: 15 000 equal weights, whose sum with values of 8 is beyond float16."""
+    half, past = torch.float16, 15_000
+    prefix = (torch.zeros(1, 1, past, 8, dtype=half), torch.full((1, 1, past, 8), 8.0, dtype=half))
+    own = torch.zeros(1, 1, 8, dtype=half)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    output, weights = shared_attention(own, prefix, own, own + 8, mask, 1.0, torch.tensor([0]))
+    torch.testing.assert_close(output, torch.full((1, 1, 8), 8.0, dtype=half), atol=0.02, rtol=0)
+    assert float(weights.sum()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_static_cache_is_refused(lm: AudioLM, samples: np.ndarray, full_inputs: Any) -> None:
+    """Its keys are padded, so that a row would be recorded under the wrong slot."""
+    inputs = full_inputs(lm, (SHORT, samples))
+    layouts, (span,) = batch_layouts(lm, inputs["input_ids"]), spans(lm, inputs["input_ids"])
+    options = {"max_new_tokens": 2, "do_sample": False, "disable_compile": True}
+    with attention_rows(lm, token_mask("last", layouts), span) as rows:
+        with pytest.raises(ValueError, match="need a growing cache"):
+            lm.model.generate(**inputs, cache_implementation="static", **options)
+        lm.model.generate(**inputs, **options)
+    assert rows.slots[0] == inputs["input_ids"].shape[1] - 1
+
+
 def test_the_cache_counts_and_refuses_a_second_call() -> None:
     cache = own_cache(10, 2)
     key = torch.zeros(3, 2, 4, 8)

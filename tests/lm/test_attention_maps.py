@@ -38,6 +38,14 @@ def test_a_row_that_ignores_the_audio_gives_no_nan() -> None:
     assert attention.audio_mass(blocks=[1]) == 0.0
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_no_flat_curve(value: float) -> None:
+    weights = torch.full((1, 1, 1, 4), 0.25)
+    weights[..., 2] = value
+    with pytest.raises(FloatingPointError, match="bfloat16 or float32"):
+        AttentionMap.from_weights(weights, AudioSpan(0, 4))
+
+
 def test_curve_averages_what_it_says() -> None:
     attention = AttentionMap.from_weights(weights(rows=2), SPAN, first_block=1)
     share = attention.share

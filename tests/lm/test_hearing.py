@@ -173,6 +173,27 @@ def test_answers_equal_generate(
 
 
 @one_family
+def test_answers_use_the_cache_whatever_the_checkpoint_says(lm: AudioLM, samples: np.ndarray) -> None:
+    """Audio Flamingo 3's conversion and many fine-tunes write `use_cache: false`."""
+    expected = lm.hear(samples, sampling_rate=16_000).answer("Describe the sound.", max_new_tokens=4)
+    lm.model.generation_config.use_cache = False
+    try:
+        assert lm.hear(samples, sampling_rate=16_000).answer("Describe the sound.", max_new_tokens=4) == expected
+    finally:
+        lm.model.generation_config.use_cache = True
+
+
+def test_what_a_number_type_cannot_hold_is_said(one_model: AudioLM, samples: np.ndarray) -> None:
+    hearing = one_model.hear(samples, sampling_rate=16_000)
+    spoil = lambda module, args, output: torch.full_like(output, float("nan"))  # noqa: E731
+    handle = one_model.blocks[1].self_attn.q_proj.register_forward_hook(spoil)
+    try:
+        with pytest.raises(FloatingPointError, match="nan or infinity in float32; load it with dtype='bfloat16'"):
+            hearing.read("Describe the sound.")
+    finally:
+        handle.remove()
+
+
 def test_an_answer_ends_with_the_turn(hearing: Hearing, lm: AudioLM) -> None:
     long = hearing.answers([Row(SHORT), Row(LONG)], max_new_tokens=12)
     third = lm.processor.tokenizer(long[0].split()[2])["input_ids"][0]
