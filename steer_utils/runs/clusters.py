@@ -56,11 +56,13 @@ def local_workers(workers: int, threads: int | None = None, devices: Sequence[st
 
     A process is started anew, not forked, keeps what it loaded, is replaced when it dies, and ends with this process
     whatever ends that. `devices`: values of CUDA_VISIBLE_DEVICES, given out in turn. Nothing listens beyond this
-    machine, and there is no dashboard. Raises ValueError for fewer than one worker or thread, or without Dask.
+    machine, nor to anybody on it without the certificate that is made here, and there is no dashboard. Raises
+    ValueError for fewer than one worker or thread, or without Dask.
     """
     if workers < 1 or (threads is not None and threads < 1):
         raise ValueError(f"workers is {workers}, threads {threads}; pass at least 1 of each")
     try:
+        import cryptography  # noqa: F401  # for the certificates below
         import dask.config
         from distributed import Client, LocalCluster, WorkerPlugin
     except ImportError as error:
@@ -79,6 +81,7 @@ def local_workers(workers: int, threads: int | None = None, devices: Sequence[st
     with (
         dask.config.set({"distributed.scheduler.worker-ttl": None}),
         LocalCluster(
+            security=True,  # a scheduler without would run code for anybody on this machine
             n_workers=workers,
             threads_per_worker=1,  # for units, which themselves compute with several
             memory_limit=0,  # Dask would kill workers that hold a large model

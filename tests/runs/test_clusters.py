@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Client
 from short_work import environment, short_units
 
 from steer_utils.runs import clusters
@@ -80,6 +83,20 @@ def eventually(so: Callable[[], bool], seconds: float = 60.0) -> None:
     while not so():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)
+
+
+def test_strangers_on_this_machine_are_refused(client: Client) -> None:
+    """A scheduler runs any code that it is sent; on a shared machine others can reach its port."""
+    protocol, host, port = client.scheduler.address.replace("//", "").split(":")
+    assert protocol == "tls"
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as plain,
+        pytest.raises(ssl.SSLError),
+        context.wrap_socket(plain) as wrapped,  # no certificate of ours
+    ):
+        wrapped.recv(1)
 
 
 def test_bad_numbers_of_workers_are_refused() -> None:
