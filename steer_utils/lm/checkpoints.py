@@ -265,7 +265,8 @@ def _bars_for_downloads_only(folder: Path | None) -> Iterator[None]:
     """A small local model loads in a blink: no progress bar in a notebook for it. Large ones keep theirs."""
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else WHOLE_FILE + 1
     shown = logging.is_progress_bar_enabled()
-    if size > WHOLE_FILE or not shown:
+    ours = folder is not None and (folder / "pocket.json").is_file()
+    if (size > WHOLE_FILE and not ours) or not shown:
         yield
         return
     logging.disable_progress_bar()
@@ -284,10 +285,11 @@ def known_events(folder: Path | None) -> tuple[str, ...] | None:
     if facts is None or not facts.is_file():
         return None
     try:
-        events = json.loads(facts.read_text(encoding="utf-8"))["events"]
-    except (ValueError, KeyError, TypeError) as error:
+        known = json.loads(facts.read_text(encoding="utf-8"))
+        events = [] if known.get("any_text") else known["events"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{facts} is damaged: it must be json with a list named 'events'") from error
-    return tuple(str(event) for event in events)
+    return tuple(str(event) for event in events) or None  # a mini model was taught some sounds, but takes any text
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from steer_utils.sound.audio import read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
 POCKET_MODELS = (*MAIN_MODELS, "pocket-qwen2-audio-half")  # all that ship; the last one is there to compare sizes
+#: A pretrained language model (not ours, see pocket/language_model.py) behind a pocket model's tower: assembled once.
+MINI_MODELS = ("mini-smollm2-audio", "mini-smollm2-audio-flamingo")
 WEIGHTS = Path(__file__).parents[1] / "pocket" / "weights"
 
 
@@ -38,16 +40,17 @@ def load(
     device_map: str | dict[str, Any] | None = None,
     revision: str | None = None,
 ) -> AudioLM:
-    """Open a model by the name of a pocket model (see `POCKET_MODELS`), a local folder, or a hub id.
+    """Open a model by the name of one that ships (see `POCKET_MODELS`, `MINI_MODELS`), a local folder, or a hub id.
 
         lm = load("pocket-qwen2-audio")
+        lm = load("mini-smollm2-audio")
         lm = load("Qwen/Qwen2-Audio-7B-Instruct", dtype="bfloat16", device_map="auto")
 
     Without `device` and `device_map` a model goes to the GPU where there is one; a pocket model stays on the CPU, where
-    its figures were measured. Raises CheckpointError if there is no such model, UnsupportedModelError if it is of
-    another kind.
+    its figures were measured. A mini model is assembled in the user's cache at its first use. Raises CheckpointError if
+    there is no such model (or its language model is not at hand), UnsupportedModelError if it is of another kind.
     """
-    pocket = pocket_folder(str(name))
+    pocket = _whole_model(pocket_folder(str(name)) or Path(name).expanduser())
     if pocket is None and device is None and device_map is None and torch.cuda.is_available():
         device = "cuda"
     opened = open_checkpoint(pocket or name, dtype=dtype, device=device, device_map=device_map, revision=revision)
@@ -56,12 +59,26 @@ def load(
 
 
 def pocket_folder(name: str) -> Path | None:
-    """Where the weights of a pocket model are; None for other names. Raises CheckpointError for an unknown one."""
-    if name not in POCKET_MODELS:
-        if name.startswith("pocket") and not Path(name).exists() and "/" not in name:
-            raise CheckpointError(f"there is no pocket model {name!r}; there are: {', '.join(POCKET_MODELS)}")
+    """Where the weights of a pocket model, or the parts of a mini model, are, with all that was measured of it.
+
+    None for other names. Raises CheckpointError for an unknown one.
+    """
+    if name not in (*POCKET_MODELS, *MINI_MODELS):
+        for kind, names in (("pocket", POCKET_MODELS), ("mini-", MINI_MODELS)):
+            if name.startswith(kind) and not Path(name).exists() and "/" not in name:
+                raise CheckpointError(f"there is no {kind.rstrip('-')} model {name!r}; there are: {', '.join(names)}")
         return None
-    folder = WEIGHTS / name
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"the weights of {name} are not installed: {folder} has no config.json")
+    folder, needed = WEIGHTS / name, "config.json" if name in POCKET_MODELS else "parts.safetensors"
+    if not (folder / needed).is_file():
+        raise CheckpointError(f"the weights of {name} are not installed: {folder} has no {needed}")
     return folder
+
+
+def _whole_model(folder: Path) -> Path | None:
+    """The folder that `from_pretrained` reads: itself, or for parts of a mini model what they are assembled to; None if
+    it is no folder of ours."""
+    if (folder / "parts.safetensors").is_file():
+        from steer_utils.pocket.assembly import assembled  # here, because other models need nothing of it
+
+        return assembled(folder)
+    return folder if folder.is_relative_to(WEIGHTS) else None

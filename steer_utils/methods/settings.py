@@ -208,7 +208,7 @@ def folder_of(checkpoint: Checkpoint) -> Path | None:
         folder = pocket_folder(checkpoint.name) or Path(checkpoint.name).expanduser()
     except CheckpointError:  # a pocket model that is not installed (yet)
         return None
-    return folder if (folder / "config.json").is_file() else None
+    return folder if any((folder / name).is_file() for name in ("config.json", "parts.safetensors")) else None
 
 
 def model_settings(checkpoint: Checkpoint) -> Settings:
@@ -219,6 +219,23 @@ def model_settings(checkpoint: Checkpoint) -> Settings:
     folder = folder_of(checkpoint)
     path = folder / "settings.json" if folder else None
     return Settings.load(path) if path is not None and path.is_file() else PAPER
+
+
+def taught_events(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The sounds that a model of ours was taught: all that a pocket model knows; a mini model takes other words too.
+
+    Empty for other models. Raises CheckpointError for a damaged list.
+    """
+    if checkpoint.events is not None:
+        return checkpoint.events
+    folder = folder_of(checkpoint)
+    path = folder / "pocket.json" if folder else None
+    if path is None or not path.is_file():
+        return ()
+    try:
+        return tuple(str(event) for event in json.loads(path.read_text(encoding="utf-8"))["events"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def trained_recordings(checkpoint: Checkpoint) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import METHODS
 from steer_utils.pocket.architecture import TOKENS_PER_SECOND
+from steer_utils.pocket.mini_card import is_mini, write_mini_card
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.tables import markdown_table
@@ -28,6 +29,8 @@ _KINDS = {
 def write_card(folder: Path) -> Path:
     """Write README.md in a pocket model's folder from its pocket.json, settings.json and evaluation.json."""
     facts = json.loads((folder / "pocket.json").read_text(encoding="utf-8"))
+    if is_mini(facts):
+        return write_mini_card(folder, _where)
     measured = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     settings = Settings.load(folder / "settings.json")
     parts = [

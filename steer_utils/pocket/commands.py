@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.models import AudioLM, load
-from steer_utils.methods.settings import Settings, folder_of, trained_recordings
+from steer_utils.methods.settings import Settings, folder_of, taught_events, trained_recordings
 from steer_utils.methods.tuning import Candidate, select_heads, tune
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
@@ -150,7 +150,7 @@ def measure(
     if scenes < 1 or tuning_scenes < 1:
         raise ValueError(f"scenes is {scenes}, tuning_scenes {tuning_scenes}; pass at least 1 of each")
 
-    names = [event for event in DEVELOPMENT_EVENTS if event in (checkpoint.events or ())]
+    names = [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
     tuned = tune(
         checkpoint,
         names,

@@ -10,6 +10,7 @@ import pandas as pd
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
+from steer_utils.methods.settings import taught_events
 from steer_utils.pocket.text import FOCUS, KINDS, NEUTRAL, Turn, description, turn
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
@@ -59,7 +60,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """Accuracy with its 95 % interval for each kind of question, on three-event scenes, columns kind, right, low,
     high, n. Procedural scenes are synthesised anew (no bank); `clips` must hold recordings not trained on."""
-    known = checkpoint.events or ()
+    known = taught_events(checkpoint)
     names = [name for name in (SOUNDS if clips is None else clips.categories) if name in known]
     maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
     answered: list[Answered] = []

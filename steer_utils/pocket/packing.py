@@ -50,18 +50,17 @@ class Packer:
     def __init__(self, processor: Any) -> None:
         self.tokenizer = processor.tokenizer
         self.audio_id: int = processor.audio_token_id
-        marker = "nothing"  # any word of the vocabulary: the instruction goes where it stands
+        self._cache: dict[str, list[int]] = {}
+        marker = "\ue000"  # a character that no template holds: the instruction goes where it stands
         prompt = processor.apply_chat_template(
             [{"role": "user", "content": [{"type": "audio", "audio": ""}, {"type": "text", "text": marker}]}],
             add_generation_prompt=True,
             tokenize=False,
         )
-        ids = self.tokenizer(prompt).input_ids
-        audio, word = ids.index(self.audio_id), ids.index(self.tokenizer.convert_tokens_to_ids(marker))
-        self.head = ids[:audio]
-        self.before_instruction, self.after_instruction = ids[audio + 1 : word], ids[word + 1 :]
+        before, after = (self.words(part) for part in prompt.split(marker))
+        audio = before.index(self.audio_id)
+        self.head, self.before_instruction, self.after_instruction = before[:audio], before[audio + 1 :], after
         self.end = self.tokenizer.eos_token_id
-        self._cache: dict[str, list[int]] = {}
 
     def words(self, text: str) -> list[int]:
         if text not in self._cache:

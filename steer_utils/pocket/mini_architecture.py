@@ -1,0 +1,131 @@
+"""A pretrained language model as the decoder of an unmodified audio-language class, behind a pocket model's tower.
+
+audio -> tower (a pocket model's) -> projector -> audio tokens among the text's -> language model -> answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperFeatureExtractor,
+)
+from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
+from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
+
+from steer_utils.pocket.architecture import FAMILIES, Size
+from steer_utils.pocket.language_model import LanguageModel
+
+TOWER = "model.audio_tower."
+_AUDIO = {
+    "qwen2_audio": "Audio: <|audio_bos|><|AUDIO|><|audio_eos|>\n",  # a line of its own before the text
+    "audioflamingo3": "<sound>",
+}
+_SPECIAL_TOKENS = {
+    "qwen2_audio": ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"),
+    "audioflamingo3": ("<sound>",),
+}
+#: ChatML, as the language model was taught it, its own system turn included; the audio stands before the text.
+_TEMPLATE = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n"
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n{% endif %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] if part['type'] == 'audio' %}AUDIO_LINE{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_mini(
+    family: str, language_model: LanguageModel, tower: Mapping[str, torch.Tensor], size: Size
+) -> tuple[Any, Any]:
+    """Model and processor: the language model's weights, the tower's, and a projector that nobody has trained.
+
+    `tower`: the state of the audio tower, names as in the tower itself. The weights of the language model are taken
+    over as they are; `family` says which class hears. Raises ValueError for a family that is not in `FAMILIES`.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(FAMILIES)}")
+    processor = _processor(family, language_model.tokenizer, size)
+    tokenizer = processor.tokenizer
+    config = language_model.model.config.to_dict()
+    # What reading left there (a quantisation that is undone, another class) is not true of the new model. Neither
+    # audio class ties the head to the embeddings, so each has its own copy.
+    untrue = ("quantization_config", "architectures", "_name_or_path", "transformers_version", "model_type", "dtype")
+    config = {name: value for name, value in config.items() if name not in untrue}
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    config |= {"vocab_size": len(tokenizer), "tie_word_embeddings": False, "eos_token_id": end, "pad_token_id": end}
+    model = _model(family, size, type(language_model.model.config)(**config), processor.audio_token_id)
+    _copy_language_model(model, language_model.model)
+    model.model.audio_tower.load_state_dict(dict(tower))
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
+    return model.eval().requires_grad_(False), processor
+
+
+def tower_state(weights: Path) -> dict[str, torch.Tensor]:
+    """The audio tower out of a model's safetensors file, by the names inside the tower."""
+    with safe_open(weights, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(("audio_tower.", TOWER))]  # noqa: SIM118
+        return {name[name.index("audio_tower.") + len("audio_tower.") :]: file.get_tensor(name) for name in names}
+
+
+def _processor(family: str, tokenizer: Any, size: Size) -> Any:
+    tokenizer.add_special_tokens({"additional_special_tokens": list(_SPECIAL_TOKENS[family])})
+    tokenizer.padding_side = "left"
+    tokenizer.pad_token = tokenizer.eos_token = "<|im_end|>"
+    tokenizer.chat_template = None  # the processor's counts
+    extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
+    template = _TEMPLATE.replace("AUDIO_LINE", _AUDIO[family])
+    if family == "qwen2_audio":
+        return Qwen2AudioProcessor(extractor, tokenizer, chat_template=template)
+    return AudioFlamingo3Processor(extractor, tokenizer, chat_template=template, max_audio_len=size.seconds)
+
+
+def _model(family: str, size: Size, text_config: Any, audio_token_id: int) -> Any:
+    tower: dict[str, Any] = {
+        "num_mel_bins": size.mel_bins,
+        "num_hidden_layers": size.encoder_blocks,
+        "num_attention_heads": size.encoder_heads,
+        "intermediate_size": 4 * size.encoder_width,
+        "hidden_size": size.encoder_width,
+        "max_source_positions": size.seconds * 50,
+    }
+    made: Any
+    if family == "qwen2_audio":
+        audio = Qwen2AudioEncoderConfig(**tower)
+        made = Qwen2AudioConfig(audio_config=audio, text_config=text_config, audio_token_index=audio_token_id)
+        made.tie_word_embeddings = False
+        return Qwen2AudioForConditionalGeneration(made)
+    made = AudioFlamingo3Config(
+        audio_config=AudioFlamingo3EncoderConfig(**tower), text_config=text_config, audio_token_id=audio_token_id
+    )
+    made.tie_word_embeddings = False
+    return AudioFlamingo3ForConditionalGeneration(made)
+
+
+@torch.no_grad()
+def _copy_language_model(model: Any, language_model: Any) -> None:
+    """Embeddings and blocks as they are; a new special token starts as the mean of all words; the head is a copy."""
+    state = language_model.model.state_dict()
+    known = state.pop("embed_tokens.weight")
+    missing, unexpected = model.model.language_model.load_state_dict(state, strict=False)
+    assert missing == ["embed_tokens.weight"] and not unexpected, (missing, unexpected)
+    count = min(len(known), model.model.language_model.embed_tokens.num_embeddings)
+    for weight, source in (
+        (model.model.language_model.embed_tokens.weight, known),
+        (model.lm_head.weight, language_model.get_output_embeddings().weight),
+    ):
+        weight[:count] = source[:count]
+        weight[count:] = source[:count].mean(dim=0)
