@@ -18,7 +18,7 @@ SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
 endif
 
 # One process a core, one thread each: threads of several processes would wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup course exercises test test-slow lab lint bench pocket lock clean

@@ -16,7 +16,7 @@ BEYOND = 0.3
 IMPORT = "import steer_utils"
 HELP = """
 import sys
-from steer_utils.cli import main
+from steer_utils.cli.main import main
 sys.argv = ["steer-utils", "--help"]
 try:
     main()

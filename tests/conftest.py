@@ -32,13 +32,20 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """What runs in one process when there are several: a file, whose tests share models and tables; all tests in the
     browser, which share one JupyterLab. A notebook shares nothing."""
-    for item in items:
-        alone = item.nodeid if item.get_closest_marker("notebooks") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group("browser" if item.get_closest_marker("browser") else alone))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            if path.startswith("tests/browser/"):
+                return "browser"
+            return nodeid if path == "tests/test_notebooks.py" else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +120,7 @@ def finished_sweep(six_classes: Path, tmp_path_factory: pytest.TempPathFactory) 
     return sweep
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: tests that run notebooks close the event loop
 def two_workers() -> Iterator[Any]:
     """A Dask client of two processes of this machine."""
     with local_workers(2) as client:

@@ -170,6 +170,25 @@ def _along(told: dict[str, Any]) -> str:
         "|---|" + "---|" * len(kinds),
     ]
     lines += [f"| {row['step']} | " + " | ".join(f"{row['right'][kind]:.0%}" for kind in kinds) + " |" for row in steps]
+    where = told.get("along_where")
+    if where:
+        columns = {
+            "steering": "steering",
+            "prompting": "prompting, same question",
+            "prompting-best": "its best question",
+            "contrast-prompting": "prompting contrast, no vector",
+            "unsteered": "unsteered peak",
+        }
+        lines += [
+            "",
+            where["how"],
+            "",
+            "| step | " + " | ".join(columns.values()) + " |",
+            "|---|" + "---|" * len(columns),
+        ]
+        for row in where["rows"]:
+            cells = [f"{row[name][0]:.1%} ({row[name][1]:.1%} to {row[name][2]:.1%})" for name in columns]
+            lines.append(f"| {row['step']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
