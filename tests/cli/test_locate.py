@@ -139,7 +139,8 @@ def test_errors_that_are_not_ours_are_not_hidden(street: Path, monkeypatch: pyte
 
 def test_models_lists_what_ships() -> None:
     listing = invoke("models").stdout
-    assert all(name in listing for name in steer_utils.lm.models.POCKET_MODELS)
+    models = steer_utils.lm.models
+    assert all(name in listing for name in (*models.POCKET_MODELS, *models.MINI_MODELS))
 
 
 # -- labels ---------------------------------------------------------------------------------------------------------
