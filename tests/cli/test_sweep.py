@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import invoke, refused
+from distributed import LocalCluster
 from sweep_work import SIX
 
 import steer_utils.lm.models
@@ -22,6 +23,7 @@ import steer_utils.runs.clusters
 import steer_utils.runs.executors
 import steer_utils.runs.worker
 from steer_utils.cli import sweep as sweep_cli
+from steer_utils.runs.executors import RESOURCE
 from steer_utils.runs.grids import as_grid
 from steer_utils.runs.measuring import steering_table
 
@@ -162,9 +164,10 @@ def eventually(found: Callable[[], Any], seconds: float = 60.0) -> None:
 
 
 # -- where it runs ---------------------------------------------------------------------------------------------------
-def test_a_scheduler_is_used_and_its_dashboard_named(grid: Path, six_classes: Path, client: Any) -> None:
+def test_a_scheduler_is_used_and_its_dashboard_named(grid: Path, six_classes: Path) -> None:
     written(grid, six_classes, seeds=[0], scenes=1)
-    result = invoke("sweep", grid, "--scheduler", client.cluster.scheduler_address, "--out", "out")
+    with LocalCluster(n_workers=1, threads_per_worker=1, resources={RESOURCE: 1}, dashboard_address=":0") as cluster:
+        result = invoke("sweep", grid, "--scheduler", cluster.scheduler_address, "--out", "out")
     assert result.exit_code == 0, result.output
     assert "1 ran, 0 were there already, 0 failed" in result.stdout and "note: dashboard: http://" in result.stderr
 
