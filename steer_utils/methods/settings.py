@@ -85,7 +85,11 @@ _EXPECTED = {
 T = TypeVar("T")
 
 
-def _one_line(checked: type[T]) -> type[T]:
+#: How classes of settings are checked: no other names, no True for 1, no "2" for 2.
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def one_line_mistakes(checked: type[T]) -> type[T]:
     """Let a class say its first mistake in one line, as a plain ValueError: pydantic's own report takes many."""
     check = checked.__init__
 
@@ -94,25 +98,25 @@ def _one_line(checked: type[T]) -> type[T]:
         try:
             check(self, *values, **named)
         except ValidationError as error:
-            raise ValueError(_mistake(error)) from None
+            raise ValueError(_mistake(error, checked)) from None
 
     checked.__init__ = __init__  # type: ignore[assignment, method-assign]
     return checked
 
 
-def _mistake(error: ValidationError) -> str:
+def _mistake(error: ValidationError, checked: Any) -> str:
     """Which setting, what was found, what to pass."""
     first = error.errors()[0]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     name = first["loc"][0]
     if first["type"] == "unexpected_keyword_argument":
-        return f"{name} is no setting; settings are {', '.join(sorted(entry.name for entry in fields(Settings)))}"
+        return f"{name} is no setting; settings are {', '.join(sorted(entry.name for entry in fields(checked)))}"
     return f"{name} is {first['input']!r}; pass {_EXPECTED.get(first['type'], first['msg'])}"
 
 
-@_one_line
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+@one_line_mistakes
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """How to contrast, where to add, what to read.
 

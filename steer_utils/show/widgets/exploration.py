@@ -15,24 +15,33 @@ what is read. It is `Settings` without its rules for benchmarks: any two instruc
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.blocks import Blocks, block_numbers, late, within
+from steer_utils.lm.blocks import block_numbers, late, within
 from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.positions import Positions, check_positions
+from steer_utils.lm.positions import check_positions
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.base import read_out, steered_row
 from steer_utils.methods.locate import known_event
-from steer_utils.methods.settings import PAPER, Heads, Settings
+from steer_utils.methods.settings import (
+    PAPER,
+    STRICT,
+    Sentence,
+    Settings,
+    SomeBlocks,
+    SomeHeads,
+    one_line_mistakes,
+)
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening, listening_of
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval, best_segment, best_window
@@ -41,7 +50,26 @@ from steer_utils.study.statistics import random_overlap
 NAME = "{event}"  # stands for the query in both instructions
 
 
-@dataclass(frozen=True)
+def _sound_name(query: str) -> str:
+    if not query.strip():
+        raise ValueError("the query is empty; name a sound, such as 'dog bark'")
+    return query
+
+
+def _sentence_or_none(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise ValueError("contrast_question is empty; pass a sentence, or None for the question that is asked")
+    return text
+
+
+def _width(seconds: float | None) -> float | None:
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"seconds is {seconds!r}; pass a positive width, or None to follow the curve")
+    return seconds
+
+
+@one_line_mistakes
+@checked_dataclass(frozen=True, config=STRICT)
 class Choice:
     """One point to explore.
 
@@ -62,49 +90,28 @@ class Choice:
     width that is no number, and positions, blocks, heads or a read-out that do not exist.
     """
 
-    query: str
+    query: Annotated[str, AfterValidator(_sound_name)]
     positive: str = PAPER.positive
     negative: str = PAPER.negative
-    question: str = PAPER.question
-    contrast_question: str | None = None
+    question: Sentence = PAPER.question
+    contrast_question: Annotated[str | None, AfterValidator(_sentence_or_none)] = None
     strength: float = 1.0
-    blocks: Blocks | None = None
-    positions: Positions = "last"
+    blocks: SomeBlocks = None
+    positions: Any = "last"  # Positions, with a check of its own
     keep_norm: bool = True
     read: Literal["share", "difference"] = "difference"
-    read_blocks: Blocks | None = None
-    read_heads: Heads | None = None
-    seconds: float | None = None
+    read_blocks: SomeBlocks = None
+    read_heads: SomeHeads = None
+    seconds: Annotated[float | None, AfterValidator(_width)] = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.query, str) or not self.query.strip():
-            raise ValueError("the query is empty; name a sound, such as 'dog bark'")
-        for name in ("positive", "negative"):
-            worded(name, getattr(self, name), self.query)
         if self.instructions[0] == self.instructions[1]:
             raise ValueError(
                 f"both instructions are {self.instructions[0]!r}, and their difference is nothing; change one of them"
             )
-        if self.contrast_question is not None and not str(self.contrast_question).strip():
-            raise ValueError("contrast_question is empty; pass a sentence, or None for the question that is asked")
-        checked = Settings(
-            negative="-",
-            question=self.question,
-            vector_question=self.contrast_question,
-            strength=self.strength,
-            blocks=self.blocks,
-            keep_norm=self.keep_norm,
-            read=self.read,
-            read_blocks=self.read_blocks,
-            read_heads=self.read_heads,
-        )
-        for name in ("blocks", "read_blocks", "read_heads"):
-            object.__setattr__(self, name, getattr(checked, name))
         check_positions(self.positions)
         if not isinstance(self.positions, str):
             object.__setattr__(self, "positions", tuple(self.positions))
-        if self.seconds is not None and not (_is_number(self.seconds) and self.seconds > 0):
-            raise ValueError(f"seconds is {self.seconds!r}; pass a positive width, or None to follow the curve")
 
     @classmethod
     def of(cls, settings: Settings, query: str, *, seconds: float | None = None, per_head: bool = False) -> Choice:
@@ -206,10 +213,6 @@ def worded(name: str, template: str, query: str) -> str:
         return template.format(event=query).strip()
     except (LookupError, ValueError, AttributeError) as error:
         raise ValueError(f"{name} may hold {NAME} and no other braces, got {template!r}") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 ANSWER_TOKENS = 32
