@@ -116,6 +116,9 @@ def test_the_odds_are_those_of_the_words() -> None:
     odds = math.log(float((weight[0] + weight[2]) / weight[3]))
     assert float(yes_minus_no(logits, [0, 2], [3])) == pytest.approx(odds, abs=1e-6)
     assert yes_minus_no(logits[None].repeat(5, 1), [0], [3]).shape == (5,)
+    several = torch.stack([logits, 2 * logits, -logits])
+    alone = torch.stack([yes_minus_no(row, [0, 2], [1, 3]) for row in several])
+    torch.testing.assert_close(yes_minus_no(several, [0, 2], [1, 3]), alone)
 
 
 def test_the_words_are_told_apart(hearing: Hearing) -> None:

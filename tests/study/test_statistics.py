@@ -551,3 +551,14 @@ def test_records_are_the_estimates_by_scene() -> None:
         "scenes": 6,
         "p": p,
     }
+
+
+def test_few_scenes_are_counted_exactly_up_to_the_last_pattern() -> None:
+    """Two scenes have 4 patterns of signs, three have 8: half of the extreme ones are on each side."""
+    for scenes, p in ((2, 0.5), (3, 0.25)):
+        ones, clusters = np.ones((scenes, 1)), np.arange(scenes)
+        for resamples in (2**scenes, 2**scenes + 1):
+            assert estimate_columns(ones, clusters, resamples=resamples).p == pytest.approx([p])
+            assert sign_flip(ones[:, 0], 0 * ones[:, 0], clusters, resamples=resamples) == pytest.approx(p)
+        drawn = estimate_columns(ones, clusters, resamples=2**scenes - 1).p  # one pattern too many: drawn
+        assert drawn[0] != pytest.approx(p)
