@@ -37,6 +37,11 @@ def test_unknown_positions(bad: object) -> None:
         prompt_slots(bad, ROW)  # type: ignore[arg-type]
 
 
+def test_the_mask_of_one_row_alone() -> None:
+    mask = token_mask("last", [Layout(5, range(1, 3))])
+    assert mask.prompt.tolist() == [[False, False, False, False, True]] and mask.generated
+
+
 def test_what_a_row_does_not_have() -> None:
     with pytest.raises(ValueError, match="name of the event"):
         prompt_slots("event", Layout(4, range(1, 2)))

@@ -12,8 +12,18 @@ from localising import OWN, PAPER_LIKE, QUERY
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Injection
-from steer_utils.methods.base import Method, Need, contrast_of, read_out, steered_attention, steered_curve, steered_row
+from steer_utils.methods.base import (
+    Method,
+    Need,
+    Query,
+    contrast_of,
+    read_out,
+    steered_attention,
+    steered_curve,
+    steered_row,
+)
 from steer_utils.methods.settings import PAPER
+from steer_utils.methods.table import METHODS
 
 
 def test_the_contrast_acts_on_the_steered_blocks(one_hearing: Hearing) -> None:
@@ -60,6 +70,13 @@ def test_the_vector_is_made_before_its_own_question(one_hearing: Hearing) -> Non
     steered = one_hearing.read(OWN.question, steer=Injection(vector, OWN.strength), keep_norm=OWN.keep_norm).attention
     curve = steered_curve(one_hearing, vector, settings)
     np.testing.assert_allclose(curve, steered.curve(OWN.read_blocks), atol=1e-6)
+
+
+def test_a_query_draws_by_a_seed_of_its_own(one_hearing: Hearing) -> None:
+    random = METHODS["random"].find
+    assert random is not None
+    drawn = [random(one_hearing, query, PAPER).interval for query in (Query("bell", 0.5), Query("bell", 0.5, seed=0))]
+    assert drawn[0] == drawn[1] != random(one_hearing, Query("bell", 0.5, seed=1), PAPER).interval
 
 
 def test_a_method_says_what_it_lacks() -> None:
