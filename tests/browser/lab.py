@@ -27,6 +27,9 @@ RUN_SECONDS = 180
 NOT_OURS: tuple[tuple[str, str], ...] = (
     # A notebook that was saved with live widgets and is opened again: ipywidgets' manager says so on the console.
     (r"^console: Error: widget model not found\s", "the page is checked for what a reader sees of it"),
+    # ipywidgets' manager asks a kernel for its widgets as soon as it is connected. One that has not imported ipywidgets
+    # yet says so, and on a busy machine only once the page listens.
+    (r"^No such comm( target registered: jupyter\.widget\.control|: [0-9a-f-]{36})\s*$", "asked before any cell ran"),
 )
 
 # The panel of the notebook, by its path; `jupyterapp` is there because the server is started so.
@@ -45,31 +48,32 @@ class Watch:
     def over(self, page: Page) -> None:
         """Listen to everything `page` does from now on."""
         page.on("console", self._said)
-        page.on("pageerror", lambda error: self._note(f"uncaught: {error}"))
+        page.on("pageerror", lambda error: self.note(f"uncaught: {error}"))
         page.on("request", self._asked)
         page.on("requestfailed", self._failed)
         page.on("response", self._answered)
 
-    def _note(self, what: str) -> None:
+    def note(self, what: str) -> None:
+        """Something went wrong, unless it is JupyterLab's own."""
         if not any(re.search(pattern, what) for pattern, _ in NOT_OURS):
             self.wrong.append(what)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self._note(f"console: {message.text} ({message.location.get('url', '')})")
+            self.note(f"console: {message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Request) -> None:
         there = urlparse(request.url)
         if there.scheme not in ("data", "blob") and there.hostname != "127.0.0.1":
-            self._note(f"asked for {request.url}")
+            self.note(f"asked for {request.url}")
 
     def _failed(self, request: Request) -> None:
         if request.failure != "net::ERR_ABORTED":  # the page itself no longer wanted it
-            self._note(f"failed: {request.url} ({request.failure})")
+            self.note(f"failed: {request.url} ({request.failure})")
 
     def _answered(self, response: Response) -> None:
         if response.status >= 400:
-            self._note(f"{response.status}: {response.request.method} {response.url}")
+            self.note(f"{response.status}: {response.request.method} {response.url}")
 
     def forgive(self, pattern: str) -> None:
         """Forget what matches `pattern`; for a test that brings it about."""
