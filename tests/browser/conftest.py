@@ -140,5 +140,6 @@ def watched(request: pytest.FixtureRequest, notebooks: list[Notebook]) -> Iterat
             notebook.page.screenshot(path=artefact(request, f"failed-{number}"))
         notebook.page.wait_for_timeout(50)  # what the browser has said so far comes in
     for notebook in notebooks:
-        notebook.watch.wrong += notebook.tracebacks()
+        for text in notebook.tracebacks():
+            notebook.watch.note(text)
         notebook.watch.check()
