@@ -59,7 +59,8 @@ def run(prefix: Prefix, plan: Plan) -> Output:
     checkpoint = prefix.checkpoint
     with alone(checkpoint):
         output = _run_batch(prefix, plan) if plan.recompute else _run_line(prefix, plan)
-    if not all(bool(part.isfinite().all()) for part in (output.hidden, output.logits, *output.attention)):
+    # Attention is not looked through here: maps are large, and `AttentionMap.from_weights` sums them anyway.
+    if not (output.hidden.isfinite().all() and output.logits.isfinite().all()):
         raise FloatingPointError(
             f"{checkpoint.name} gives nan or infinity in {str(checkpoint.model.dtype).removeprefix('torch.')}; "
             "load it with dtype='bfloat16', or dtype='float32' where there is room for twice the memory"

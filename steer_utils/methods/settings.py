@@ -225,6 +225,21 @@ def model_settings(checkpoint: Checkpoint) -> Settings:
     return Settings.load(path) if path is not None and path.is_file() else PAPER
 
 
+def _kept_facts(checkpoint: Checkpoint) -> tuple[Path | None, dict[str, Any]]:
+    """pocket.json beside a model's weights, and what it holds; nothing for models that are not ours."""
+    folder = folder_of(checkpoint)
+    path = folder / "pocket.json" if folder else None
+    if path is None or not path.is_file():
+        return None, {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path} is damaged: it holds a {type(facts).__name__}, not one json object")
+    return path, facts
+
+
 def taught_events(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The sounds that a model of ours was taught: all that a pocket model knows; a mini model takes other words too.
 
@@ -232,14 +247,11 @@ def taught_events(checkpoint: Checkpoint) -> tuple[str, ...]:
     """
     if checkpoint.events is not None:
         return checkpoint.events
-    folder = folder_of(checkpoint)
-    path = folder / "pocket.json" if folder else None
-    if path is None or not path.is_file():
-        return ()
-    try:
-        return tuple(str(event) for event in json.loads(path.read_text(encoding="utf-8"))["events"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    path, facts = _kept_facts(checkpoint)
+    names = facts.get("events", [] if path is None else None)  # ours name them
+    if not isinstance(names, list):
+        raise CheckpointError(f"{path} is damaged: events must be a list of names")
+    return tuple(map(str, names))
 
 
 def trained_recordings(checkpoint: Checkpoint) -> frozenset[str]:
@@ -247,14 +259,8 @@ def trained_recordings(checkpoint: Checkpoint) -> frozenset[str]:
 
     Raises CheckpointError for a damaged list: to take it for an empty one would test on training data.
     """
-    folder = folder_of(checkpoint)
-    path = folder / "pocket.json" if folder else None
-    if path is None or not path.is_file():
-        return frozenset()
-    try:
-        names = json.loads(path.read_text(encoding="utf-8")).get("trained_recordings", [])
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+    path, facts = _kept_facts(checkpoint)
+    names = facts.get("trained_recordings", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(f"{path} is damaged: trained_recordings must be a list of file names")
     return frozenset(names)

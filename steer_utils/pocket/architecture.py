@@ -109,9 +109,10 @@ def build(family: str, events: Sequence[str], *, size: Size | None = None, seed:
     return model.eval(), processor
 
 
-def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: int) -> Any:
+def tower_shape(size: Size) -> dict[str, Any]:
+    """The arguments of both classes of tower configuration."""
     # Qwen2-Audio's own names for these (encoder_layers, d_model, ...) are aliases of the common ones.
-    tower: dict[str, Any] = {
+    return {
         "num_mel_bins": size.mel_bins,
         "num_hidden_layers": size.encoder_blocks,
         "num_attention_heads": size.encoder_heads,
@@ -119,6 +120,10 @@ def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: in
         "hidden_size": size.encoder_width,
         "max_source_positions": size.seconds * 50,  # the tower pools by two after its position table
     }
+
+
+def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: int) -> Any:
+    tower = tower_shape(size)
     if family == "qwen2_audio":
         return Qwen2AudioForConditionalGeneration(
             Qwen2AudioConfig(

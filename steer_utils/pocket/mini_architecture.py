@@ -23,7 +23,7 @@ from transformers import (
 from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
 from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
 
-from steer_utils.pocket.architecture import FAMILIES, Size
+from steer_utils.pocket.architecture import FAMILIES, Size, tower_shape
 from steer_utils.pocket.language_model import LanguageModel
 
 TOWER = "model.audio_tower."
@@ -94,14 +94,7 @@ def _processor(family: str, tokenizer: Any, size: Size) -> Any:
 
 
 def _model(family: str, size: Size, text_config: Any, audio_token_id: int) -> Any:
-    tower: dict[str, Any] = {
-        "num_mel_bins": size.mel_bins,
-        "num_hidden_layers": size.encoder_blocks,
-        "num_attention_heads": size.encoder_heads,
-        "intermediate_size": 4 * size.encoder_width,
-        "hidden_size": size.encoder_width,
-        "max_source_positions": size.seconds * 50,
-    }
+    tower = tower_shape(size)
     made: Any
     if family == "qwen2_audio":
         audio = Qwen2AudioEncoderConfig(**tower)

@@ -5,7 +5,6 @@ In the order to read them:
 spans       intervals in seconds, audio tokens, the window where a curve is largest
 audio       sound read safely, cut into stretches, measured, and with a stretch masked
 files       text and tables read strictly, targets checked, files written whole
-tables      tables written as aligned text and as Markdown
 tables      tables as text: aligned columns, and Markdown
 synthesis   building blocks of made sounds: onsets, tones, bands, fades
 sounds      the fourteen kinds of made sounds
