@@ -6,6 +6,11 @@ comparison of attention rows would pass by accident.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
 import torch
 
 from steer_utils.lm.families import FAMILIES
@@ -45,6 +50,23 @@ def tiny(family: str) -> AudioLM:
         model.lm_head.weight.normal_(0, 1, generator=generator)
     model.requires_grad_(False)
     return AudioLM(model, processor, FAMILIES[family], f"tiny-{family}", revision="test", events=EVENTS)
+
+
+def covering_padding(lm: AudioLM) -> AudioLM:
+    """The same model behind a processor that fills the last window with silence, as Voxtral's does: audio tokens stand
+    for the silence too, and its family says so."""
+    extractor = lm.processor.feature_extractor
+
+    class Padding(SimpleNamespace):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(lm.processor, name)
+
+        def __call__(self, *, audio: list[np.ndarray], **options: Any) -> Any:
+            return lm.processor(
+                audio=[np.pad(clip, (0, -len(clip) % extractor.n_samples)) for clip in audio], **options
+            )
+
+    return AudioLM(lm.model, Padding(), replace(lm.family, covers_padding=True), "padded", "test", lm.events)
 
 
 def knowing_five(one: AudioLM) -> AudioLM:

@@ -217,7 +217,7 @@ class _Shape:
         if not (math.isfinite(seconds) and 0.1 <= seconds <= longest):
             raise ValueError(f"seconds is {seconds}; {family.name} of this size takes 0.1 to {longest:g} s")
         mel = math.ceil(round(seconds * family.mel_rate, 6))
-        return math.ceil(mel / window_mel), family.audio_tokens(mel)
+        return math.ceil(mel / window_mel), family.token_counts(mel, window_mel)[0]
 
     def tower_flops(self) -> int:
         """Of one window. The first convolution sees mel frames, the projector what is left after pooling."""

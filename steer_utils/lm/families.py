@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,8 @@ class Family:
     max_windows     how many windows of the audio tower the published checkpoint joins to one audio
     mel_rate        mel frames a second at full size: Whisper's hop is 160 samples at 16 kHz
     tower_stride    mel frames to a frame of the tower's blocks: a convolution of stride two
-    pooling         frames of the tower to an audio token
+    pooling         frames of the tower to an audio token (the published Voxtral: four, so that one stands for 80 ms)
+    covers_padding  whether audio tokens stand for whole windows, the silence behind a shorter clip with them (Voxtral)
     turn_end        the token that ends a turn of its chat
     attention_name  what the attention module of a decoder block is called
     ..._path        where the parts are, from the model that `from_pretrained` returns; `backbone` is that model without
@@ -60,6 +62,7 @@ class Family:
     mel_rate: int = 100
     tower_stride: int = 2
     pooling: int = 2
+    covers_padding: bool = False
     turn_end: str = "<|im_end|>"
     attention_name: str = "self_attn"
     backbone_path: str = "model"
@@ -142,6 +145,13 @@ class Family:
     def audio_tokens(self, mel_frames: int) -> int:
         """How many tokens `mel_frames` become: a convolution that pads, then pooling that drops an incomplete rest."""
         return ((mel_frames - 1) // self.tower_stride + 1) // self.pooling
+
+    def token_counts(self, mel_frames: int, window_frames: int) -> tuple[int, int]:
+        """How many tokens an audio of `mel_frames` becomes, in windows of `window_frames`; how many of them stand for
+        the audio itself. The others, behind them, stand for the padding of its last window."""
+        heard = max(1, self.audio_tokens(mel_frames))
+        whole = math.ceil(mel_frames / window_frames) * self.audio_tokens(window_frames)
+        return (whole if self.covers_padding else heard), heard
 
     def full_size_config(self) -> Any:
         """A new configuration of the published checkpoint."""

@@ -81,7 +81,7 @@ class PlannedRow:
     @classmethod
     def of(cls, row: Row, prompt: PromptTokens, prefix: PrefixShape, query_positions: Positions) -> PlannedRow:
         """Raises ValueError where the row has no such tokens, or does not name its event."""
-        audio = range(prefix.span.first, prefix.span.stop)
+        audio = range(prefix.span.first, prefix.length)
         words = () if row.event is None else event_tokens(prompt, row.event)
         layout = Layout(audio.stop + len(prompt.tail), audio, event=tuple(audio.stop + word for word in words))
         queries = tuple(prompt_slots(query_positions, layout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,28 +23,26 @@ class PrefixShape:
     """What a plan needs to know of a prefix and its model: numbers, no tensors.
 
     `head`: token ids before the audio, and one audio token: how every prompt must begin before it is expanded.
+    `length`: slots of the prefix. Where audio tokens cover padding too, it is longer than `span`, which is the audio.
     `cache_bytes`: what one row's copy of the keys and values takes. `map_bytes`: what the attention of one token over
     the audio takes, float32, of each head of each block.
     """
 
     head: tuple[int, ...]
     span: AudioSpan
+    length: int
     num_blocks: int
     cache_bytes: int
     map_bytes: int
-
-    @property
-    def length(self) -> int:
-        """Slots of the prefix."""
-        return self.span.stop
 
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
     """The state of a model after one audio; the same under every instruction, which comes later.
 
-    `ids`: (1, slots). `embeddings`: (1, slots, hidden), what enters the decoder, audio encoded. `layers`: keys and
-    values of each block, (1, kv heads, slots, head width).
+    `ids`: (1, slots). `span`: the audio tokens that stand for the audio, not for padding behind it. `embeddings`:
+    (1, slots, hidden), what enters the decoder, audio encoded. `layers`: keys and values of each block, (1, kv heads,
+    slots, head width).
     """
 
     checkpoint: Checkpoint
@@ -55,7 +54,7 @@ class Prefix:
     @property
     def length(self) -> int:
         """Slots of the prefix."""
-        return self.span.stop
+        return self.ids.shape[1]
 
     @cached_property
     def shape(self) -> PrefixShape:
@@ -64,6 +63,7 @@ class Prefix:
         return PrefixShape(
             head=tuple(self.ids[0, : self.span.first + 1].tolist()),
             span=self.span,
+            length=self.length,
             num_blocks=self.checkpoint.num_blocks,
             cache_bytes=sum(keys.nbytes + values.nbytes for keys, values in self.layers),
             map_bytes=4 * self.checkpoint.num_blocks * heads * self.span.count,
@@ -98,7 +98,8 @@ class Prefix:
 def encode(checkpoint: Checkpoint, samples: np.ndarray) -> Prefix:
     """Run the unmodified model on the chat up to the end of the audio `samples` (n,), mono.
 
-    Raises CheckpointError if the processor does not lay the prompt out as one run of audio tokens and then the text.
+    Raises CheckpointError if the processor does not lay the prompt out as one run of audio tokens and then the text, or
+    makes another number of them than the family says: their seconds would then be wrong.
     """
     text = checkpoint.prompt(ANY_INSTRUCTION)
     inputs = checkpoint.family.inputs(checkpoint.processor, text, samples, checkpoint.sampling_rate)
@@ -108,8 +109,17 @@ def encode(checkpoint: Checkpoint, samples: np.ndarray) -> Prefix:
     tail = list(checkpoint.tokens(ANY_INSTRUCTION).tail)
     if not len(slots) or int(slots[-1] - slots[0]) + 1 != len(slots) or ids[0, int(slots[-1]) + 1 :].tolist() != tail:
         raise CheckpointError(f"the processor of {checkpoint.name} does not lay out the prompt as expected: {text!r}")
-    span = AudioSpan(int(slots[0]), len(slots), checkpoint.seconds_per_token)
-    prefix_ids = ids[:, : span.stop]
+    extractor = checkpoint.processor.feature_extractor
+    mel_frames = math.ceil(len(samples) / extractor.hop_length)
+    expected, heard = checkpoint.family.token_counts(mel_frames, extractor.nb_max_frames)
+    if len(slots) != expected:
+        raise CheckpointError(
+            f"the processor of {checkpoint.name} makes {len(slots)} audio tokens of "
+            f"{len(samples) / checkpoint.sampling_rate:.2f} s, where {checkpoint.family.name} makes {expected} of "
+            f"{1000 * checkpoint.seconds_per_token:g} ms: seconds would be wrong, so this checkpoint is not supported"
+        )
+    span = AudioSpan(int(slots[0]), heard, checkpoint.seconds_per_token)
+    prefix_ids = ids[:, : int(slots[-1]) + 1]
     embeddings, cache = _run(checkpoint, prefix_ids, inputs)
     layers: list[Any] = list(cache.layers)
     return Prefix(checkpoint, prefix_ids, span, embeddings, tuple((layer.keys, layer.values) for layer in layers))

@@ -43,7 +43,7 @@ class PresenceLogit:
     @property
     def audio(self) -> torch.Tensor:
         """The audio embeddings as they were heard, (tokens, hidden)."""
-        return self.prefix.embeddings[0, self.prefix.span.first :]
+        return self.prefix.embeddings[0, self.prefix.span.first : self.prefix.span.stop]
 
     @property
     def baseline(self) -> torch.Tensor:
@@ -58,8 +58,9 @@ class PresenceLogit:
         """
         prefix, checkpoint = self.prefix, self.prefix.checkpoint
         rows, first = len(audio), prefix.span.first
-        before, after = (part.expand(rows, -1, -1) for part in (prefix.embeddings[:, :first], self.tail))
-        sequence = torch.cat([before, audio, after], dim=1)
+        around = (prefix.embeddings[:, :first], prefix.embeddings[:, prefix.span.stop :], self.tail)
+        before, padding, tail = (part.expand(rows, -1, -1) for part in around)
+        sequence = torch.cat([before, audio, padding, tail], dim=1)
         cache, known = None, 0
         if unchanged is not None:
             cache, known = prefix.cache(rows), first + unchanged

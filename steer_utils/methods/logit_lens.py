@@ -83,8 +83,8 @@ def lens_curve(hearing: Hearing, names: tuple[int, ...], block: int = -1) -> np.
     gradients, so nothing is kept for the next query.
     """
     checkpoint, prefix = hearing.checkpoint, hearing._prefix
-    layout = Layout(prefix.length, range(prefix.span.first, prefix.span.stop))
-    with hidden_states(checkpoint, token_mask("audio", [layout])) as kept:
+    layout, audio = Layout(prefix.length, range(prefix.length)), range(prefix.span.first, prefix.span.stop)
+    with hidden_states(checkpoint, token_mask(audio, [layout])) as kept:
         prefix.recomputed(1)
     states = kept.states()[0, block].to(checkpoint.device, checkpoint.dtype)
     head, norm = checkpoint.family.head(checkpoint.model), checkpoint.family.norm(checkpoint.model)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.lm.families import FAMILIES, UnsupportedModelError, family_of
 from steer_utils.lm.models import AudioLM
-from steer_utils.sound.spans import Interval
 
 
 def test_the_decoder_is_not_the_audio_tower(lm: AudioLM) -> None:
@@ -47,10 +47,23 @@ def test_a_family_with_another_hop(one_model: AudioLM, samples: np.ndarray) -> N
     assert replace(lm.family, tower_stride=3, pooling=5).seconds_per_token(processor) == 0.15
     extractor.hop_length = 600
     assert lm.family.seconds_per_token(processor) == 0.1
-    other = replace(lm, family=replace(lm.family, pooling=4))
-    assert (lm.seconds_per_token, other.seconds_per_token) == (0.04, 0.08)
-    span = other.hear(samples, sampling_rate=16_000).span
-    assert (span.seconds_per_token, span.interval(10, 15)) == (0.08, Interval(0.8, 1.2))
+
+
+def test_a_rate_that_is_not_the_processors_is_refused(lm: AudioLM, samples: np.ndarray) -> None:
+    """Tokens of another length than the entry says would give wrong seconds without a word."""
+    for wrong in (replace(lm.family, pooling=4), replace(lm.family, tower_stride=1)):
+        other = replace(lm, family=wrong)
+        with pytest.raises(CheckpointError, match=r"makes 50 audio tokens of 2\.00 s, where .* makes \d+ of \d0 ms"):
+            other.hear(samples, sampling_rate=16_000)
+
+
+def test_the_rate_of_voxtral() -> None:
+    """12.5 tokens a second, of which there are as many as whole windows of 30 s have."""
+    voxtral = replace(FAMILIES["qwen2_audio"], pooling=4, covers_padding=True)
+    extractor = SimpleNamespace(hop_length=160, sampling_rate=16_000)
+    assert voxtral.seconds_per_token(SimpleNamespace(feature_extractor=extractor)) == 0.08
+    counts = {mel_frames: voxtral.token_counts(mel_frames, 3000) for mel_frames in (5, 1700, 3000, 3100)}
+    assert counts == {5: (375, 1), 1700: (375, 212), 3000: (375, 375), 3100: (750, 387)}
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 1.01, 1.02, 1.03, 3.999])

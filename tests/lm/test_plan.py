@@ -32,7 +32,7 @@ from steer_utils.sound.spans import AudioSpan
 
 BLOCKS = 4
 VECTOR = SteeringVector(torch.ones(BLOCKS, 8), tuple(range(BLOCKS)), torch.ones(BLOCKS), Provenance(recipe="v"))
-SHAPE = PrefixShape(head=(1, 2, 99), span=AudioSpan(2, 10), num_blocks=BLOCKS, cache_bytes=1, map_bytes=1)
+SHAPE = PrefixShape(head=(1, 2, 99), span=AudioSpan(2, 10), length=12, num_blocks=BLOCKS, cache_bytes=1, map_bytes=1)
 ASKED, OTHER = "Describe the sound", "Focus on the dog bark"
 
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from localising import OWN, PAPER_LIKE, QUERY, curve, find
+from tinies import covering_padding
 
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
@@ -115,6 +116,17 @@ def test_the_window_is_the_best_of_the_curve_and_nothing_is_left_behind(
     assert torch.equal(hearing.read("What do you hear?").logits, logits)  # and the prefix is as it was
     if name in ("prompting", "prompting-best", "unsteered", "loudest", "rollout"):
         assert curve(name, hearing, settings).sum() == pytest.approx(1.0, abs=1e-5)  # shares
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_where_audio_tokens_cover_padding_the_curve_ends_with_the_audio(
+    one_model: AudioLM, samples: np.ndarray, name: str
+) -> None:
+    padded = covering_padding(one_model).hear(samples, sampling_rate=16_000)
+    found = find(name, padded, OWN)
+    assert padded.span.count == 50 and (found.interval is None or found.interval.end <= 2.0)
+    if found.curve is not None:
+        assert found.curve.shape == (50,) and np.isfinite(found.curve).all()
 
 
 def stop(*_: object, **__: object) -> None:
