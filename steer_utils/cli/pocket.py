@@ -14,6 +14,8 @@ Clips = Annotated[
     typer.Option(help="Folder of recordings in ESC-10's form (audio files and one csv with folds)."),
 ]
 
+Work = Annotated[Path, typer.Option(help="Finished scenes; the same command goes on after a kill.")]
+
 Workers = Annotated[
     int | None, typer.Option(help="Processes that make scenes ahead [default: 1; none on two cores or fewer].")
 ]
@@ -77,7 +79,9 @@ def evaluate(
         list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: all that ship].")
     ] = None,
     clips: Clips = None,
+    work: Work = Path("runs/pocket"),
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
+    tuning_scenes: Annotated[int, typer.Option(help="Three-event scenes that settings are chosen on.")] = 60,
 ) -> None:
     """Choose settings on development classes, measure answers and localisation, and write the model card.
 
@@ -87,7 +91,7 @@ def evaluate(
     from steer_utils.pocket.commands import measure
 
     for name in model or POCKET_MODELS:
-        typer.echo(f"card written: {measure(name, clips=clips, scenes=scenes)}")
+        typer.echo(f"card written: {measure(name, clips=clips, work=work, scenes=scenes, tuning_scenes=tuning_scenes)}")
 
 
 @pocket_app.command()
@@ -97,9 +101,7 @@ def analyse(
     ] = None,
     clips: Clips = None,
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
-    work: Annotated[Path, typer.Option(help="Finished scenes; the same command goes on after a kill.")] = Path(
-        "runs/pocket"
-    ),
+    work: Work = Path("runs/pocket"),
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each analysis.")] = 200,
     further: Annotated[int, typer.Option(help="Three-event scenes of each kind for the slower methods.")] = 50,
 ) -> None:

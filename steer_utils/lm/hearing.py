@@ -67,7 +67,7 @@ class Hearing:
         self.duration = len(samples) / rate
         with alone(checkpoint):
             self._prefix = encode(checkpoint, samples)
-        self._known: dict[str, Reading] | None = None  # readings of unsteered instructions, inside `remembering`
+        self._known: dict[str | int, Reading] | None = None  # readings of unsteered instructions, inside `remembering`
 
     def __repr__(self) -> str:
         return f"Hearing({self.duration:.2f} s, {self.span.count} audio tokens, {self.checkpoint.name})"
@@ -88,6 +88,16 @@ class Hearing:
         silence = Hearing(self.checkpoint, np.zeros_like(self.samples))
         silence._known = None if self._known is None else {}
         return silence
+
+    def share_silence(self, other: Hearing) -> None:
+        """Take over the silence that `other` has encoded, if it is as long; this hearing then need not encode its own.
+        Raises ValueError for a hearing of another model."""
+        if other.checkpoint is not self.checkpoint:
+            raise ValueError(
+                f"the silence is one of {other.checkpoint.name}; this is a hearing of {self.checkpoint.name}"
+            )
+        if "silence" in other.__dict__ and len(other.samples) == len(self.samples):
+            self.silence = other.silence
 
     # -- reading -----------------------------------------------------------------------------------------------
     def read(
@@ -116,14 +126,19 @@ class Hearing:
         costs its tokens from the first steered one on, in the blocks after the first steered one.
         """
         check_rows(rows)
-        known = self._known if self._known is not None and query_positions == "last" else {}
-        plain = {index: row.instruction for index, row in enumerate(rows) if not row.is_steered}
-        readings = {index: known[instruction] for index, instruction in plain.items() if instruction in known}
-        unread = [index for index in range(len(rows)) if index not in readings]
-        for plan in self.plan([rows[index] for index in unread], query_positions=query_positions):
-            for index, reading in zip(plan.indices, self._read(plan), strict=True):
-                readings[unread[index]] = reading
-        known.update((instruction, readings[index]) for index, instruction in plain.items())
+        if self._known is None or query_positions != "last":
+            return self._read_all(rows, query_positions)
+        known = self._known
+        keys = [index if row.is_steered else row.instruction for index, row in enumerate(rows)]
+        unread = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+        new = dict(zip(unread, self._read_all(list(unread.values()), query_positions), strict=True))
+        known.update((key, reading) for key, reading in new.items() if isinstance(key, str))
+        return [new[key] if key in new else known[key] for key in keys]
+
+    def _read_all(self, rows: Sequence[Row], query_positions: Positions) -> list[Reading]:
+        readings: dict[int, Reading] = {}
+        for plan in self.plan(rows, query_positions=query_positions):
+            readings.update(zip(plan.indices, self._read(plan), strict=True))
         return [readings[index] for index in range(len(rows))]
 
     def maps_at_once(self, queries: int = 1) -> int:
@@ -158,11 +173,8 @@ class Hearing:
         h_l is the output of decoder block l at the last prompt token. `prompt` is added to both instructions, such
         as "Describe the sound.".
         """
-        if not positive.strip() or not negative.strip():
-            raise ValueError("a contrast needs two instructions; one of them is empty")
-        first, second = (f"{instruction.strip()} {prompt}".strip() for instruction in (positive, negative))
-        plus, minus = self.read_rows([Row(first), Row(second)])
-        return state_difference(self.checkpoint, plus, minus, f"{first!r} - {second!r}")
+        plus, minus = self.read_rows(contrast_rows(positive, negative, prompt))
+        return contrast_vector(self.checkpoint, plus, minus)
 
     # -- answering ---------------------------------------------------------------------------------------------
     def answer(
@@ -206,6 +218,19 @@ class Hearing:
             attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block)
             readings.append(Reading(row.instruction, hidden, attention, logits, plan.recompute))
         return readings
+
+
+def contrast_rows(positive: str, negative: str, prompt: str = "") -> tuple[Row, Row]:
+    """The two rows of a contrast, `prompt` added to both. Raises ValueError for an empty instruction."""
+    if not positive.strip() or not negative.strip():
+        raise ValueError("a contrast needs two instructions; one of them is empty")
+    first, second = (f"{instruction.strip()} {prompt}".strip() for instruction in (positive, negative))
+    return Row(first), Row(second)
+
+
+def contrast_vector(checkpoint: Checkpoint, plus: Reading, minus: Reading) -> SteeringVector:
+    """The vector of a contrast whose two rows were read."""
+    return state_difference(checkpoint, plus, minus, f"{plus.instruction!r} - {minus.instruction!r}")
 
 
 def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, recipe: str) -> SteeringVector:

@@ -4,6 +4,7 @@ In the order of reading:
 
     settings        what a method is set to: instructions, strength, blocks; `PAPER`, and what a model brings
     base            the query, the answer, a method's entry; the contrast of a query and its steered read-out
+    rounds          how methods share their model calls
     steering        instruction steering: the course's own, over chosen heads, as the paper declares it
     prompting       the instruction alone, with no vector
     controls        a random vector, the right one backwards, another event's, none

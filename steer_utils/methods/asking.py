@@ -9,7 +9,9 @@ import torch
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Method, Query
+from steer_utils.methods.rounds import Answer, Steps, in_rounds
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import Interval
 
@@ -28,9 +30,10 @@ _LENGTHS = {"duration", "length", "long", "lasts", "lasted", "lasting"}
 _ROUNDING = 0.5  # seconds by which an answered end may lie beyond the audio
 
 
-def asking(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def asking(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Direct prompting: ask when, parse the answer strictly, centre the window on the answered time."""
-    answer = hearing.answer(settings.ask.format(event=query.event))
+    (answer,) = yield [Answer(hearing, Row(settings.ask.format(event=query.event)))]
     time = parse_time(answer, hearing.duration)
     if time is None:
         return Localisation(None, 0.0, answer=answer)

@@ -16,9 +16,11 @@ import math
 from dataclasses import dataclass, replace
 
 from steer_utils.lm.hearing import Hearing, Reading, state_difference
+from steer_utils.lm.plan import Row
 from steer_utils.lm.steering import Rule
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.base import Localisation, Method, Query, localise, steered_row
+from steer_utils.methods.rounds import Read, Steps, in_rounds
 from steer_utils.methods.settings import Settings
 
 
@@ -52,41 +54,46 @@ LWVS = AudioSteering(beta=0.5)
 VISTA = AudioSteering(strength=0.17, rule="vista")  # λ as commonly run with LLaVA-1.5; ours to declare for audio
 
 
-def mavs(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def mavs(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """AVS with λ = 0.05 in every block."""
-    return audio_steered(hearing, query, settings, MAVS)
+    return (yield from audio_steered.steps(hearing, query, settings, MAVS))
 
 
-def lwvs(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def lwvs(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """AVS layer by layer: λ = 0.05 on average, more of it in the boosted blocks (beta = 0.5)."""
-    return audio_steered(hearing, query, settings, LWVS)
+    return (yield from audio_steered.steps(hearing, query, settings, LWVS))
 
 
-def vista(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def vista(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """The same vector, added as VISTA adds it, in every block."""
-    return audio_steered(hearing, query, settings, VISTA)
+    return (yield from audio_steered.steps(hearing, query, settings, VISTA))
 
 
-def audio_steered(hearing: Hearing, query: Query, settings: Settings, form: AudioSteering) -> Localisation:
+@in_rounds
+def audio_steered(hearing: Hearing, query: Query, settings: Settings, form: AudioSteering) -> Steps[Localisation]:
     """The window where this form of audio-based steering raises the attention share most.
 
     Of `settings` only the words count. With λ = 0 (or a vector of zeros, as of a silent audio) nothing is steered: the
     curve is zero everywhere, and the window is the first one. Raises ValueError for a model of one block.
     """
-    steered, base = audio_readings(hearing, query, settings, form)
+    steered, base = yield from audio_readings.steps(hearing, query, settings, form)
     return localise((steered.attention - base.attention).curve(), hearing, query)
 
 
+@in_rounds
 def audio_readings(
     hearing: Hearing, query: Query, settings: Settings, form: AudioSteering = MAVS
-) -> tuple[Reading, Reading]:
+) -> Steps[tuple[Reading, Reading]]:
     """q read with the vector, and without it. Cost: three suffix passes, and once a hearing the encoding of silence."""
     instruction = settings.focus(query.event)
-    base = hearing.read(instruction)
-    vector = _difference(hearing, base, hearing.silence.read(instruction))
+    base, silent = yield [Read(place, Row(instruction)) for place in (hearing, hearing.silence)]
+    vector = _difference(hearing, base, silent)
     scaled = vector.scaled_by_block(block_factors(vector.num_blocks, form.beta))
     as_declared = replace(settings, question=instruction, strength=form.strength, keep_norm=True)
-    (steered,) = hearing.read_rows([steered_row(as_declared, scaled, rule=form.rule)])
+    (steered,) = yield [Read(hearing, steered_row(as_declared, scaled, rule=form.rule))]
     return steered, base
 
 

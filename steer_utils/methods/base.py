@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, contrast_rows, contrast_vector
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Positions
 from steer_utils.lm.steering import Injection, Rule
 from steer_utils.lm.vectors import SteeringVector
+from steer_utils.methods.rounds import InRounds, Read, Steps, in_rounds, together
 from steer_utils.methods.settings import Heads, Settings
 from steer_utils.sound.spans import Interval, best_window
 
@@ -100,19 +101,46 @@ class Method:
         return "" if self.needs is None or self.needs.met(settings, others, scenes) else self.needs.words
 
 
+def find_together(
+    hearing: Hearing, finders: Sequence[Finder], queries: Sequence[Query], settings: Settings
+) -> list[list[Localisation]]:
+    """What each of the finders finds for each query about one audio: a list a query, in the order of `finders`.
+
+    Those in rounds share their model calls, as many queries at a time as leave a gibibyte of attention.
+    """
+    shared = [finder for finder in finders if isinstance(finder, InRounds)]
+    at_once = max(1, hearing.maps_at_once() // max(1, len(shared)))
+    results = []
+    with hearing.remembering():  # many methods ask for the same contrast and the same plain question
+        for first in range(0, len(queries), at_once):
+            part = queries[first : first + at_once]
+            found = iter(together(finder.steps(hearing, query, settings) for query in part for finder in shared))
+            for query in part:
+                results.append(
+                    [
+                        next(found) if isinstance(finder, InRounds) else finder(hearing, query, settings)
+                        for finder in finders
+                    ]
+                )
+    return results
+
+
 def localise(curve: np.ndarray, hearing: Hearing, query: Query) -> Localisation:
     """The window of the known width with the largest sum of `curve` (tokens,): how every method with a curve ends."""
     interval, score = best_window(curve, hearing.span, query.seconds)
     return Localisation(interval, score, curve)
 
 
-def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> SteeringVector:
+@in_rounds
+def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> Steps[SteeringVector]:
     """The vector of a query: focus on the event minus the neutral instruction, acting on the steered blocks.
 
     v_l = h_l(audio, p+) - h_l(audio, p-) at the last prompt token (arXiv 2606.11400). Cost: two suffix passes.
     """
     positive = settings.positive.format(event=query.event)
-    vector = hearing.contrast(positive, settings.negative, prompt=settings.contrast_question)
+    rows = contrast_rows(positive, settings.negative, settings.contrast_question)
+    plus, minus = yield [Read(hearing, row) for row in rows]
+    vector = contrast_vector(hearing.checkpoint, plus, minus)
     return vector.select(settings.steered_blocks(hearing.checkpoint.num_blocks))
 
 
@@ -132,24 +160,27 @@ def steered_row(
     return Row(settings.question, (injection,), settings.keep_norm, event if positions == "event" else None)
 
 
-def steered_attention(hearing: Hearing, vector: SteeringVector, settings: Settings) -> AttentionMap:
+@in_rounds
+def steered_attention(hearing: Hearing, vector: SteeringVector, settings: Settings) -> Steps[AttentionMap]:
     """The attention under the neutral question with `vector` added: itself ("share"), or minus the unsteered one.
 
     Cost: one suffix pass, two for the difference.
     """
     steered = steered_row(settings, vector)
     if settings.read == "share":
-        (reading,) = hearing.read_rows([steered])
+        (reading,) = yield [Read(hearing, steered)]
         return reading.attention
-    reading, base = hearing.read_rows([steered, Row(settings.question)])
+    reading, base = yield [Read(hearing, steered), Read(hearing, Row(settings.question))]
     return reading.attention - base.attention
 
 
+@in_rounds
 def steered_curve(
     hearing: Hearing, vector: SteeringVector, settings: Settings, heads: Heads | None = None
-) -> np.ndarray:
+) -> Steps[np.ndarray]:
     """The curve over audio tokens, (tokens,): mean over all heads of `settings.read_blocks`, or over `heads` alone."""
-    return averaged(steered_attention(hearing, vector, settings), settings.read_blocks, heads)
+    attention = yield from steered_attention.steps(hearing, vector, settings)
+    return averaged(attention, settings.read_blocks, heads)
 
 
 def read_out(

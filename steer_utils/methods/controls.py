@@ -9,34 +9,42 @@ from __future__ import annotations
 from dataclasses import replace
 
 from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
+from steer_utils.methods.rounds import Read, Steps, in_rounds
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.steering import steering
 
 
-def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering with a random direction, as long as the contrast in each block; drawn with the query's seed."""
-    vector = contrast_of(hearing, query, settings).random_like(query.seed)
-    return localise(steered_curve(hearing, vector, settings), hearing, query)
+    vector = yield from contrast_of.steps(hearing, query, settings)
+    curve = yield from steered_curve.steps(hearing, vector.random_like(query.seed), settings)
+    return localise(curve, hearing, query)
 
 
-def negative(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def negative(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering with -λ: away from the event."""
-    return steering(hearing, query, replace(settings, strength=-settings.strength))
+    return (yield from steering.steps(hearing, query, replace(settings, strength=-settings.strength)))
 
 
-def swapped(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def swapped(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering with the vector of another event of the scene, picked with the query's seed out of `query.others`.
 
     Score it against the true interval of the queried event: where the vector decides, they hardly overlap.
     Raises ValueError for a query that names no others.
     """
-    return steering(hearing, query.for_another_event(), settings)
+    return (yield from steering.steps(hearing, query.for_another_event(), settings))
 
 
-def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """The attention peak under the neutral question: the same window whatever is queried."""
-    return localise(hearing.read(settings.question).attention.curve(settings.peak_blocks), hearing, query)
+    (reading,) = yield [Read(hearing, Row(settings.question))]
+    return localise(reading.attention.curve(settings.peak_blocks), hearing, query)
 
 
 OTHER_EVENTS = Need("a query that names the other events of the scene", lambda settings, others, scenes: others)

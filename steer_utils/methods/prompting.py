@@ -5,28 +5,36 @@ from __future__ import annotations
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Method, Query, localise
+from steer_utils.methods.rounds import Read, Steps, in_rounds
 from steer_utils.methods.settings import Settings
 
 
-def prompting(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def prompting(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Attention under the focus instruction itself, before the question that `steering` asks; nothing steered."""
-    return localise(hearing.read(settings.focus(query.event)).attention.curve(settings.prompt_blocks), hearing, query)
+    (reading,) = yield [Read(hearing, Row(settings.focus(query.event)))]
+    return localise(reading.attention.curve(settings.prompt_blocks), hearing, query)
 
 
-def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """The same before the question that serves prompting best (chosen on development classes, as its blocks)."""
-    instruction = settings.focus(query.event, settings.prompt_question)
-    return localise(hearing.read(instruction).attention.curve(settings.prompt_best_blocks), hearing, query)
+    (reading,) = yield [Read(hearing, Row(settings.focus(query.event, settings.prompt_question)))]
+    return localise(reading.attention.curve(settings.prompt_best_blocks), hearing, query)
 
 
-def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """The contrast that makes the vector, by prompting alone: attention share under p+ minus that under p-.
 
-    Both instructions stand before the question that `steering` asks. Read from `settings.prompt_blocks`.
+    Both instructions stand before `prompt_difference_question`: the one that `steering` asks, or one chosen for this
+    method on development classes. Read from `prompt_difference_blocks`, or those of `prompting`.
     """
-    neutral = f"{settings.negative} {settings.question}"
-    plus, minus = hearing.read_rows([Row(settings.focus(query.event)), Row(neutral)])
-    return localise((plus.attention - minus.attention).curve(settings.prompt_blocks), hearing, query)
+    question = settings.prompt_difference_question or settings.question
+    prompts = (settings.focus(query.event, question), f"{settings.negative} {question}")
+    plus, minus = yield [Read(hearing, Row(prompt)) for prompt in prompts]
+    blocks = settings.prompt_difference_blocks or settings.prompt_blocks
+    return localise((plus.attention - minus.attention).curve(blocks), hearing, query)
 
 
 METHODS = (

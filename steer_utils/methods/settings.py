@@ -132,6 +132,8 @@ class Settings:
     prompt_blocks       the same for prompting with the same question; None: all
     prompt_question     the question that prompting alone does best with
     prompt_best_blocks  the blocks read for it; None: all
+    prompt_difference_question  the question before which the attention of both prompts is compared; None: `question`
+    prompt_difference_blocks    the blocks read for that; None: `prompt_blocks`
     peak_blocks         the same for the unsteered attention peak; None: all
     ask                 the question of direct prompting
     presence            the yes-or-no question that decides which window of a long audio to look in
@@ -155,6 +157,8 @@ class Settings:
     prompt_blocks: SomeBlocks = None
     prompt_question: Sentence = "Describe the sound."
     prompt_best_blocks: SomeBlocks = None
+    prompt_difference_question: Sentence | None = None
+    prompt_difference_blocks: SomeBlocks = None
     peak_blocks: SomeBlocks = None
     ask: Instruction = "When does the {event} happen? Answer with its start and its end in seconds."
     presence: Instruction = "Does the audio contain this sound: {event}? Answer yes or no."

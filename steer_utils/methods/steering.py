@@ -8,28 +8,35 @@ from __future__ import annotations
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
+from steer_utils.methods.rounds import Steps, in_rounds
 from steer_utils.methods.settings import Settings, paper_settings
 
 
-def steering(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def steering(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steer the neutral question with the contrast of two instructions; read where the attention then is."""
-    return localise(steered_curve(hearing, contrast_of(hearing, query, settings), settings), hearing, query)
+    vector = yield from contrast_of.steps(hearing, query, settings)
+    curve = yield from steered_curve.steps(hearing, vector, settings)
+    return localise(curve, hearing, query)
 
 
-def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering, read from the heads that `tuning.select_heads` chose on development classes ("per-head selection").
 
     Raises ValueError where none were chosen.
     """
     if settings.read_heads is None:
         raise ValueError("the settings name no heads to read; choose them with tuning.select_heads, or set read_heads")
-    vector = contrast_of(hearing, query, settings)
-    return localise(steered_curve(hearing, vector, settings, settings.read_heads), hearing, query)
+    vector = yield from contrast_of.steps(hearing, query, settings)
+    curve = yield from steered_curve.steps(hearing, vector, settings, settings.read_heads)
+    return localise(curve, hearing, query)
 
 
-def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Localisation:
+@in_rounds
+def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
     """The paper's difference read-out exactly as declared in `settings.PAPER`."""
-    return steering(hearing, query, paper_settings(settings))
+    return (yield from steering.steps(hearing, query, paper_settings(settings)))
 
 
 CHOSEN_HEADS = Need(

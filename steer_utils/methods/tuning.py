@@ -74,7 +74,8 @@ def tune(
     """Settings with the largest mean overlap on three-event procedural scenes of the classes `names`.
 
     The baselines get the same care: the blocks that prompting and the unsteered peak read are chosen too, and for
-    prompting also the question, out of `prompt_questions` and the one that is steered.
+    prompting also the question, out of `prompt_questions` and the one that is steered; for its share, and for the
+    difference of both prompts.
     Raises ValueError, before any work, for fewer than three names, no scenes, no strengths, or a model of one block.
     """
     if scenes < 1 or not strengths or checkpoint.num_blocks < 2:
@@ -86,12 +87,13 @@ def tune(
     grid = list(product(strengths, block_sets(checkpoint.num_blocks), (True, False)))
     reads = runs_of_blocks(checkpoint.num_blocks)
     questions = list(dict.fromkeys((start.question, *prompt_questions)))
-    shares, differences, prompts, peaks, ratios = [], [], [], [], []
+    neutral = [f"{start.negative} {question}" for question in questions]
+    shares, differences, prompts, prompt_differences, peaks, ratios = [], [], [], [], [], []
     for index in progress(range(scenes)):
         scene = maker.scene(index, seed)
         hearing = Hearing(checkpoint, scene.samples)
-        (base,) = hearing.read_rows([Row(start.question)])
-        unsteered = _run_curves(base.attention, reads)
+        plain = hearing.read_rows([Row(text) for text in (start.question, *neutral)])
+        unsteered, *neutral_curves = (_run_curves(reading.attention, reads) for reading in plain)
         for event in scene.events:
             positive = start.positive.format(event=event.name)
             vector = hearing.contrast(positive, start.negative, prompt=start.contrast_question)
@@ -106,12 +108,15 @@ def tune(
             shares.append(best_overlaps(curves, hearing.span, event.span))
             differences.append(best_overlaps(curves - unsteered, hearing.span, event.span))
             prompts.append(best_overlaps(prompted, hearing.span, event.span))
+            prompt_differences.append(best_overlaps(prompted - np.stack(neutral_curves), hearing.span, event.span))
             peaks.append(best_overlaps(unsteered, hearing.span, event.span))
             ratios.append(vector.norm_ratio().numpy())
     means = _candidates(grid, reads, np.mean(shares, axis=0), np.mean(differences, axis=0))
     best = max(means, key=means.__getitem__)
     prompt_means, peak_means = np.mean(prompts, axis=0), np.mean(peaks, axis=0)  # (questions, reads), (reads,)
+    difference_means = np.mean(prompt_differences, axis=0)  # (questions, reads)
     question, column = np.unravel_index(int(prompt_means.argmax()), prompt_means.shape)
+    difference_question, difference_column = np.unravel_index(int(difference_means.argmax()), difference_means.shape)
     settings = replace(
         start,
         strength=best.strength,
@@ -123,6 +128,8 @@ def tune(
         prompt_blocks=reads[int(prompt_means[0].argmax())],
         prompt_question=questions[int(question)],
         prompt_best_blocks=reads[int(column)],
+        prompt_difference_question=questions[int(difference_question)],
+        prompt_difference_blocks=reads[int(difference_column)],
         peak_blocks=reads[int(peak_means.argmax())],
         chosen_on={
             "events": list(names),
@@ -132,10 +139,36 @@ def tune(
             "overlap": round(means[best], 4),
             "prompting": round(float(prompt_means[0].max()), 4),
             "prompting_best": round(float(prompt_means.max()), 4),
+            "prompting_difference": round(float(difference_means.max()), 4),
             "unsteered": round(float(peak_means.max()), 4),
         },
     )
     return Tuned(settings, means, np.mean(ratios, axis=0))
+
+
+def choose_vector_question(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    start: Settings,
+    questions: Sequence[str],
+    *,
+    scenes: int = 8,
+    strengths: Sequence[float] = (1.0, 4.0),
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[Settings, dict[str, float]]:
+    """`start` with the `vector_question` out of `questions` that `tune` gets furthest with, and how far each got.
+
+    Cost: that of `tune` for each question; hence fewer strengths and scenes. Raises what `tune` raises, and ValueError
+    for no questions.
+    """
+    if not questions:
+        raise ValueError("there are no questions to choose the vector's from; pass at least one")
+    reached = {}
+    for question in dict.fromkeys(questions):
+        asked = replace(start, vector_question=question)
+        tuned = tune(checkpoint, names, start=asked, scenes=scenes, strengths=strengths, progress=progress)
+        reached[question] = round(max(tuned.overlaps.values()), 4)
+    return replace(start, vector_question=max(reached, key=reached.__getitem__)), reached
 
 
 def select_heads(

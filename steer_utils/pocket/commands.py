@@ -14,7 +14,7 @@ from tqdm import tqdm
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.methods.settings import Settings, folder_of, taught_events, trained_recordings
-from steer_utils.methods.tuning import Candidate, select_heads, tune
+from steer_utils.methods.tuning import Candidate, choose_vector_question, select_heads, tune
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.corpus import SceneSource, spare_workers
@@ -28,6 +28,7 @@ from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict, summary
 from steer_utils.study.resume import Progress as StudyProgress
+from steer_utils.study.resume import Record, analysis_identity, resumable_rows
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
 #: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone. The
@@ -139,33 +140,28 @@ def open_pocket(name: str) -> tuple[AudioLM, Path]:
 
 
 def measure(
-    name: str, *, clips: Path | None, scenes: int = 300, tuning_scenes: int = 60, seed: int = 7, quiet: bool = False
+    name: str,
+    *,
+    clips: Path | None,
+    work: Path,
+    scenes: int = 300,
+    tuning_scenes: int = 60,
+    seed: int = 7,
+    quiet: bool = False,
 ) -> Path:
     """Choose settings on development classes, measure answers and localisation, write the model card.
 
     Three files in the model's folder: settings.json, evaluation.json, README.md. With `clips`, recordings that the
-    model was not trained on are measured too. Raises ValueError, before any work, for a model that is no pocket model.
+    model was not trained on are measured too. What is finished is kept in `work`: the same command goes on after a
+    kill. Raises ValueError, before any work, for a model that is no pocket model.
     """
     checkpoint, folder = open_pocket(name)
     if scenes < 1 or tuning_scenes < 1:
         raise ValueError(f"scenes is {scenes}, tuning_scenes {tuning_scenes}; pass at least 1 of each")
-
-    names = [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
-    tuned = tune(
-        checkpoint,
-        names,
-        start=POCKET_SETTINGS,
-        scenes=tuning_scenes,
-        prompt_questions=PROMPT_QUESTIONS,
-        progress=progress_bar("settings", quiet),
-    )
-    settings = select_heads(
-        checkpoint, names, tuned.settings, scenes=tuning_scenes, progress=progress_bar("heads", quiet)
-    )
+    work.mkdir(parents=True, exist_ok=True)
+    settings, chosen_by = chosen_settings(checkpoint, tuning_scenes, work / f"{folder.name}-settings.partial", quiet)
     settings.save(folder / "settings.json")
-    measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision}
-    measured["norm_ratio"] = [round(float(ratio), 3) for ratio in tuned.norm_ratio]
-    measured["tuning"] = _by_read_out(tuned.overlaps)
+    measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision, **chosen_by}
     banks: dict[str, ClipBank | None] = {"procedural": None}
     if clips is not None:
         banks["recordings"] = ClipBank(open_clips(clips))
@@ -173,15 +169,65 @@ def measure(
         unseen = None
         if bank is not None:
             unseen = bank.subset(exclude_files=same_recordings(bank.clips, trained_recordings(checkpoint)))
-        answers = evaluate(checkpoint, clips=unseen, scenes=scenes, progress=progress_bar(f"answers, {kind}", quiet))
-        chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
-        table = run_benchmark(checkpoint, chosen, settings, progress=progress_bar(f"where, {kind}", quiet))
+        answers = evaluate(
+            checkpoint,
+            clips=unseen,
+            scenes=scenes,
+            resume_file=work / f"{folder.name}-answers-{kind}.partial",
+            progress=progress_bar(f"answers, {kind}", quiet),
+        )
+        table = run_benchmark(
+            checkpoint,
+            scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank),
+            settings,
+            resume_file=work / f"{folder.name}-where-{kind}.partial",
+            progress=progress_bar(f"where, {kind}", quiet),
+        )
         measured[kind] = {"answers": answers.to_dict("records"), "where": report_dict(table)}
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")
     write_whole(folder / "evaluation.json", json.dumps(measured, indent=1) + "\n")
     write_card(folder)
     return folder / "README.md"
+
+
+def chosen_settings(
+    checkpoint: AudioLM, scenes: int, resume_file: Path, quiet: bool
+) -> tuple[Settings, dict[str, object]]:
+    """Settings and heads chosen on development classes, and how far the candidates got, for the model card.
+
+    The question of the vector is chosen too where the model takes any text; a pocket model's is declared. Kept in
+    `resume_file` once finished.
+    """
+    names = [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
+
+    def choose(_: int) -> list[Record]:
+        start, chosen_by = POCKET_SETTINGS, dict[str, object]()
+        if checkpoint.events is None:
+            start, reached = choose_vector_question(
+                checkpoint,
+                names,
+                start,
+                (start.question, *PROMPT_QUESTIONS),
+                progress=progress_bar("question of the vector", quiet),
+            )
+            chosen_by["vector_questions"] = reached
+        tuned = tune(
+            checkpoint,
+            names,
+            start=start,
+            scenes=scenes,
+            prompt_questions=PROMPT_QUESTIONS,
+            progress=progress_bar("settings", quiet),
+        )
+        settings = select_heads(checkpoint, names, tuned.settings, scenes=scenes, progress=progress_bar("heads", quiet))
+        chosen_by["norm_ratio"] = [round(float(ratio), 3) for ratio in tuned.norm_ratio]
+        chosen_by["tuning"] = _by_read_out(tuned.overlaps)
+        return [{"settings": asdict(settings), "chosen_by": chosen_by}]
+
+    identity = {**analysis_identity("settings", checkpoint, POCKET_SETTINGS), "events": names, "scenes": scenes}
+    (row,) = resumable_rows(1, choose, identity, resume_file=resume_file)
+    return Settings(**row["settings"]), row["chosen_by"]
 
 
 def _by_read_out(overlaps: dict[Candidate, float]) -> list[dict[str, object]]:

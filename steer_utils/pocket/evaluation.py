@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.study.resume import Progress
+from steer_utils.study.resume import Progress, Record, resumable_rows
 from steer_utils.study.statistics import cluster_mean
 
 LABELS = {
@@ -56,15 +57,19 @@ def evaluate(
     clips: ClipBank | None = None,
     scenes: int = 200,
     seed: int = 500,
+    resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """Accuracy with its 95 % interval for each kind of question, on three-event scenes, columns kind, right, low,
-    high, n. Procedural scenes are synthesised anew (no bank); `clips` must hold recordings not trained on."""
+    high, n. Procedural scenes are synthesised anew (no bank); `clips` must hold recordings not trained on.
+
+    `resume_file`: finished scenes are kept there, and a killed run goes on from it (see `resumable_rows`).
+    """
     known = taught_events(checkpoint)
     names = [name for name in (SOUNDS if clips is None else clips.categories) if name in known]
     maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
-    answered: list[Answered] = []
-    for index in progress(range(scenes)):
+
+    def answered(index: int) -> list[Record]:
         scene = maker.scene(index, seed)
         rng = np.random.default_rng([seed, index, 3])
         by_kind = [(kind, turn(kind, scene, known, rng)) for kind in KINDS if kind != "focus"]
@@ -73,11 +78,21 @@ def evaluate(
             *(asked for kind, asked in by_kind if asked.kind == kind),
         ]  # a recording: no pitch
         answers = Hearing(checkpoint, scene.samples).answers([Row(asked.instruction) for asked in turns])
-        answered += [
-            Answered(index, asked.kind, asked.instruction, asked.answer, answer)
+        return [
+            asdict(Answered(index, asked.kind, asked.instruction, asked.answer, answer))
             for asked, answer in zip(turns, answers, strict=True)
         ]
-    return accuracies(answered)
+
+    identity = {
+        "analysis": "answers",
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "classes": names,
+        "recordings": None if clips is None else sorted(clip.path.name for clip in clips.clips),
+        "seed": seed,
+    }
+    rows = resumable_rows(scenes, answered, identity, resume_file=resume_file, progress=progress)
+    return accuracies([Answered(**row) for row in rows])
 
 
 def focused(scene: Scene, rng: np.random.Generator) -> Turn:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.methods.base import Localisation, Method, Query
+from steer_utils.methods.base import Localisation, Method, Query, find_together
 from steer_utils.methods.baselines import POSITION
 from steer_utils.methods.settings import Settings, trained_recordings
 from steer_utils.methods.table import METHODS, method_named, standard_methods
@@ -178,8 +178,14 @@ def run_benchmark(
     scenes.warn_of_development(settings)
     per_query = [method for method in chosen if method.find is not None]
 
+    before: list[HeardScene] = []
+
     def rows_of(index: int) -> list[Record]:
-        return _scene_rows(checkpoint, scenes, settings, per_query, index)
+        heard = scenes.heard(checkpoint, index)
+        if before:
+            heard.hearing.share_silence(before.pop().hearing)
+        before.append(heard)
+        return _scene_rows(heard, settings, per_query)
 
     table = resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
     if POSITION in methods:
@@ -191,14 +197,14 @@ def run_benchmark(
     return table.sort_values(["scene", "method"], kind="stable", ignore_index=True)
 
 
-def _scene_rows(
-    checkpoint: Checkpoint, scenes: SceneSet, settings: Settings, methods: Sequence[Method], index: int
-) -> list[Record]:
-    heard = scenes.heard(checkpoint, index)
+def _scene_rows(heard: HeardScene, settings: Settings, methods: Sequence[Method]) -> list[Record]:
     hearing, truths = heard.hearing, [event.span for event in heard.scene.events]
+    asked = list(heard.queries())
+    finders = [method.find for method in methods if method.find is not None]
+    found = find_together(hearing, finders, [query for _, query, _ in asked], settings)
     rows: list[Record] = []
-    for event, query, names in heard.queries():
-        asked = {
+    for (event, _, names), localised in zip(asked, found, strict=True):
+        columns = {
             **names,
             "source": event.source,
             "truth_start": event.span.start,
@@ -207,9 +213,10 @@ def _scene_rows(
             "token_seconds": hearing.span.seconds_per_token,
             "chance": heard.chance(event),
         }
-        with hearing.remembering():  # every method asks for the same contrast and the same plain question
-            localised = [(method.name, method.find(hearing, query, settings)) for method in methods if method.find]
-        rows += [score_row(asked, name, localisation) for name, localisation in localised]
+        rows += [
+            score_row(columns, method.name, localisation)
+            for method, localisation in zip(methods, localised, strict=True)
+        ]
     return rows
 
 

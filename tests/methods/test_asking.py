@@ -31,7 +31,7 @@ def test_asking_centres_the_window_on_the_answer(
     one_hearing: Hearing, monkeypatch: pytest.MonkeyPatch, answer: str, expected: Interval | None
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(Hearing, "answer", lambda self, instruction: asked.append(instruction) or answer)
+    monkeypatch.setattr(Hearing, "answers", lambda self, rows: asked.append(rows[0].instruction) or [answer])
     found = find("asking", one_hearing, replace(OWN, ask="When is the {event}?"))
     assert asked == ["When is the dog bark?"]
     assert found.answer == answer and found.curve is None

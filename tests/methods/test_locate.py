@@ -69,7 +69,7 @@ def test_methods_without_a_curve_take_two_seconds(one_model: AudioLM, monkeypatc
     assert located.curve is None and located.interval.duration == pytest.approx(2.0)
     short = locate(one_model, noise(0.51), "bell", sampling_rate=RATE, method="random")
     assert short.interval == Interval(0.0, 0.51)  # its last audio token ends after the audio does
-    monkeypatch.setattr(Hearing, "answer", lambda *_: "a bell")
+    monkeypatch.setattr(Hearing, "answers", lambda *_: ["a bell"])
     with pytest.raises(ValueError, match="names no time: 'a bell'; try another method"):
         locate(one_model, noise(1.0), "bell", sampling_rate=RATE, method="asking")
 

@@ -16,10 +16,18 @@ from steer_utils.lm.plan import Row
 from steer_utils.methods import tuning
 from steer_utils.methods.base import Query
 from steer_utils.methods.controls import unsteered
-from steer_utils.methods.prompting import prompting, prompting_best
+from steer_utils.methods.prompting import contrast_prompting, prompting, prompting_best
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.steering import steering, steering_heads
-from steer_utils.methods.tuning import Candidate, Tuned, block_sets, runs_of_blocks, select_heads, tune
+from steer_utils.methods.tuning import (
+    Candidate,
+    Tuned,
+    block_sets,
+    choose_vector_question,
+    runs_of_blocks,
+    select_heads,
+    tune,
+)
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import best_window
 
@@ -121,6 +129,35 @@ def test_prompting_gets_the_question_that_serves_it_best(tuned: Tuned, one_model
     assert tuned.settings.chosen_on["prompting_best"] == pytest.approx(max(reached.values()), abs=1e-4)
 
 
+def test_the_difference_of_both_prompts_gets_its_own_question_and_blocks(tuned: Tuned, one_model: AudioLM) -> None:
+    reached = {
+        (question, run): overlaps(
+            one_model,
+            contrast_prompting,
+            replace(START, prompt_difference_question=question, prompt_difference_blocks=run),
+        )
+        for question in (START.question, *QUESTIONS)
+        for run in runs_of_blocks(4)
+    }
+    # An untrained model hardly tells the prompts apart: the last digits of the differences move a window by a token.
+    chosen = (tuned.settings.prompt_difference_question, tuned.settings.prompt_difference_blocks)
+    assert reached[chosen] == pytest.approx(max(reached.values()), abs=5e-3)  # type: ignore[index]
+    assert tuned.settings.chosen_on["prompting_difference"] == pytest.approx(max(reached.values()), abs=5e-3)
+
+
+def test_the_question_of_the_vector_is_the_one_that_tuning_gets_furthest_with(one_model: AudioLM) -> None:
+    chosen, reached = choose_vector_question(one_model, NAMES, START, QUESTIONS, scenes=1, strengths=(1.0,))
+    assert set(reached) == set(QUESTIONS)
+    assert reached[str(chosen.vector_question)] == max(reached.values())
+    for question, overlap in reached.items():
+        alone = tune(
+            one_model, NAMES, start=replace(START, vector_question=question), scenes=1, strengths=(1.0,)
+        ).overlaps
+        assert overlap == pytest.approx(max(alone.values()), abs=1e-4)
+    with pytest.raises(ValueError, match="no questions"):
+        choose_vector_question(one_model, NAMES, START, ())
+
+
 def test_what_was_chosen_on_is_written_down(tuned: Tuned) -> None:
     chosen_on = tuned.settings.chosen_on
     assert tuned.settings.development_events == NAMES
@@ -149,7 +186,9 @@ def test_tuning_again_gives_the_same(tuned: Tuned, one_model: AudioLM) -> None:
             counted.append(step)
             yield step
 
-    again = tune(one_model, NAMES, start=START, scenes=2, strengths=STRENGTHS, progress=progress)
+    again = tune(
+        one_model, NAMES, start=START, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS, progress=progress
+    )
     assert counted == [0, 1]
     assert again.settings == tuned.settings
     assert again.overlaps == tuned.overlaps
@@ -184,7 +223,7 @@ def test_rows_of_a_query_are_one_batch(one_model: AudioLM, monkeypatch: pytest.M
     monkeypatch.setattr(Hearing, "read_rows", counted)
     tune(one_model, NAMES, start=START, scenes=1, strengths=(1.0,))
     candidates = len(block_sets(4)) * 2
-    assert sizes == [1, *([2, candidates + 1] * 3)]
+    assert sizes == [2, *([2, candidates + 1] * 3)]  # at first the plain question, alone and after p-
 
 
 # Heads ---------------------------------------------------------------------------------------------------------------

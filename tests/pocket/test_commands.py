@@ -45,7 +45,7 @@ def trained(small: None, recipe: Recipe, work: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured(recipes: dict[str, Recipe], work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained model, measured on two scenes. Three blocks: the later half is not the last alone."""
     recipe = replace(recipes["audioflamingo3"], size=replace(recipes["audioflamingo3"].size, blocks=3))
     folder = tmp_path_factory.mktemp("measured")
@@ -59,7 +59,7 @@ def measured(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFactor
         "versions": {"torch": "1.2.3"},
     }
     save(model, processor, folder, facts)
-    measure(str(folder), clips=None, scenes=2, tuning_scenes=1, quiet=True)
+    measure(str(folder), clips=None, work=work, scenes=2, tuning_scenes=1, quiet=True)
     return folder
 
 
@@ -202,6 +202,18 @@ def test_the_card_is_written_from_the_files_alone(measured: Path, tmp_path: Path
     assert "| 12.3% |" in write_card(tmp_path).read_text()
 
 
+def test_what_is_finished_is_not_measured_again(measured: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_work(*_: Any, **__: Any) -> None:
+        raise AssertionError("this was finished before")
+
+    before = {name: (measured / name).read_bytes() for name in ("settings.json", "evaluation.json", "README.md")}
+    monkeypatch.setattr(commands, "tune", no_work)
+    monkeypatch.setattr("steer_utils.pocket.evaluation.Hearing", no_work)
+    monkeypatch.setattr("steer_utils.study.benchmark.Hearing", no_work)
+    measure(str(measured), clips=None, work=work, scenes=2, tuning_scenes=1, quiet=True)
+    assert {name: (measured / name).read_bytes() for name in before} == before
+
+
 def test_what_cannot_be_measured_is_refused_first(
     measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,12 +222,12 @@ def test_what_cannot_be_measured_is_refused_first(
 
     monkeypatch.setattr(commands, "tune", no_work)
     with pytest.raises(ValueError, match="scenes is 0"):
-        measure(str(measured), clips=None, scenes=0)
+        measure(str(measured), clips=None, work=tmp_path / "work", scenes=0)
     for path in measured.iterdir():
         if path.name not in ("pocket.json", "settings.json", "evaluation.json", "README.md"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="is not a pocket model"):
-        measure(str(tmp_path), clips=None)
+        measure(str(tmp_path), clips=None, work=tmp_path / "work")
 
 
 def test_the_command_line_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,4 +254,4 @@ def test_the_command_line_passes_its_options_on(tmp_path: Path, monkeypatch: pyt
     }
     assert runner.invoke(pocket_app, ["evaluate", "--scenes", "9"]).exit_code == 0
     assert [call["arguments"] for call in calls] == [(name,) for name in POCKET_MODELS]
-    assert all(call["scenes"] == 9 for call in calls)
+    assert all((call["scenes"], call["work"]) == (9, Path("runs/pocket")) for call in calls)
