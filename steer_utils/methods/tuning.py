@@ -115,6 +115,9 @@ def tune(
     best = max(means, key=means.__getitem__)
     prompt_means, peak_means = np.mean(prompts, axis=0), np.mean(peaks, axis=0)  # (questions, reads), (reads,)
     difference_means = np.mean(prompt_differences, axis=0)  # (questions, reads)
+    difference_means[
+        :, reads.index((0,))
+    ] = -1.0  # the same last token enters block 0 after both: rounding alone differs
     question, column = np.unravel_index(int(prompt_means.argmax()), prompt_means.shape)
     difference_question, difference_column = np.unravel_index(int(difference_means.argmax()), difference_means.shape)
     settings = replace(

@@ -138,11 +138,11 @@ def test_the_difference_of_both_prompts_gets_its_own_question_and_blocks(tuned: 
         )
         for question in (START.question, *QUESTIONS)
         for run in runs_of_blocks(4)
+        if run != (0,)  # both prompts end in one token: block 0 sees no difference but rounding
     }
-    # An untrained model hardly tells the prompts apart: the last digits of the differences move a window by a token.
     chosen = (tuned.settings.prompt_difference_question, tuned.settings.prompt_difference_blocks)
-    assert reached[chosen] == pytest.approx(max(reached.values()), abs=5e-3)  # type: ignore[index]
-    assert tuned.settings.chosen_on["prompting_difference"] == pytest.approx(max(reached.values()), abs=5e-3)
+    assert reached[chosen] == pytest.approx(max(reached.values()), abs=1e-3)  # type: ignore[index]
+    assert tuned.settings.chosen_on["prompting_difference"] == pytest.approx(max(reached.values()), abs=1e-3)
 
 
 def test_the_question_of_the_vector_is_the_one_that_tuning_gets_furthest_with(one_model: AudioLM) -> None:
