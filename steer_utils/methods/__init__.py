@@ -9,6 +9,7 @@ In the order of reading:
     prompting       the instruction alone, with no vector
     controls        a random vector, the right one backwards, another event's, none
     audio_steering  the vector is what the audio adds to silence (MAVS, LWVS, VISTA)
+    answers         the time that an answer names, or why none can be read
     asking          the model's own answer: when the sound is, and whether it is there
     baselines       the loudest window, a random one, the mean of other scenes
     attribution     gradients and occlusion of the model's "yes"

@@ -50,12 +50,14 @@ class Localisation:
     score     mean of the curve in the interval
     curve     one value an audio token, (tokens,); None for methods without one
     answer    what the model said, for methods that ask it
+    unread    why no time was read in it: "no time", "ambiguous" or "outside" (see `answers`); "" if one was
     """
 
     interval: Interval | None
     score: float
     curve: np.ndarray | None = None
     answer: str = ""
+    unread: str = ""
 
 
 Finder = Callable[[Hearing, Query, Settings], Localisation]

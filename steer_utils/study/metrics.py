@@ -89,9 +89,9 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
 def score_row(asked: Record, method: str, found: Localisation) -> Record:
     """The row of a query (`asked`: truth_start, truth_end, others, token_seconds and what else describes it).
 
-    Adds: start, end (None where an answer named no time: `failed`), overlap |W ∩ E| / |E| and IoU (0 then),
-    center_error in seconds, `own`: the window found belongs to the queried event and to no other of the scene; for
-    methods with a curve also auroc, pointing, and the curve itself to five digits.
+    Adds: start, end (None where no time was read in an answer: `failed`, and why: `unread`), overlap |W ∩ E| / |E| and
+    IoU (0 then), center_error in seconds, `own`: the window found belongs to the queried event and to no other of the
+    scene; for methods with a curve also auroc, pointing, and the curve itself to five digits.
     """
     truth = Interval(asked["truth_start"], asked["truth_end"])
     others = [Interval(*other) for other in asked["others"]]
@@ -107,6 +107,7 @@ def score_row(asked: Record, method: str, found: Localisation) -> Record:
         "own": slot_of(interval, [truth, *others]) == 0 if interval else False,
         "failed": interval is None,
         "answer": found.answer,
+        "unread": found.unread,
         "auroc": None,
         "pointing": None,
         "curve": None,

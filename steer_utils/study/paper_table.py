@@ -72,11 +72,13 @@ def results_table() -> str:
 
 
 def _cell(row: dict | None, reference: dict | None) -> str:
-    """A figure with its interval, and how many queries it is from where that differs from the column's."""
+    """A figure with its interval, how many queries it is from where that differs from the column's, and how many
+    answers could not be read where some could not."""
     if row is None:
         return NOT_RUN
     fewer = f", n = {row['n']}" if reference is not None and row["n"] != reference["n"] else ""
-    return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer})"
+    unread = f", {100 * row['failed']:.0f} % of answers not read" if row.get("failed") else ""
+    return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer}{unread})"
 
 
 def write_results_table(page: Path) -> None:

@@ -40,7 +40,8 @@ SUFFIXES = (".parquet", ".csv")
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Overlap with its 95 % interval per method and slot, beside the analytic chance of that slot.
 
-    `corrected` is (overlap - chance) / (1 - chance); `failed` the share of answers that named no time (overlap 0);
+    `corrected` is (overlap - chance) / (1 - chance); `failed` the share of answers in which no time was read (overlap
+    0), `ambiguous` that of answers which could mean several;
     `own` the share of windows that fall on the queried event rather than another (chance 1/3 of three); recall_x the
     share with IoU of at least x; auroc and pointing (no known width) are NaN for methods without a curve;
     center_error is the mean over answers that named a time, in seconds.
@@ -71,6 +72,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                     "own": float(part["own"].mean()),
                     "center_error": float(part["center_error"].mean()),
                     "failed": float(part["failed"].mean()),
+                    "ambiguous": float((part["unread"] == "ambiguous").mean()) if "unread" in part else math.nan,
                 }
             )
     return pd.DataFrame(rows)
@@ -172,7 +174,7 @@ def report_text(table: pd.DataFrame) -> str:
         lines.append(f"recordings left out because the model was trained on them: {left_out}")
     rows, tests = summary(table), significance(table).set_index("method")
     lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(rows)]
-    lines += _failures(table)
+    lines += _answers(table)
     lines += ["", "curves, without a known width", *_curves(rows, tests)] if table["auroc"].notna().any() else []
     if "steering" in set(table["method"]) and table["method"].nunique() > 1:
         lines += ["", "steering minus ..., paired, points of overlap [95 % interval], sign-flip p after Holm"]
@@ -202,13 +204,18 @@ def _interval(low: float, high: float, form: str = ".1f") -> str:
     return f" [{100 * low:{form}}, {100 * high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 
-def _failures(table: pd.DataFrame) -> list[str]:
-    failed = table.groupby("method", sort=False)["failed"].mean()
-    return [
-        f"{label_of(str(name))}: {100 * share:.0f} % of the answers name no time, and count as 0"
-        for name, share in failed.items()
-        if share > 0
-    ]
+def _answers(table: pd.DataFrame) -> list[str]:
+    """Of each method that asks: in how many answers a time was read, and why in the others none was."""
+    lines = []
+    for name in _methods_of(table):
+        rows = table[table["method"] == name]
+        if not (rows["failed"] | rows["answer"].astype(bool)).any():
+            continue
+        failed = rows[rows["failed"]]
+        why = dict(failed["unread"].value_counts()) if "unread" in failed else {"no time": len(failed)}
+        rest = f"; the others count as 0: {', '.join(f'{n} {reason}' for reason, n in why.items())}" if why else ""
+        lines.append(f"{label_of(name)}: a time was read in {len(rows) - len(failed)} of {len(rows)} answers{rest}")
+    return lines
 
 
 def _differences(table: pd.DataFrame, tests: pd.DataFrame) -> list[str]:

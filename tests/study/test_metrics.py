@@ -194,7 +194,8 @@ def test_a_window_on_another_event_is_not_its_own() -> None:
 
 
 def test_no_window_and_no_curve() -> None:
-    row = score_row(ASKED, "asking", Localisation(None, 0.0, answer="a dog"))
+    row = score_row(ASKED, "asking", Localisation(None, 0.0, answer="a dog", unread="no time"))
+    assert row["unread"] == "no time"
     assert (row["overlap"], row["iou"], row["own"], row["failed"], row["answer"]) == (0.0, 0.0, False, True, "a dog")
     assert {row[name] for name in ("start", "end", "center_error", "auroc", "pointing", "curve")} == {None}
 

@@ -105,6 +105,18 @@ def test_a_page_without_marks_is_refused_and_kept(text: str, weights: Path, tmp_
     assert page.read_text() == text
 
 
+def test_answers_that_could_not_be_read_are_told(weights: Path) -> None:
+    evaluated(weights, MAIN_MODELS[0], 0.5)
+    path = weights / MAIN_MODELS[0] / "evaluation.json"
+    kept = json.loads(path.read_text())
+    for row in kept["procedural"]["where"]["rows"]:
+        row["failed"] = 0.25 if row["method"] == "asking" else 0.0
+    path.write_text(json.dumps(kept))
+    (asking,) = (line for line in results_table().splitlines() if line.startswith("| asking when"))
+    assert cells(asking)[1] == "50.0 (48.0-53.0, 25 % of answers not read)"
+    assert results_table().count("not read") == 1
+
+
 def test_a_failed_write_keeps_the_page(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "README.md"
     page.write_text("\n".join(MARKS))

@@ -66,6 +66,7 @@ def table() -> pd.DataFrame:
                         "iou": overlap / 2,
                         "chance": chance,
                         "failed": failed,
+                        "unread": "ambiguous" if failed and scene < 5 else "no time" if failed else "",
                         "own": method == "steering",
                         "center_error": None if failed else 1.0 + place,
                         **drawn(method, place),
@@ -88,6 +89,7 @@ def test_summary_by_method_and_slot(table: pd.DataFrame) -> None:
     assert rows.loc["random", "corrected"].tolist() == pytest.approx([0.0] * 4)
     assert rows.loc[("steering", "middle"), "corrected"] == pytest.approx((0.6 - 0.4) / 0.6)
     assert rows.loc["asking", "failed"].tolist() == pytest.approx([1 / 3, 1.0, 0.0, 0.0])
+    assert rows.loc["asking", "ambiguous"].tolist() == pytest.approx([1 / 12, 0.25, 0.0, 0.0])
     assert rows.loc[("steering", "last"), "iou"] == pytest.approx(0.2)
 
 
@@ -165,8 +167,9 @@ def small_table(scenes: int = 4, methods: tuple[str, ...] = ("steering", "random
             "overlap": (0.6 + 0.2 * (scene % 2)) / (1 if method == "steering" else 2),
             "iou": 0.5,
             "chance": chance,
-            "failed": method == "asking",
-            "answer": "",
+            "failed": method == "asking" and slot != "last",
+            "answer": "at 2 s" if method == "asking" else "",
+            "unread": {"first": "no time", "middle": "ambiguous", "last": ""}[slot] if method == "asking" else "",
             "others": [[4.0, 5.0]],
             "token_seconds": 0.5,
             "own": True,
@@ -194,7 +197,10 @@ def test_text_says_what_was_run_and_every_number() -> None:
     assert "tiny: 4 scenes, 12 queries, seed 7, 12 recordings" in text
     assert "classes queried: bell, siren" in text
     assert "recordings left out because the model was trained on them: 5" in text
-    assert "100 % of the answers name no time" in text
+    assert (
+        "asking when (direct prompting): a time was read in 4 of 12 answers; the others count as 0: "
+        "4 no time, 4 ambiguous" in text
+    )
     overlaps, after = text.split("steering minus")
     overlaps, curves = overlaps.split("curves, without a known width")
     assert curves.split("steering (ours)")[1].split()[:3] == ["0.90", "100.0", "%"] and "random" not in curves
@@ -206,7 +212,15 @@ def test_text_says_what_was_run_and_every_number() -> None:
 
 def test_text_without_intervals_or_other_methods() -> None:
     text = report_text(small_table(scenes=1, methods=("random",)))
-    assert "nan" not in text.lower() and "minus" not in text and "names no time" not in text
+    assert "nan" not in text.lower() and "minus" not in text and "answers" not in text
+
+
+def test_a_run_of_an_earlier_version_says_how_many_answers_were_read() -> None:
+    earlier = small_table(methods=("steering", "asking")).drop(columns="unread")
+    assert "a time was read in 4 of 12 answers; the others count as 0: 8 no time" in report_text(earlier)
+    assert summary(earlier)["ambiguous"].isna().all()
+    every = small_table(methods=("asking",)).assign(failed=False)
+    assert "a time was read in 12 of 12 answers\n" in report_text(every) + "\n"
 
 
 def test_json_is_strict_and_has_every_row() -> None:
@@ -224,7 +238,7 @@ def test_files_hold_the_same_rows(tmp_path: Path, suffix: str) -> None:
     made, path = small_table(), tmp_path / f"a{suffix}"
     write_table(made, path)
     read = read_table(path) if suffix == ".parquet" else pd.read_csv(path)
-    scalars = [name for name in made.columns if name not in ("others", "curve", "answer")]
+    scalars = [name for name in made.columns if name not in ("others", "curve", "answer", "unread")]
     assert ("curve" in read) is (suffix == ".parquet")
     pd.testing.assert_frame_equal(read[scalars], made[scalars], check_dtype=False)
     if suffix == ".parquet":
