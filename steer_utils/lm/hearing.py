@@ -9,7 +9,7 @@ The last of three steps: plan (`plan`), run (`run`), **read** (this file).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,16 +18,19 @@ import numpy as np
 import torch
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.checkpoints import Checkpoint, alone
+from steer_utils.lm.checkpoints import SMALL_MODEL, Checkpoint, alone
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.plan import Plan, Row, check_rows, maps_at_once, plan_rows, tokenised
 from steer_utils.lm.positions import Positions
-from steer_utils.lm.prefixes import encode
+from steer_utils.lm.prefixes import Prefix, encode_many
 from steer_utils.lm.run import generate, run
 from steer_utils.lm.steering import Injection, as_injections
 from steer_utils.lm.vectors import Provenance, SteeringVector
 from steer_utils.sound.audio import stretches
 from steer_utils.sound.spans import AudioSpan
+
+CPU_BATCH = 4  # audios that are encoded together
+GPU_BATCH, GPU_SECONDS = 8, 120.0  # there also at most so many seconds, padding included: a gigabyte or two of a 7B
 
 Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
 
@@ -56,17 +59,15 @@ class Hearing:
         reading = hearing.read("Describe the sound.", steer=0.5 * focus.late())
 
     `samples`: mono float32 at the model's sampling rate. `span`: where its audio tokens are. `duration`: seconds.
-    Raises AudioError if the audio is longer than the model takes in one go, before anything is computed.
+    `prefix`: its encoding, where it was made already (`hear_each`). Raises AudioError if the audio is longer than the
+    model takes in one go, before anything is computed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, samples: np.ndarray) -> None:
-        rate = checkpoint.sampling_rate
-        stretches(len(samples), rate, checkpoint.window_seconds, "refuse", listener=checkpoint.name)
+    def __init__(self, checkpoint: Checkpoint, samples: np.ndarray, *, prefix: Prefix | None = None) -> None:
         self.checkpoint = checkpoint
         self.samples = samples
-        self.duration = len(samples) / rate
-        with alone(checkpoint):
-            self._prefix = encode(checkpoint, samples)
+        self.duration = len(samples) / checkpoint.sampling_rate
+        self._prefix = _prefixes(checkpoint, [samples])[0] if prefix is None else prefix
         self._known: dict[str | int, Reading] | None = None  # readings of unsteered instructions, inside `remembering`
 
     def __repr__(self) -> str:
@@ -231,6 +232,75 @@ def contrast_rows(positive: str, negative: str, prompt: str = "") -> tuple[Row, 
 def contrast_vector(checkpoint: Checkpoint, plus: Reading, minus: Reading) -> SteeringVector:
     """The vector of a contrast whose two rows were read."""
     return state_difference(checkpoint, plus, minus, f"{plus.instruction!r} - {minus.instruction!r}")
+
+
+# -- many audios -----------------------------------------------------------------------------------------------------
+def hear_together(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Hearing]:
+    """`Hearing(checkpoint, samples)` for each of `audios`, encoded as one batch. Raises as it does."""
+    prefixes = _prefixes(checkpoint, audios)
+    return [Hearing(checkpoint, samples, prefix=prefix) for samples, prefix in zip(audios, prefixes, strict=True)]
+
+
+def hear_each(checkpoint: Checkpoint, audios: Iterable[np.ndarray], batch: int | None = None) -> Iterator[Hearing]:
+    """The hearings of any number of audios (samples,), in their order: `batch` of them are asked for and encoded
+    together, then given one by one, and not kept.
+
+    None: `usual_batch`, on a GPU fewer where audios are long. Raises ValueError at once for a batch that is none;
+    AudioError for an audio that is too long, and what `audios` itself raises, once all before it are given.
+    """
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+        raise ValueError(f"batch is {batch!r}; pass how many audios to encode together, 1 or more")
+    return _in_batches(checkpoint, iter(audios), batch)
+
+
+def usual_batch(checkpoint: Checkpoint) -> int:
+    """How many audios are encoded together unless a caller says. On a CPU it pays for small models alone, see
+    benchmarks/README.md; on a GPU it was not measured."""
+    if checkpoint.device.type != "cpu":
+        return GPU_BATCH
+    return CPU_BATCH if checkpoint.model.num_parameters() < SMALL_MODEL else 1
+
+
+def _in_batches(checkpoint: Checkpoint, audios: Iterator[np.ndarray], batch: int | None) -> Iterator[Hearing]:
+    most = usual_batch(checkpoint) if batch is None else batch
+    bounded = batch is None and checkpoint.device.type != "cpu"
+    waiting: list[np.ndarray] = []
+    while True:
+        try:
+            samples = next(audios)
+            _check_length(checkpoint, samples)
+        except Exception as error:  # the end, or an audio that cannot be heard: those before it can
+            yield from _given(hear_together(checkpoint, waiting))
+            if isinstance(error, StopIteration):
+                return
+            raise
+        padded = (len(waiting) + 1) * max(map(len, [*waiting, samples])) / checkpoint.sampling_rate
+        if bounded and padded > GPU_SECONDS:
+            yield from _given(hear_together(checkpoint, waiting))
+            waiting = []
+        waiting.append(samples)
+        if len(waiting) == most:
+            yield from _given(hear_together(checkpoint, waiting))
+            waiting = []
+
+
+def _given(hearings: list[Hearing]) -> Iterator[Hearing]:
+    """One by one; none is kept once it is given."""
+    hearings.reverse()
+    while hearings:
+        yield hearings.pop()
+
+
+def _prefixes(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Prefix]:
+    for samples in audios:
+        _check_length(checkpoint, samples)
+    with alone(checkpoint):
+        return encode_many(checkpoint, audios)
+
+
+def _check_length(checkpoint: Checkpoint, samples: np.ndarray) -> None:
+    rate, longest = checkpoint.sampling_rate, checkpoint.window_seconds
+    stretches(len(samples), rate, longest, "refuse", listener=checkpoint.name)
 
 
 def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, recipe: str) -> SteeringVector:

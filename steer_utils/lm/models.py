@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, hear_each
 from steer_utils.sound.audio import read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
@@ -30,6 +32,27 @@ class AudioLM(Checkpoint):
         `sampling_rate`. Raises AudioError for what cannot be heard: no file, not audio, silent, too short, too long.
         """
         return Hearing(self, read_audio(audio, sampling_rate=sampling_rate, target_rate=self.sampling_rate))
+
+    def hear_many(
+        self,
+        audios: Iterable[str | Path | np.ndarray],
+        *,
+        sampling_rate: int | None = None,
+        batch: int | None = None,
+    ) -> Iterator[Hearing]:
+        """`hear` for any number of audios, in their order, several encoded in one go:
+
+            for hearing in lm.hear_many(sorted(folder.glob("*.wav"))): ...
+
+        `batch` audios are read and encoded together when the first of them is asked for, and none is kept here, so that
+        a folder of thousands fits in memory; `batch=None` leaves the number to the model and the machine. Raises
+        ValueError at once for a batch below 1; AudioError as `hear` does, once all audios before that one are given.
+        """
+        if isinstance(audios, (str, os.PathLike, np.ndarray)):
+            raise TypeError(f"audios is one {type(audios).__name__}; pass a list of files or arrays, or use hear")
+        rate = self.sampling_rate
+        sounds = (read_audio(audio, sampling_rate=sampling_rate, target_rate=rate) for audio in audios)
+        return hear_each(self, sounds, batch)
 
 
 def load(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -94,13 +96,45 @@ class Prefix:
         return output.past_key_values
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, eq=False)
+class _LaidOut:
+    """One audio as the model takes it: `ids` (1, slots) up to its last token, and what its tower is given."""
+
+    ids: torch.Tensor
+    span: AudioSpan
+    features: dict[str, torch.Tensor]
+
+    @property
+    def form(self) -> tuple[tuple[str, torch.Size], ...]:
+        """Audios of one form run as one batch: their features differ in the first axis alone."""
+        return tuple((name, value.shape[1:]) for name, value in self.features.items())
+
+
 def encode(checkpoint: Checkpoint, samples: np.ndarray) -> Prefix:
     """Run the unmodified model on the chat up to the end of the audio `samples` (n,), mono.
 
     Raises CheckpointError if the processor does not lay the prompt out as one run of audio tokens and then the text, or
     makes another number of them than the family says: their seconds would then be wrong.
     """
+    return encode_many(checkpoint, [samples])[0]
+
+
+@torch.inference_mode()
+def encode_many(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Prefix]:
+    """The prefix of each audio, as `encode` gives it, from one run of tower and decoder over all of them.
+
+    The prompts of shorter ones are padded at their end, where no token before it looks. Audios whose features have
+    other shapes run apart. Raises as `encode` does.
+    """
+    laid_out = [_laid_out(checkpoint, samples) for samples in audios]
+    prefixes: dict[int, Prefix] = {}
+    for form in dict.fromkeys(audio.form for audio in laid_out):
+        numbers = [number for number, audio in enumerate(laid_out) if audio.form == form]
+        prefixes.update(zip(numbers, _encoded(checkpoint, [laid_out[number] for number in numbers]), strict=True))
+    return [prefixes[number] for number in range(len(laid_out))]
+
+
+def _laid_out(checkpoint: Checkpoint, samples: np.ndarray) -> _LaidOut:
     text = checkpoint.prompt(ANY_INSTRUCTION)
     inputs = checkpoint.family.inputs(checkpoint.processor, text, samples, checkpoint.sampling_rate)
     ids = inputs.pop("input_ids")
@@ -119,10 +153,32 @@ def encode(checkpoint: Checkpoint, samples: np.ndarray) -> Prefix:
             f"{1000 * checkpoint.seconds_per_token:g} ms: seconds would be wrong, so this checkpoint is not supported"
         )
     span = AudioSpan(int(slots[0]), heard, checkpoint.seconds_per_token)
-    prefix_ids = ids[:, : int(slots[-1]) + 1]
-    embeddings, cache = _run(checkpoint, prefix_ids, inputs)
-    layers: list[Any] = list(cache.layers)
-    return Prefix(checkpoint, prefix_ids, span, embeddings, tuple((layer.keys, layer.values) for layer in layers))
+    return _LaidOut(ids[:, : int(slots[-1]) + 1], span, inputs)
+
+
+def _encoded(checkpoint: Checkpoint, batch: Sequence[_LaidOut]) -> list[Prefix]:
+    ids = pad_sequence(
+        [audio.ids[0] for audio in batch],
+        batch_first=True,
+        padding_value=checkpoint.processor.tokenizer.pad_token_id or 0,
+    )
+    features = {name: torch.cat([audio.features[name] for audio in batch]) for name in batch[0].features}
+    embeddings, cache = _run(checkpoint, ids, features)
+
+    def own(states: torch.Tensor, number: int) -> torch.Tensor:
+        """The states of one audio (rows, ..., slots, width): a copy, or one prefix that is kept would keep them all."""
+        part = states[number : number + 1, ..., : batch[number].ids.shape[1], :]
+        return part if len(batch) == 1 else part.clone()
+
+    layers: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in batch]
+    while cache.layers:  # block by block, so that the batch and the copies never stand beside each other whole
+        layer: Any = cache.layers.pop(0)
+        for number, kept in enumerate(layers):
+            kept.append((own(layer.keys, number), own(layer.values, number)))
+    return [
+        Prefix(checkpoint, audio.ids, audio.span, own(embeddings, number), tuple(layers[number]))
+        for number, audio in enumerate(batch)
+    ]
 
 
 def _run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +20,7 @@ from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import MAX_BATCH, Plan, Row
 from steer_utils.lm.steering import Injection, steer
 from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
+from steer_utils.sound.audio import AudioError
 
 SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or low?"
 Full = Callable[..., dict[str, Any]]
@@ -351,3 +354,85 @@ def test_silence_is_remembered_as_long_as_its_hearing(hearing: Hearing) -> None:
     assert hearing.silence.read(SHORT) is not first
     with hearing.remembering():  # encoded before
         assert hearing.silence.read(SHORT) is hearing.silence.read(SHORT)
+
+
+# -- many audios -----------------------------------------------------------------------------------------------------
+def tones(*seconds: float) -> list[np.ndarray]:
+    """Tones of these lengths, each of another pitch."""
+    times = [np.arange(round(length * 16_000)) / 16_000 for length in seconds]
+    return [np.sin(2 * np.pi * (200 + 150 * n) * time).astype(np.float32) / 2 for n, time in enumerate(times)]
+
+
+def test_many_audios_are_heard_as_one_by_one(lm: AudioLM) -> None:
+    audios = tones(1.0, 3.2, 0.4, 2.0, 2.0)
+    hearings = list(lm.hear_many(audios, sampling_rate=16_000, batch=3))
+    for hearing, samples in zip(hearings, audios, strict=True):
+        alone = lm.hear(samples, sampling_rate=16_000)
+        assert (hearing.span, hearing.duration) == (alone.span, alone.duration)
+        assert np.array_equal(hearing.samples, alone.samples)
+        focus = alone.contrast("Focus on the dog bark.", "Listen to the whole audio.", prompt=SHORT)
+        rows = [Row(SHORT), Row(LONG, (Injection(focus, 3.0),)), Row(SHORT, (Injection(focus, 2.0, "audio"),))]
+        for mine, other in zip(hearing.read_rows(rows), alone.read_rows(rows), strict=True):
+            torch.testing.assert_close(mine.logits, other.logits, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(mine.attention.share, other.attention.share, atol=1e-4, rtol=0)
+        assert hearing.answers(rows, max_new_tokens=4) == alone.answers(rows, max_new_tokens=4)
+
+
+@one_family
+@pytest.mark.parametrize("batch", [1, 3, None])
+def test_many_audios_are_read_a_batch_at_a_time_and_not_kept(
+    lm: AudioLM, batch: int | None, encoded: list[int]
+) -> None:
+    size = batch or module.CPU_BATCH
+    asked: list[int] = []
+
+    def endless() -> Iterator[np.ndarray]:
+        (samples,) = tones(0.2)
+        while True:
+            asked.append(1)
+            yield samples
+
+    hearings = lm.hear_many(endless(), sampling_rate=16_000, batch=batch)
+    assert not asked and not encoded
+    given = []
+    for number in range(2 * size):
+        given.append(weakref.ref(next(hearings)))
+        assert len(asked) == (number // size + 1) * size
+        assert len(encoded) == number // size + 1
+    gc.collect()
+    assert not any(hearing() for hearing in given)
+
+
+@one_family
+def test_hearings_before_an_audio_that_cannot_be_heard_are_given(lm: AudioLM) -> None:
+    for wrong, message in ((np.zeros(16_000), "silent"), (tones(5.0)[0], "tiny-qwen2_audio.*4 s")):
+        hearings = lm.hear_many([*tones(0.3, 0.4), wrong, *tones(0.5)], sampling_rate=16_000, batch=4)
+        assert [next(hearings).duration, next(hearings).duration] == [0.3, 0.4]
+        with pytest.raises(AudioError, match=message):
+            next(hearings)
+    assert list(lm.hear_many([])) == []
+
+
+@one_family
+def test_what_is_no_batch_of_audios_is_refused_at_once(lm: AudioLM) -> None:
+    for batch in (0, -1, True, 1.5):
+        with pytest.raises(ValueError, match=f"batch is {batch!r}; pass how many"):
+            lm.hear_many([], batch=batch)  # type: ignore[arg-type]
+    for one in ("street.wav", tones(0.2)[0]):
+        with pytest.raises(TypeError, match=f"audios is one {type(one).__name__}; pass a list"):
+            lm.hear_many(one, sampling_rate=16_000)
+
+
+def test_how_many_are_encoded_at_once_is_left_to_model_and_machine(lm: AudioLM, monkeypatch: Any) -> None:
+    """A large model on a CPU: one. On a GPU: several, fewer of long ones, whose padding counts."""
+    sizes: list[int] = []
+    monkeypatch.setattr(module, "hear_together", lambda lm, audios: sizes.append(len(audios)) or [])
+    list(lm.hear_many(tones(*[0.2] * 9), sampling_rate=16_000))
+    assert sizes == [4, 4, 1]
+    monkeypatch.setattr(type(lm.model), "num_parameters", lambda self: module.SMALL_MODEL)
+    assert module.usual_batch(lm) == 1
+    monkeypatch.setattr(AudioLM, "device", torch.device("cuda"))
+    monkeypatch.setattr(module, "GPU_SECONDS", 8.0)
+    sizes.clear()
+    list(lm.hear_many(tones(*[0.2] * 9, 3.0, 1.0, 3.5, 0.2), sampling_rate=16_000))
+    assert sizes == [8, 2, 2, 1]
