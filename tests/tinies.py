@@ -69,6 +69,11 @@ def covering_padding(lm: AudioLM) -> AudioLM:
     return AudioLM(lm.model, Padding(), replace(lm.family, covers_padding=True), "padded", "test", lm.events)
 
 
+def taking_any_text(one: AudioLM) -> AudioLM:
+    """The same model, said to know no list of words, as those that take any text."""
+    return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=None)
+
+
 def knowing_five(one: AudioLM) -> AudioLM:
     """The same model, said to know five procedural classes: enough for scenes of three without the queried ones."""
     return AudioLM(one.model, one.processor, one.family, "tiny", revision="test", events=FIVE)

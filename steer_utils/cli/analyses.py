@@ -107,7 +107,7 @@ def benchmark(
 
 @analyses_app.command()
 def analyse(
-    kind: Annotated[str, typer.Argument(help="sensitivity, shift, occlusion or swap.")],
+    kind: Annotated[str, typer.Argument(help="sensitivity, shift, occlusion, swap, blocks or words.")],
     model: Model = "pocket-qwen2-audio",
     clips: Clips = None,
     scenes: Annotated[int, typer.Option(help="How many three-event scenes.")] = 100,
@@ -123,7 +123,8 @@ def analyse(
 
     sensitivity: one factor at a time, and strength against blocks. shift: attention to the audio and within it, by
     block, under steering, prompting and audio-based steering. occlusion: what the model says once the window that was
-    found is taken out. swap: whether the answer follows the vector.
+    found is taken out. swap: whether the answer follows the vector. blocks: each block steered, each later one read.
+    words: synonyms and phrases that the model was never trained with (for models that take any text).
 
     Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
 

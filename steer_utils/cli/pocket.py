@@ -103,7 +103,12 @@ def analyse(
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
     work: Work = Path("runs/pocket"),
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each analysis.")] = 200,
-    further: Annotated[int, typer.Option(help="Three-event scenes of each kind for the slower methods.")] = 50,
+    further: Annotated[
+        int, typer.Option(help="Three-event scenes of each kind for the slower methods; 0 leaves them out.")
+    ] = 50,
+    only: Annotated[
+        list[str] | None, typer.Option(help="One analysis, such as blocks; may be repeated [default: all].")
+    ] = None,
 ) -> None:
     """Run every analysis and the slower methods, and write analyses.json and analyses.md beside the weights.
 
@@ -113,7 +118,9 @@ def analyse(
     from steer_utils.pocket.analyses import analyse
 
     for name in model or MAIN_MODELS:
-        page = analyse(name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further)
+        page = analyse(
+            name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further, only=only or ()
+        )
         typer.echo(f"page written: {page}")
 
 

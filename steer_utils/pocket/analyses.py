@@ -6,6 +6,7 @@ analyses.json holds the rows, analyses.md says them. Both are the output of `ste
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from steer_utils.methods.settings import model_settings
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.pocket.card import gap_text
 from steer_utils.pocket.commands import open_pocket, progress_bar
-from steer_utils.show.analyses import ANALYSES, analysis_report, cell_text
+from steer_utils.show.analyses import ANALYSES, analysis_named, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import json_safe, write_whole
@@ -33,22 +34,31 @@ def analyse(
     work: Path,
     scenes: int = 200,
     further_scenes: int = 50,
+    only: Sequence[str] = (),
     seed: int = 7,
     quiet: bool = False,
 ) -> Path:
     """Run every analysis on procedural scenes, and the slower methods also on recordings (`clips`); the page's path.
 
     The scenes are the first ones of `measure` (same seed). Finished scenes are kept in `work`: the same command goes
-    on after a kill. Raises ValueError, before any work, for a model that is no pocket model.
+    on after a kill. `only`: names of analyses; what others found on the same weights stays in the file.
+    `further_scenes`: 0 leaves the slower methods out. Raises ValueError, before any work, for a model that is no pocket
+    model, or an analysis that does not exist.
     """
+    chosen_analyses = [analysis_named(analysis) for analysis in only] or list(ANALYSES.values())
     checkpoint, folder = open_pocket(name)
     settings = model_settings(checkpoint)
     for needed in (figures, work):
         needed.mkdir(parents=True, exist_ok=True)
 
     results: dict[str, Any] = {"model": checkpoint.name, "revision": checkpoint.revision}
+    kept = folder / "analyses.json"
+    if kept.is_file() and (before := json.loads(kept.read_text(encoding="utf-8")))["revision"] == checkpoint.revision:
+        results = before
     chosen = scene_set(checkpoint, settings, count=scenes, seed=seed)
-    for analysis in ANALYSES.values():
+    for analysis in chosen_analyses:
+        if analysis.any_text and checkpoint.events is not None:
+            continue
         resume_file = work / f"{folder.name}-{analysis.name}.partial"
         table = analysis.run(
             checkpoint, chosen, settings, resume_file=resume_file, progress=progress_bar(analysis.name, quiet)
@@ -58,7 +68,7 @@ def analyse(
             stem = figures / f"{analysis.name}_{label}_{folder.name}"
             save_figure(drawn.figure, stem, drawn.alt, drawn.caption)
     banks = {"procedural": None} | ({"recordings": ClipBank(open_clips(clips))} if clips is not None else {})
-    for kind, bank in banks.items():
+    for kind, bank in banks.items() if further_scenes else ():
         chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
         resume_file = work / f"{folder.name}-further-{kind}.partial"
         table = run_benchmark(
@@ -70,7 +80,7 @@ def analyse(
             progress=progress_bar(f"further methods, {kind}", quiet),
         )
         results[f"further, {kind}"] = report_dict(table)
-    write_whole(folder / "analyses.json", json.dumps(json_safe(results), indent=1) + "\n")
+    write_whole(kept, json.dumps(json_safe(results), indent=1) + "\n")
     page = folder / "analyses.md"
     write_whole(page, analyses_page(results, folder.name))
     return page
@@ -85,7 +95,8 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
         "hand. The figures are in the course's figures/. What this small model shows is its own behaviour.",
     ]
     for analysis in ANALYSES.values():
-        result = results[analysis.name]
+        if (result := results.get(analysis.name)) is None:  # not for this model, or not measured yet
+            continue
         scenes = result["scenes"]
         lines += [
             "",
@@ -96,7 +107,8 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
             "",
             *_markdown(result["rows"]),
         ]
-    lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
+    if any(name.startswith("further, ") for name in results):
+        lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
     for kind, sounds in (("procedural", "Procedural scenes"), ("recordings", "Scenes of recordings")):
         result = results.get(f"further, {kind}")
         if result is None:

@@ -4,6 +4,8 @@ sensitivity   does the result hang on what the paper leaves open?           `sen
 shift         how do steering and prompting change attention to the audio?   `shift_tables`
 occlusion     does the answer change when the window found is taken away?    `causality`
 swap          does the answer follow the vector?                             `swaps`
+blocks        where must the vector go in, and where does attention answer?   `block_map`
+words         does it find sounds by words it was never trained with?         `free_words`
 
 table = ANALYSES["shift"].run(lm, scene_set(lm, settings, count=100, seed=0), settings)
 ANALYSES["shift"].summary(table)
@@ -22,6 +24,8 @@ from matplotlib.figure import Figure
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.methods.settings import Settings
+from steer_utils.show.plots.block_map import alt_text_block_map, block_map_figure
+from steer_utils.show.plots.free_words import alt_text_words, words_figure
 from steer_utils.show.plots.sensitivity import alt_text_plane, alt_text_star, plane_figure, star_figure
 from steer_utils.show.plots.shifts import (
     alt_text_occlusion,
@@ -35,7 +39,9 @@ from steer_utils.sound.files import json_safe
 from steer_utils.sound.tables import text_table
 from steer_utils.study.attention_shift import averaged, shift_summary, shift_table
 from steer_utils.study.benchmark import SceneSet
+from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_table
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
+from steer_utils.study.free_words import word_summary, word_table
 from steer_utils.study.report import p_text
 from steer_utils.study.resume import Progress
 from steer_utils.study.sensitivity import FACTORS, one_at_a_time, sensitivity_summary, sensitivity_table
@@ -68,7 +74,10 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Analysis:
-    """One analysis: the question it answers, and its three steps. `kind` is what its tables' attrs call it."""
+    """One analysis: the question it answers, and its three steps. `kind` is what its tables' attrs call it.
+
+    `any_text`: only for models that take any text, not for those that know their own words alone.
+    """
 
     name: str
     kind: str
@@ -76,6 +85,7 @@ class Analysis:
     run: Runner
     summary: Callable[[pd.DataFrame], pd.DataFrame]
     figures: Callable[[pd.DataFrame], dict[str, Drawn]]
+    any_text: bool = False
 
 
 def analysis_named(name: str) -> Analysis:
@@ -187,6 +197,26 @@ def _swap_figures(table: pd.DataFrame) -> dict[str, Drawn]:
     return {"answers": Drawn(swap_figure(summary), alt_text_swap(summary), caption)}
 
 
+# -- blocks and words ------------------------------------------------------------------------------------------------
+def _block_map_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """For each steered block and read-out the block that is best read; the whole map is in the figure."""
+    summary = block_map_summary(table)
+    best = summary.loc[summary.groupby(["read", "steered"])["overlap"].idxmax()]
+    return best.replace({"steered": {PROMPTING: "none, prompting"}}).reset_index(drop=True)
+
+
+def _block_map_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = block_map_summary(table)
+    caption = "Each block steered alone, and each later block read alone: how much of the sound is found."
+    return {"map": Drawn(block_map_figure(summary), alt_text_block_map(summary), caption)}
+
+
+def _word_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = word_summary(table, by="text")
+    caption = "Each sound by its name, by synonyms and by a phrase: found by steering and by prompting."
+    return {"texts": Drawn(words_figure(summary), alt_text_words(summary), caption)}
+
+
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
@@ -221,6 +251,23 @@ ANALYSES: dict[str, Analysis] = {
             swap_table,
             swap_summary,
             _swap_figures,
+        ),
+        Analysis(
+            "blocks",
+            "block map",
+            "Where must the vector go in, and where does attention answer?",
+            block_map_table,
+            _block_map_summary,
+            _block_map_figures,
+        ),
+        Analysis(
+            "words",
+            "words",
+            "Does it find sounds by words that it was never trained with?",
+            word_table,
+            word_summary,
+            _word_figures,
+            any_text=True,
         ),
     )
 }

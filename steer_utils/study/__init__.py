@@ -12,6 +12,8 @@ assumptions      what the paper leaves open, what we declare, where it is varied
 sensitivity      does the result hang on what the paper leaves open?
 attention_shift  do steering and prompting raise attention to the audio, or move it?
 causality        does the answer change when the window is taken away, and does it follow the vector?
+block_map        where must the vector go in, and where does attention answer?
+free_words       does a model find sounds by words that it was never trained with?
 alignment        linear maps between the states of two models, and a vector carried over
 transfer         does a vector from elsewhere still steer?
 """

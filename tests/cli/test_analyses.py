@@ -95,7 +95,7 @@ def test_benchmark_goes_on_after_a_kill(folder: Path, tmp_path: Path, monkeypatc
     assert not out.exists() and (tmp_path / ".cut.parquet.partial").exists()
     made: list[int] = []
     rows = steer_utils.study.benchmark._scene_rows
-    counted = lambda *given: made.append(given[-1]) or rows(*given)  # noqa: E731
+    counted = lambda *given: made.append(given[0].scene.index) or rows(*given)  # noqa: E731
     monkeypatch.setattr(steer_utils.study.benchmark, "_scene_rows", counted)  # type: ignore[func-returns-value]
     resumed = bench(folder, *choice, out, scenes=3)
     assert made == [2] and resumed.stdout == whole.stdout

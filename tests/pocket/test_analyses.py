@@ -27,13 +27,30 @@ def test_a_study_writes_rows_page_and_figures(folder: Path, tmp_path: Path) -> N
     figures, work = tmp_path / "figures", tmp_path / "work"
     page = analyse(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
     found = json.loads((folder / "analyses.json").read_text())
-    assert set(ANALYSES) | {"further, procedural"} <= set(found)
+    assert {name for name in ANALYSES if not ANALYSES[name].any_text} | {"further, procedural"} <= set(found)
     assert {row["method"] for row in found["further, procedural"]["rows"]} == {"steering", *FURTHER}
     assert page.read_text() == analyses_page(found, "pocket-tiny")
-    for analysis in ANALYSES.values():
+    for analysis in (entry for entry in ANALYSES.values() if not entry.any_text):
         assert list(figures.glob(f"{analysis.name}_*_pocket-tiny.png")) and analysis.question in page.read_text()
     again = analyse(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
     assert again.read_text() == page.read_text()
+
+
+def test_chosen_analyses_are_added_to_what_is_there(folder: Path, tmp_path: Path) -> None:
+    figures, work = tmp_path / "figures", tmp_path / "work"
+    options = {"clips": None, "figures": figures, "work": work, "scenes": 2, "further_scenes": 0, "quiet": True}
+    analyse(str(folder), only=["blocks"], **options)  # type: ignore[arg-type]
+    first = json.loads((folder / "analyses.json").read_text())
+    assert set(first) == {"model", "revision", "blocks"}
+    page = analyse(str(folder), only=["shift"], **options)  # type: ignore[arg-type]
+    both = json.loads((folder / "analyses.json").read_text())
+    assert set(both) == {*first, "shift"} and both["blocks"] == first["blocks"]
+    assert page.read_text() == analyses_page(both, "pocket-tiny")
+    (folder / "analyses.json").write_text(json.dumps({**both, "revision": "other weights"}))
+    analyse(str(folder), only=["shift"], **options)  # type: ignore[arg-type]
+    assert set(json.loads((folder / "analyses.json").read_text())) == {"model", "revision", "shift"}
+    with pytest.raises(ValueError, match="no analysis 'block'"):
+        analyse(str(folder), only=["block"], **options)  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_no_pocket_model_is_refused(one_folder: Path, tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tinies import knowing_five
+from tinies import knowing_five, taking_any_text
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER
 from steer_utils.show.analyses import ANALYSES, Analysis, analysis_named, analysis_of, analysis_report, analysis_text
+from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.study.benchmark import SceneSet, scene_set
 from steer_utils.study.causality import occlusion_summary
+from steer_utils.study.free_words import SYNONYMS
 from steer_utils.study.report import read_table, write_table
 
 OWN = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
@@ -33,6 +35,9 @@ def scenes(five: AudioLM) -> SceneSet:
 @pytest.fixture(scope="module", params=sorted(ANALYSES))
 def ran(request: pytest.FixtureRequest, five: AudioLM, scenes: SceneSet) -> tuple[Analysis, pd.DataFrame]:
     analysis = ANALYSES[request.param]
+    if analysis.any_text:  # on scenes of sounds that have synonyms
+        maker = SceneMaker(tuple(SYNONYMS)[:4], seconds=five.window_seconds)
+        return analysis, analysis.run(taking_any_text(five), SceneSet(maker, 2, 4), OWN)
     return analysis, analysis.run(five, scenes, OWN)
 
 

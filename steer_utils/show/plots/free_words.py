@@ -1,0 +1,92 @@
+"""The figure of free words: each text's overlap by steering and by prompting, grouped by sound.
+
+figure = words_figure(word_summary(table, by="text"))
+save_figure(figure, Path("figures/words"), alt_text_words(summary), "Words that the model was never trained with.")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.plots.figures import house_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+_ROW = 0.19  # inches of a text
+
+
+def words_figure(summary: DataFrame) -> Figure:
+    """One row a text: overlap by steering (filled, with its 95 % interval) and by prompting before its best question
+    (open), and beside it the area under the ROC curve of "is it there?". A sound's own name comes first, in bold.
+
+    `summary`: of `word_summary(table, by="text")`. The sounds stand in two columns, as long as each other.
+    """
+    sounds = list(dict.fromkeys(summary["event"]))
+    sizes = {sound: int((summary["event"] == sound).sum()) for sound in sounds}
+    left: list[str] = []
+    while sounds and sum(sizes[sound] for sound in left) < sum(sizes.values()) / 2:
+        left.append(sounds.pop(0))
+    columns = [column for column in (left, sounds) if column]
+    rows = max(sum(sizes[sound] + 0.6 for sound in column) for column in columns)
+    with house_style():
+        figure = new_figure(4.6 * len(columns), 1.1 + _ROW * rows)
+        for ax, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+            _column(ax, summary, column, rows)
+        handles = [
+            Line2D([], [], color=FOUND, marker="o", markersize=5, label="steering, 95 % interval"),
+            Line2D(
+                [], [], color=INK, marker="D", markersize=5, markerfacecolor="white", linestyle="", label="prompting"
+            ),
+            Line2D([], [], color=TRUE, linewidth=1.4, linestyle="--", label="chance"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def _column(ax: Axes, summary: DataFrame, sounds: list[str], rows: float) -> None:
+    place, places, names = 0.0, list[float](), list[str]()
+    for sound in sounds:
+        for row in summary[summary["event"] == sound].to_dict("records"):
+            mean, low, high = (100 * float(row[f"steering{end}"]) for end in ("", "_low", "_high"))
+            ax.plot([low, high], [place, place], color=FOUND, linewidth=1.4)
+            ax.plot([mean], [place], color=FOUND, marker="o", markersize=4)
+            ax.plot(
+                [100 * row["prompting-best"]], [place], color=INK, marker="D", markersize=4, markerfacecolor="white"
+            )
+            ax.text(
+                1.02, place, f"{row['auc']:.2f}", transform=ax.get_yaxis_transform(), va="center", fontsize="x-small"
+            )
+            places.append(place)
+            names.append(str(row["text"]))
+            place += 1
+        place += 0.6
+    ax.set_yticks(places, names, fontsize="x-small")
+    for label, name in zip(ax.get_yticklabels(), names, strict=True):
+        label.set_fontweight("bold" if name in sounds else "normal")
+    ax.axvline(100 * float(summary["chance"].mean()), color=TRUE, linewidth=1.4, linestyle="--", zorder=0)
+    ax.set(xlim=(-2, 102), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(rows - 0.5, -0.8))
+    ax.text(1.02, -1, "ROC area", transform=ax.get_yaxis_transform(), va="center", fontsize="x-small")
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="y", length=0)
+    seaborn.despine(ax=ax, left=True)
+
+
+def alt_text_words(summary: DataFrame) -> str:
+    """What `words_figure` shows, in words: every mean in it."""
+    said = []
+    for sound in dict.fromkeys(summary["event"]):
+        rows = summary[summary["event"] == sound].to_dict("records")
+        parts = [f"{row['text']} {100 * row['steering']:.0f} / {100 * row['prompting-best']:.0f}" for row in rows]
+        said.append(f"{sound}: {', '.join(parts)}.")
+    return (
+        "Overlap in % by steering / by prompting, for each text that stands for a sound. "
+        f"{' '.join(said)} Chance {100 * float(summary['chance'].mean()):.0f} %."
+    )
