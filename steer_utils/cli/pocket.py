@@ -125,6 +125,45 @@ def analyse(
 
 
 @pocket_app.command()
+def along(
+    snapshots: Annotated[list[Path], typer.Argument(help="What was learnt at some steps: step-00050.safetensors ...")],
+    model: Annotated[str, typer.Option(help="The mini model that was trained.")] = "mini-smollm2-audio",
+    work: Work = Path("runs/pocket"),
+    scenes: Annotated[int, typer.Option(help="Three-event scenes at each step.")] = 40,
+) -> None:
+    """When does it learn to be steered? Steering and prompting at each snapshot of a training, with its own settings.
+
+    The snapshots are in the work folder of `pocket train`.
+
+    Example: steer-utils pocket along runs/pocket/mini-smollm2-audio-*/step-*.safetensors
+    """
+    from steer_utils.pocket.mini_studies import over_steps
+
+    typer.echo(f"page written: {over_steps(model, snapshots, work=work, scenes=scenes)}")
+
+
+@pocket_app.command()
+def between(
+    trainings: Annotated[list[Path], typer.Argument(help="What other trainings learnt: seed2.safetensors ...")],
+    model: Annotated[str, typer.Option(help="The mini model that the vectors are added to.")] = "mini-smollm2-audio",
+    other: Annotated[
+        list[str] | None, typer.Option(help="Another model; may be repeated [default: the twin and a pocket model].")
+    ] = None,
+    work: Work = Path("runs/pocket"),
+    scenes: Annotated[int, typer.Option(help="Three-event scenes.")] = 40,
+) -> None:
+    """Do vectors of other trainings, and of other models, steer the model that ships?
+
+    Example: steer-utils pocket between trainings/mini-smollm2-audio/seed*.safetensors
+    """
+    from steer_utils.pocket.mini_studies import between_trainings
+
+    others = other or ["mini-smollm2-audio-flamingo", "pocket-qwen2-audio"]
+    named = {path.stem: path for path in trainings}
+    typer.echo(f"page written: {between_trainings(model, named, others=others, work=work, scenes=scenes)}")
+
+
+@pocket_app.command()
 def ablate(
     clips: Clips = None,
     work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(

@@ -23,6 +23,11 @@ from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
 
+#: What `mini_studies` adds, by the name it has in analyses.json.
+_STUDIES = {
+    "over steps": "When does it learn to be steered?",
+    "between trainings": "Do vectors carry over from other trainings and models?",
+}
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
 
@@ -51,10 +56,7 @@ def analyse(
     for needed in (figures, work):
         needed.mkdir(parents=True, exist_ok=True)
 
-    results: dict[str, Any] = {"model": checkpoint.name, "revision": checkpoint.revision}
-    kept = folder / "analyses.json"
-    if kept.is_file() and (before := json.loads(kept.read_text(encoding="utf-8")))["revision"] == checkpoint.revision:
-        results = before
+    results: dict[str, Any] = {}
     chosen = scene_set(checkpoint, settings, count=scenes, seed=seed)
     for analysis in chosen_analyses:
         if analysis.any_text and checkpoint.events is not None:
@@ -80,9 +82,18 @@ def analyse(
             progress=progress_bar(f"further methods, {kind}", quiet),
         )
         results[f"further, {kind}"] = report_dict(table)
-    write_whole(kept, json.dumps(json_safe(results), indent=1) + "\n")
-    page = folder / "analyses.md"
-    write_whole(page, analyses_page(results, folder.name))
+    return add_results(folder, checkpoint.revision, results)
+
+
+def add_results(folder: Path, revision: str | None, results: dict[str, Any]) -> Path:
+    """Write results by name into analyses.json beside what is there on the same weights, and the page of all of it."""
+    kept, page = folder / "analyses.json", folder / "analyses.md"
+    found: dict[str, Any] = {"model": folder.name, "revision": revision}
+    if kept.is_file() and (before := json.loads(kept.read_text(encoding="utf-8")))["revision"] == revision:
+        found = before
+    found |= json_safe(results)
+    write_whole(kept, json.dumps(found, indent=1) + "\n")
+    write_whole(page, analyses_page(found, folder.name))
     return page
 
 
@@ -107,6 +118,12 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
             "",
             *_markdown(result["rows"]),
         ]
+    for key, question in _STUDIES.items():
+        if (result := results.get(key)) is not None:
+            scenes = result["scenes"]
+            lines += ["", f"## {question}", ""]
+            lines += [f"{scenes['scenes']} {scenes['sounds']} scenes, seed {scenes['seed']}.", ""]
+            lines += _markdown(result["rows"])
     if any(name.startswith("further, ") for name in results):
         lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
     for kind, sounds in (("procedural", "Procedural scenes"), ("recordings", "Scenes of recordings")):
