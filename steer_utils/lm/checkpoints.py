@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +51,12 @@ class PromptTokens:
     head: tuple[int, ...]
     tail: tuple[int, ...]
     tail_characters: tuple[tuple[int, int], ...]
+
+    def words_of(self, token: int | None) -> list[str]:
+        """The text of each `token` in the instruction."""
+        begin, end = self.instruction_start, self.instruction_start + len(self.instruction)
+        spans = [span for one, span in zip(self.tail, self.tail_characters, strict=True) if one == token]
+        return [self.text[start:stop] for start, stop in spans if begin <= start and stop <= end]
 
 
 @dataclass(eq=False)
@@ -130,15 +136,23 @@ class Checkpoint:
     def prompt(self, instruction: str) -> str:
         """The chat text for `instruction` (stripped), with one audio placeholder before it.
 
-        Raises ValueError for an empty instruction or one that holds the audio placeholder itself.
+        Raises ValueError for an empty instruction, or one that holds a special token (`check_text`).
         """
         if not isinstance(instruction, str):
             raise TypeError(f"the instruction must be a string, got {type(instruction).__name__}")
         if not instruction.strip():
             raise ValueError("the instruction is empty; pass a sentence such as 'Describe the sound.'")
-        if self.processor.audio_token in instruction:
-            raise ValueError(f"the instruction holds {self.processor.audio_token!r}, the audio placeholder; remove it")
+        self.check_text(instruction)
         return self.family.prompt(self.processor, instruction.strip())
+
+    @cached_property
+    def _special_tokens(self) -> frozenset[str]:
+        return special_tokens(self.processor.tokenizer) | {self.processor.audio_token}
+
+    def check_text(self, text: str, what: str = "the instruction") -> None:
+        """Raises ValueError if `text`, which messages call `what`, holds a special token: it would begin a turn, or an
+        audio."""
+        check_text(text, self._special_tokens, what)
 
     @cached_property
     def _instruction_start(self) -> int:
@@ -166,6 +180,35 @@ class Checkpoint:
             tail=tuple(ids[split:]),
             tail_characters=tuple((int(a), int(b)) for a, b in characters[split:]),
         )
+
+    @cached_property
+    def _words_told(self) -> set[str]:
+        """The words that `warn_of_unknown_words` has named."""
+        return set()
+
+    def warn_of_unknown_words(self, prompts: Iterable[PromptTokens]) -> None:
+        """A UserWarning that names the words of these instructions which the tokenizer does not know; each is named
+        once. A pocket model knows some hundred words, and reads every other one as the same `<unk>`."""
+        unknown = [word for prompt in prompts for word in prompt.words_of(self.processor.tokenizer.unk_token_id)]
+        if new := [word for word in dict.fromkeys(unknown) if word not in self._words_told]:
+            self._words_told.update(new)
+            listed = ", ".join(map(repr, new[:12])) + (f" and {len(new) - 12} more" if len(new) > 12 else "")
+            warnings.warn(
+                f"{self.name} does not know {listed}: all unknown words are one and the same word to it",
+                stacklevel=2,
+            )
+
+
+def special_tokens(tokenizer: Any) -> frozenset[str]:
+    """What a tokenizer does not take for text, wherever it stands: marks of turns and audio, padding, unknown words."""
+    added = tokenizer.added_tokens_decoder.values()
+    return frozenset({*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)})
+
+
+def check_text(text: str, special: Iterable[str], what: str) -> None:
+    """Raises ValueError if `text`, which messages call `what`, holds one of the `special` tokens."""
+    if held := [token for token in special if token in text]:
+        raise ValueError(f"{what} holds {min(held, key=text.index)!r}, a special token of the model; remove it")
 
 
 def open_checkpoint(

@@ -172,9 +172,10 @@ class Hearing:
         """The paper's steering vector: v_l = h_l(audio, positive) - h_l(audio, negative), for each block l.
 
         h_l is the output of decoder block l at the last prompt token. `prompt` is added to both instructions, such
-        as "Describe the sound.".
+        as "Describe the sound.". Raises ValueError where an instruction is empty, where both are the same tokens (all
+        words that a model does not know are), and where every v_l is zero.
         """
-        plus, minus = self.read_rows(contrast_rows(positive, negative, prompt))
+        plus, minus = self.read_rows(contrast_rows(self.checkpoint, positive, negative, prompt))
         return contrast_vector(self.checkpoint, plus, minus)
 
     # -- answering ---------------------------------------------------------------------------------------------
@@ -221,17 +222,28 @@ class Hearing:
         return readings
 
 
-def contrast_rows(positive: str, negative: str, prompt: str = "") -> tuple[Row, Row]:
-    """The two rows of a contrast, `prompt` added to both. Raises ValueError for an empty instruction."""
+def contrast_rows(checkpoint: Checkpoint, positive: str, negative: str, prompt: str = "") -> tuple[Row, Row]:
+    """The two rows of a contrast, `prompt` added to both. Raises ValueError for an empty instruction, and for two that
+    are the same tokens."""
     if not positive.strip() or not negative.strip():
         raise ValueError("a contrast needs two instructions; one of them is empty")
-    first, second = (f"{instruction.strip()} {prompt}".strip() for instruction in (positive, negative))
-    return Row(first), Row(second)
+    first, second = (Row(f"{instruction.strip()} {prompt}".strip()) for instruction in (positive, negative))
+    plus, minus = tokenised(checkpoint, [first, second])
+    if plus.tail == minus.tail:
+        raise ValueError(
+            f"{plus.instruction!r} and {minus.instruction!r} are the same tokens to {checkpoint.name}, so that their "
+            "difference is zero; pass instructions that differ in words which it knows"
+        )
+    return first, second
 
 
 def contrast_vector(checkpoint: Checkpoint, plus: Reading, minus: Reading) -> SteeringVector:
-    """The vector of a contrast whose two rows were read."""
-    return state_difference(checkpoint, plus, minus, f"{plus.instruction!r} - {minus.instruction!r}")
+    """The vector of a contrast whose two rows were read. Raises ValueError where it is zero in every block."""
+    recipe = f"{plus.instruction!r} - {minus.instruction!r}"
+    vector = state_difference(checkpoint, plus, minus, recipe)
+    if not vector.acting_blocks():
+        raise ValueError(f"{recipe} is zero in every block: the state of {checkpoint.name} is the same after both")
+    return vector
 
 
 # -- many audios -----------------------------------------------------------------------------------------------------

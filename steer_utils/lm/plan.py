@@ -232,7 +232,7 @@ class Plan:
 
 
 def tokenised(checkpoint: Checkpoint, rows: Sequence[Row]) -> list[PromptTokens]:
-    """The prompt of each row, and the checks that need to know the model.
+    """The prompt of each row, and the checks that need to know the model; words that it does not know are told.
 
     Raises TypeError for anything but a list of rows, ValueError for an instruction that no prompt can hold,
     VectorMismatchError for a vector of another shape.
@@ -241,7 +241,9 @@ def tokenised(checkpoint: Checkpoint, rows: Sequence[Row]) -> list[PromptTokens]
     for row in rows:
         for injection in row.steer:
             injection.vector.check_fits(checkpoint)
-    return [checkpoint.tokens(row.instruction) for row in rows]
+    prompts = [checkpoint.tokens(row.instruction) for row in rows]
+    checkpoint.warn_of_unknown_words(prompts)
+    return prompts
 
 
 def check_rows(rows: Sequence[Row]) -> None:

@@ -18,7 +18,7 @@ positions   tokens of the prompt                          generated tokens
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -36,12 +36,12 @@ class Layout:
     """Where things are in one row of a batch, in absolute slots.
 
     `length`: slots of the prompt, padding included. `audio`: slots of the audio tokens (empty if unknown).
-    `padding`: the run of slots that hold no token. `event`: slots of the event's words, () if no event was named.
+    `padding`: the slots that hold no token. `event`: slots of the event's words, () if no event was named.
     """
 
     length: int
     audio: range
-    padding: range = range(0)
+    padding: Collection[int] = ()
     event: tuple[int, ...] = ()
 
 
@@ -114,20 +114,41 @@ def token_mask(positions: Positions, layouts: Sequence[Layout]) -> TokenMask:
     return TokenMask(mask, steers_generated(positions))
 
 
-def batch_layouts(checkpoint: Checkpoint, input_ids: torch.Tensor) -> list[Layout]:
-    """Where padding and audio are in each row of left-padded token ids (rows, slots)."""
+def batch_layouts(
+    checkpoint: Checkpoint, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
+) -> list[Layout]:
+    """Where padding and audio are in each row of token ids (rows, slots), padded on the left, the right or both.
+
+    Padding is what `attention_mask` (rows, slots) has 0 for; without one, the padding tokens at both ends of a row.
+    Raises ValueError for other shapes, a row of padding only, or ids in which the audio is one token.
+    """
     if input_ids.ndim != 2 or not input_ids.shape[1]:
         raise ValueError(f"input_ids must have shape (rows, slots), got {tuple(input_ids.shape)}")
-    layouts = []
-    for ids in input_ids.tolist():
-        padding = next(
-            (slot for slot, token in enumerate(ids) if token != checkpoint.processor.tokenizer.pad_token_id), 0
+    if attention_mask is not None and attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}, but input_ids {tuple(input_ids.shape)}"
         )
+    masks = [None] * len(input_ids) if attention_mask is None else attention_mask.tolist()
+    layouts = []
+    for ids, mask in zip(input_ids.tolist(), masks, strict=True):
+        padding = _padding(ids, mask, checkpoint.processor.tokenizer.pad_token_id)
         audio = [slot for slot, token in enumerate(ids) if token == checkpoint.audio_token_id]
         if len(audio) == 1:
             raise ValueError("input_ids hold one audio token: pass the ids that the processor made for text and audio")
-        layouts.append(Layout(len(ids), range(audio[0], audio[-1] + 1) if audio else range(0), padding=range(padding)))
+        layouts.append(Layout(len(ids), range(audio[0], audio[-1] + 1) if audio else range(0), padding=padding))
     return layouts
+
+
+def _padding(ids: Sequence[int], mask: Sequence[int] | None, padding_id: int | None) -> frozenset[int]:
+    """The slots of one row that hold no token."""
+    if mask is not None:
+        tokens: Sequence[int] = [slot for slot, there in enumerate(mask) if there]
+    else:
+        others = [slot for slot, token in enumerate(ids) if token != padding_id]
+        tokens = range(others[0], others[-1] + 1) if others else others
+    if not tokens:
+        raise ValueError("a row of input_ids holds nothing but padding")
+    return frozenset(range(len(ids))).difference(tokens)
 
 
 def event_tokens(tokens: PromptTokens, event: str) -> tuple[int, ...]:

@@ -129,27 +129,46 @@ def steer(
     strength: float = 1.0,
     positions: Positions = "last",
     input_ids: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
     prompt_length: int | None = None,
     keep_norm: bool = True,
 ) -> Iterator[None]:
     """Steer everything that runs inside, such as `checkpoint.model.generate`, in every row of the batch.
 
-    Say where the prompt ends, by its `input_ids` (rows, slots; left-padded rows are understood) or, for positions
-    "last" and "all", by `prompt_length` alone. Tokens generated after it are steered as the table in `positions` says.
-    Raises ValueError or TypeError before anything is changed, VectorMismatchError for a vector that does not fit.
+    Say where the prompt ends, by its `input_ids` (rows, slots; padded on either side) or, for positions "last" and
+    "all" of a batch not padded on the right, by `prompt_length` alone. `attention_mask` (rows, slots) says what is
+    padding where the padding token is also one of the prompt. Tokens generated after it are steered as the table in
+    `positions` says. Raises ValueError or TypeError before anything is changed, VectorMismatchError for a vector that
+    does not fit.
     """
     injections = as_injections(vector, strength, positions)
     if (input_ids is None) == (prompt_length is None):
         raise ValueError("say where the prompt ends: pass either input_ids or prompt_length")
+    if attention_mask is not None and input_ids is None:
+        raise ValueError("attention_mask says what is padding in input_ids; pass both")
     if input_ids is not None:
-        layouts = batch_layouts(checkpoint, input_ids)
+        layouts = batch_layouts(checkpoint, input_ids, attention_mask)
     else:
         layouts = [Layout(length=int(prompt_length or 0), audio=range(0))]
     for injection in injections:
         injection.vector.check_fits(checkpoint)
     edits = [find_edits(injections, layout) for layout in layouts]
     with steered(checkpoint, edits, [keep_norm] * len(layouts), layouts[0].length):
-        yield
+        if input_ids is not None or not any(edits):
+            yield
+            return
+        handle = checkpoint.decoder.register_forward_pre_hook(_refuse_right_padding, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _refuse_right_padding(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A length alone does not say where a shorter prompt ends: the padding would be steered in its place."""
+    mask = kwargs.get("attention_mask")
+    if isinstance(mask, torch.Tensor) and mask.ndim == 2 and not mask[:, -1].all():
+        raise ValueError("this batch is padded on the right; pass its input_ids to `steer` in place of prompt_length")
 
 
 @contextmanager

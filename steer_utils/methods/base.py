@@ -140,7 +140,7 @@ def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> Steps[Ste
     v_l = h_l(audio, p+) - h_l(audio, p-) at the last prompt token (arXiv 2606.11400). Cost: two suffix passes.
     """
     positive = settings.positive.format(event=query.event)
-    rows = contrast_rows(positive, settings.negative, settings.contrast_question)
+    rows = contrast_rows(hearing.checkpoint, positive, settings.negative, settings.contrast_question)
     plus, minus = yield [Read(hearing, row) for row in rows]
     vector = contrast_vector(hearing.checkpoint, plus, minus)
     return vector.select(settings.steered_blocks(hearing.checkpoint.num_blocks))

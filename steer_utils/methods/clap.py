@@ -14,7 +14,7 @@ import soxr
 import torch
 from transformers import AutoConfig, ClapModel, ClapProcessor
 
-from steer_utils.lm.checkpoints import CheckpointError
+from steer_utils.lm.checkpoints import CheckpointError, check_text, special_tokens
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.attribution import STRIDE, covering_mean, sliding_windows
 from steer_utils.methods.base import Localisation, Method, Query, localise
@@ -79,7 +79,8 @@ class ClapLocator:
         """The window where the audio is most like "the sound of {event}"; `settings` play no part.
 
         Windows have the queried width (at most what CLAP takes) and start every 0.2 s; a token's value is the mean
-        similarity of the windows that cover it. Raises ValueError for an empty event or a width that is no window.
+        similarity of the windows that cover it. Raises ValueError for an empty event, one that holds a special
+        token, or a width that is no window.
         """
         if not query.event.strip():
             raise ValueError("the event is empty; name a sound, such as 'dog bark'")
@@ -97,6 +98,7 @@ class ClapLocator:
     @torch.inference_mode()
     def similarities(self, sounds: list[np.ndarray], event: str) -> np.ndarray:
         """Cosine of each sound (samples,) at `sampling_rate` with the text about `event`: (sounds,), -1..1."""
+        check_text(event, special_tokens(self.processor.tokenizer), "the event")
         words = self.processor.tokenizer([TEXT.format(event=event.strip())], return_tensors="pt")
         text = self.model.get_text_features(**words.to(self.model.device)).pooler_output
         cosines = []

@@ -99,8 +99,9 @@ def lens_curve(hearing: Hearing, names: tuple[int, ...], block: int = -1) -> np.
 def name_tokens(checkpoint: Checkpoint, event: str) -> tuple[int, ...]:
     """First token of the event's name, at the start of a text and after a space (byte-level tokenizers differ).
 
-    Raises ValueError for an empty name, or one whose first word the tokenizer does not know.
+    Raises ValueError for an empty name, one with a special token, or one whose first word the tokenizer does not know.
     """
+    checkpoint.check_text(event, "the event")
     tokenizer, name = checkpoint.processor.tokenizer, event.strip()
     encoded = [tokenizer(text, add_special_tokens=False).input_ids for text in (name, f" {name}")]
     first = {ids[0] for ids in encoded if name and ids} - {tokenizer.unk_token_id}

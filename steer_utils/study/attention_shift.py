@@ -28,6 +28,7 @@ from scipy.stats import entropy
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.plan import Row, tokenised
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.audio_steering import MAVS, audio_contrast
 from steer_utils.methods.base import Query, contrast_of, steered_row
@@ -241,8 +242,8 @@ def question_shift_table(
     Each question stands where `settings.question` stands, and `focus` for the event: "Focus on the meaningful parts."
     One row a (scene, item, condition, block), where a scene is one audio file, heard once for all its questions; `item`
     counts the pairs. Audio longer than the model takes is cut (`seconds` were heard of `duration`).
-    Raises ValueError for no pairs, an empty question, or a file that is missing, before any work; AudioError, naming
-    the file, for what cannot be heard.
+    Raises ValueError for no pairs, a question that no prompt can hold, or a file that is missing, before any work;
+    AudioError, naming the file, for what cannot be heard.
     """
     pairs = [(str(path), question) for path, question in items]
     missing = [path for path, _ in pairs if not Path(path).is_file()]
@@ -251,6 +252,7 @@ def question_shift_table(
             f"got {len(pairs)} pairs, {len(missing)} without their file ({', '.join(missing[:3]) or 'none'}); pass at "
             "least one (audio file, question), each with a file that exists and a question that is not empty"
         )
+    tokenised(checkpoint, [Row(question) for _, question in pairs])  # refuses and tells of words before any work
     files = list(dict.fromkeys(path for path, _ in pairs))
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
     identity = {

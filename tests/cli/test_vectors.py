@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,21 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "v.safetensors"
     SteeringVector(torch.arange(12.0).reshape(3, 4) + 1, (0, 1, 2), torch.full((3,), 2.0)).save(path)
     return path
+
+
+def test_unknown_words_are_a_note_and_a_contrast_of_nothing_is_refused(
+    street: Path, folder: Path, tmp_path: Path
+) -> None:
+    def contrast(positive: str, negative: str) -> Any:
+        return invoke("contrast", street, positive, negative, "--out", tmp_path / "v.safetensors", "--model", folder)
+
+    result = contrast("Focus on the dgo bark.", WHOLE)
+    assert "block" in done(result)
+    assert result.stderr.startswith(f"note: {folder} does not know 'dgo': ") and result.stderr.count("\n") == 1
+    (tmp_path / "v.safetensors").unlink()
+    refused(contrast("Hör auf den Hund.", "Lausche nur dem Auto."), "are the same tokens to")
+    refused(contrast("Focus on the bell.<|im_end|>", WHOLE), "the instruction holds '<|im_end|>', a special token")
+    assert not list(tmp_path.iterdir())
 
 
 def test_convert_there_and_back(saved: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import AddedToken, GenerationConfig
 
 from steer_utils.lm.checkpoints import (
     Checkpoint,
@@ -25,8 +27,10 @@ from steer_utils.lm.checkpoints import (
 )
 from steer_utils.lm.families import FAMILIES, UnsupportedModelError
 from steer_utils.lm.models import AudioLM, load
+from steer_utils.lm.plan import Row, tokenised
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
+from steer_utils.pocket.text import FOCUS, NEUTRAL, WHOLE
 
 
 def test_open_from_a_folder(model_folder: Path, lm: AudioLM) -> None:
@@ -139,11 +143,51 @@ def test_empty_instructions(one_model: AudioLM, instruction: str) -> None:
         one_model.prompt(instruction)
 
 
-def test_an_instruction_cannot_smuggle_in_audio(lm: AudioLM) -> None:
-    with pytest.raises(ValueError, match="audio placeholder"):
-        lm.prompt(f"Describe {lm.processor.audio_token}.")
+def test_an_instruction_cannot_smuggle_in_audio_or_a_turn(lm: AudioLM) -> None:
+    tokenizer = lm.processor.tokenizer
+    plain = set(lm.tokens("Describe the sound.").tail)
+    assert {"<|im_start|>", "<|im_end|>", "<unk>", lm.processor.audio_token} <= set(tokenizer.all_special_tokens)
+    for token in tokenizer.all_special_tokens:
+        for text in (token, f"Describe {token}.", f"a bell{token}system"):
+            with pytest.raises(ValueError, match=re.escape(f"the instruction holds {token!r}, a special token")):
+                lm.prompt(text)
+        with pytest.raises(ValueError, match="the event holds"):
+            lm.check_text(f"bell {token}", "the event")
+    for text in ("a < b | c > d", "im_end", "<| im_end |>", "sound", "<b>bell</b>"):  # text that looks like it
+        assert not set(lm.tokens(text).tail) & set(tokenizer.all_special_ids) - plain - {tokenizer.unk_token_id}
     with pytest.raises(TypeError, match="string"):
         lm.prompt(3)  # type: ignore[arg-type]
+
+
+def test_special_tokens_that_only_the_list_of_added_ones_has(one_model: AudioLM) -> None:
+    """Qwen2-Audio's <|audio_bos|> is such a one."""
+    processor = copy.deepcopy(one_model.processor)
+    processor.tokenizer.add_tokens([AddedToken("<|later|>", special=True), AddedToken("gong", special=False)])
+    other = Checkpoint(one_model.model, processor, one_model.family, "other")
+    with pytest.raises(ValueError, match=re.escape("'<|later|>'")):
+        other.prompt("What is <|later|>?")
+    assert "gong" in other.prompt("What is the gong?")
+
+
+def test_words_that_the_model_does_not_know_are_named_once(
+    one_model: AudioLM, tiny_models: dict[str, AudioLM], samples: np.ndarray
+) -> None:
+    lm = AudioLM(one_model.model, one_model.processor, one_model.family, "little", events=one_model.events)
+    hearing = lm.hear(samples, sampling_rate=16_000)
+    with pytest.warns(UserWarning, match="^little does not know 'dgo', '🔔': all unknown words are one") as told:
+        hearing.answer("Focus on the dgo bark 🔔 dgo", max_new_tokens=1)
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="^little does not know 'Hund': ") as told:  # not those of before
+        hearing.read_rows([Row("dgo"), Row("Hund?"), Row("Hund.")])
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hearing.read("dgo Hund 🔔")
+        for model in tiny_models.values():  # whose own template, and whatever pocket models are asked, is known
+            for text in (*FOCUS, *WHOLE, *NEUTRAL):
+                tokenised(model, [Row(text.format(x="dog bark"))])
+    with pytest.warns(UserWarning, match=r"'w11' and 3 more: "):
+        tokenised(lm, [Row(" ".join(f"w{number}" for number in range(15)))])
 
 
 @pytest.mark.parametrize("instruction", ["Focus on the bell.", "assistant", "audio", "user", "  the bell  "])

@@ -150,6 +150,62 @@ def test_every_row_of_a_left_padded_batch(
             assert not torch.allclose(together[row], logits(lm, alone)[0, -1], atol=1e-2)
 
 
+def padded(lm: AudioLM, inputs: dict[str, Any], left: int, right: int, token: int | None = None) -> dict[str, Any]:
+    """The same batch with so many slots of padding more on both sides."""
+    wider = dict(inputs)
+    for name, fill in (
+        ("input_ids", lm.processor.tokenizer.pad_token_id if token is None else token),
+        ("attention_mask", 0),
+    ):
+        wider[name] = torch.nn.functional.pad(inputs[name], (left, right), value=fill)
+    return wider
+
+
+@pytest.mark.parametrize("sides", [(0, 3), (2, 1)])
+@pytest.mark.parametrize("positions", ["last", "text", "all", "audio", [3, 20]])
+def test_padding_on_the_right_is_not_steered(
+    lm: AudioLM, inputs: dict[str, Any], positions: Any, sides: tuple[int, int]
+) -> None:
+    """The prompt's own tokens come out as they do without padding, which is left as it was."""
+    left, right = sides
+    wider, length = padded(lm, inputs, left, right), inputs["input_ids"].shape[1]
+    v = vector(lm).select([0, 2])
+    with steer(lm, v, positions=positions, input_ids=inputs["input_ids"]):
+        alone = logits(lm, inputs)
+    with steer(lm, v, positions=positions, input_ids=wider["input_ids"]):
+        steered_batch = logits(lm, wider)
+    torch.testing.assert_close(steered_batch[:, left : left + length], alone, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(alone[:, -1], logits(lm, inputs)[:, -1], atol=1e-2)
+
+
+@one_family
+def test_a_mask_says_what_is_padding_where_the_token_does_not(lm: AudioLM, inputs: dict[str, Any]) -> None:
+    """Some checkpoints pad with the token that ends a turn."""
+    end = lm.processor.tokenizer.eos_token_id
+    wider, length = padded(lm, inputs, 0, 2, end), inputs["input_ids"].shape[1]
+    assert [layout.padding for layout in batch_layouts(lm, wider["input_ids"])] == [frozenset()]
+    (layout,) = batch_layouts(lm, wider["input_ids"], wider["attention_mask"])
+    assert layout.padding == {length, length + 1}
+    v = vector(lm)
+    with steer(lm, v, input_ids=inputs["input_ids"]):
+        alone = logits(lm, inputs)
+    with steer(lm, v, input_ids=wider["input_ids"], attention_mask=wider["attention_mask"]):
+        torch.testing.assert_close(logits(lm, wider)[:, :length], alone, atol=1e-4, rtol=1e-4)
+
+
+@one_family
+def test_a_prompt_length_cannot_stand_for_a_batch_padded_on_the_right(
+    lm: AudioLM, inputs: dict[str, Any], hook_count: Callable[..., int]
+) -> None:
+    wider, before = padded(lm, inputs, 0, 3), hook_count(lm)
+    with (
+        pytest.raises(ValueError, match="padded on the right; pass its input_ids"),
+        steer(lm, vector(lm), prompt_length=wider["input_ids"].shape[1]),
+    ):
+        logits(lm, wider)
+    assert hook_count(lm) == before
+
+
 @one_family
 def test_a_prompt_length_is_enough_for_the_last_token(
     lm: AudioLM, samples: np.ndarray, other_samples: np.ndarray, full_inputs: Any
@@ -216,7 +272,7 @@ def test_what_does_nothing_changes_no_bit(
             assert hook_count(lm) == hooks
             assert torch.equal(logits(lm, inputs), plain)
     with steer(lm, Injection(v, rule=rule), prompt_length=10_000, keep_norm=keep_norm):  # no token of this prompt
-        assert hook_count(lm) == hooks + 4
+        assert hook_count(lm) == hooks + 5  # four blocks, and the check of the padding
         assert torch.equal(logits(lm, inputs), plain)
 
 
@@ -325,7 +381,7 @@ def test_the_block_output_itself_is_not_edited(lm: AudioLM, inputs: dict[str, An
 @one_family
 def test_only_touched_blocks_are_hooked(lm: AudioLM, hook_count: Callable[..., int]) -> None:
     before = hook_count(lm)
-    with steer(lm, vector(lm).select([1, 3]), prompt_length=4):
+    with steer(lm, vector(lm).select([1, 3]), input_ids=torch.tensor([[5, 6, 7]])):
         assert hook_count(lm) == before + 2
         assert not lm.blocks[0]._forward_hooks or len(lm.blocks[1]._forward_hooks) > len(lm.blocks[0]._forward_hooks)
 
@@ -358,6 +414,12 @@ def test_what_is_refused(lm: AudioLM, inputs: dict[str, Any]) -> None:
         pytest.raises(ValueError, match="one audio token"),
         steer(lm, v, input_ids=torch.tensor([[1, lm.audio_token_id, 2]])),
     ):
+        pass
+    ids = inputs["input_ids"]
+    for mask, message in ((ids[:, 1:], "attention_mask has shape"), (torch.zeros_like(ids), "nothing but padding")):
+        with pytest.raises(ValueError, match=message), steer(lm, v, input_ids=ids, attention_mask=mask):
+            pass
+    with pytest.raises(ValueError, match="pass both"), steer(lm, v, prompt_length=9, attention_mask=ids):
         pass
     with pytest.raises(ValueError, match="finite"):
         Injection(v, float("nan"))

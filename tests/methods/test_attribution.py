@@ -333,7 +333,7 @@ def test_errors_come_before_the_model_runs(
     lm: AudioLM, hearing: Hearing, method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(lm.blocks[0]), "forward", _stop)
-    with pytest.raises(ValueError, match="audio placeholder"):
+    with pytest.raises(ValueError, match="a special token"):
         method(hearing, Query(f"dog {lm.processor.audio_token}", 0.5), OWN)
     with pytest.raises(RuntimeError, match="stopped"):
         method(hearing, QUERY, OWN)

@@ -115,6 +115,8 @@ def test_name_tokens(lm: AudioLM) -> None:
     for unknown in ("", "  ", "xylophone"):
         with pytest.raises(ValueError, match="no token for the event"):
             name_tokens(lm, unknown)
+    with pytest.raises(ValueError, match="the event holds '<unk>'"):
+        name_tokens(lm, "dog <unk>")
 
 
 def test_name_tokens_of_a_tokenizer_that_marks_spaces() -> None:
@@ -128,7 +130,9 @@ def test_name_tokens_of_a_tokenizer_that_marks_spaces() -> None:
             assert not add_special_tokens
             return SimpleNamespace(input_ids=ids[text])
 
-    checkpoint: Any = SimpleNamespace(processor=SimpleNamespace(tokenizer=Marked()), name="marked")
+    checkpoint: Any = SimpleNamespace(
+        processor=SimpleNamespace(tokenizer=Marked()), name="marked", check_text=lambda text, what: None
+    )
     assert name_tokens(checkpoint, "dog bark") == (12, 70)
 
 

@@ -335,6 +335,7 @@ def test_question_sets_are_checked_before_any_work(lm: AudioLM, items: list[tupl
         ([], "got 0 pairs"),
         ([*items, (tmp_path / "c.wav", "What?")], "4 pairs, 1 without their file .*c.wav"),
         ([(items[0][0], "  ")], "a question that is not empty"),
+        ([items[0], (items[0][0], "What?<|im_end|>")], "the instruction holds '<.im_end.>'"),
     ):
         with pytest.raises(ValueError, match=said):
             question_shift_table(lm, wrong, SETTINGS, conditions={"none": lambda *_: pytest.fail("worked")})

@@ -285,7 +285,7 @@ def test_blocks_by_number_and_the_event_by_its_name(lm: AudioLM) -> None:
         ({"read_heads": ((0, 4),)}, "read_heads has 4, but the model has heads 0 to 3"),
         ({"blocks": (3,)}, "steering block 3, the last, changes no attention"),
         ({"blocks": (-1,)}, "steering block 3, the last"),
-        ({"question": "What is <|AUDIO|> <sound>?"}, "audio placeholder"),
+        ({"question": "What is <|AUDIO|> <sound>?"}, "a special token"),
     ],
 )
 def test_what_the_model_does_not_have(lm: AudioLM, changed: dict[str, Any], says: str) -> None:

@@ -129,7 +129,7 @@ def test_a_mistake_is_said_and_the_last_good_answer_stays(five: AudioLM, make: C
         ("positive", "Focus on {x}.", "no other braces"),
         ("negative", "", "negative is ''"),
         ("positions", "event", "does not name the event"),
-        ("question", five.processor.audio_token, "audio placeholder"),
+        ("question", five.processor.audio_token, "a special token"),
     ):
         getattr(explorer.dials, name).value = value
         assert explorer.wait(20)
