@@ -1,7 +1,7 @@
 """The command line: `steer-utils locate street.wav "dog bark"` and the rest. torch is imported by commands only.
 
-Answers go to stdout, notes and progress to stderr. Exit code 0: done; 1: a notebook failed; 2: something given
-cannot be used, said in one line. Anything else is a bug and shows its traceback.
+Answers go to stdout, notes and progress to stderr. Exit code 0: done; 1: a notebook or a check failed; 2: something
+given cannot be used, said in one line. Anything else is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from steer_utils.cli.analyses import analyses_app
+from steer_utils.cli.checkpoints import checkpoints_app
 from steer_utils.cli.console import Commands
 from steer_utils.cli.course import course_app
 from steer_utils.cli.data import data_app
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for group in (locate_app, analyses_app, sweep_app, vectors_app, data_app, course_app):
+for group in (locate_app, analyses_app, checkpoints_app, sweep_app, vectors_app, data_app, course_app):
     app.add_typer(group)  # without a name: its commands stand beside the others
 app.add_typer(pocket_app, name="pocket")
 

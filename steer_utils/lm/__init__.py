@@ -15,6 +15,6 @@
 - `hearing`: one audio with all that is read from it; `Hearing` and `Reading`, where a user begins.
 - `models`: `load`, and the pocket models by name.
 
-Beside the path of an audio: `gguf_vectors` (the files of llama.cpp and repeng), `costs` (what a run needs, before it
-runs) and `environment` (cores and installed versions).
+Beside the path of an audio: `verification` (a checkpoint against plain transformers), `gguf_vectors` (the files of
+llama.cpp and repeng), `costs` (what a run needs, before it runs) and `environment` (cores and installed versions).
 """

@@ -194,13 +194,13 @@ def _run(
             input_ids=ids.to(checkpoint.device),
             attention_mask=torch.ones_like(ids, device=checkpoint.device),
             use_cache=True,
-            **{name: _moved(value, checkpoint) for name, value in features.items()},
+            **{name: moved(value, checkpoint) for name, value in features.items()},
         )
     finally:
         handle.remove()
     return entered[0], output.past_key_values
 
 
-def _moved(value: torch.Tensor, checkpoint: Checkpoint) -> torch.Tensor:
+def moved(value: torch.Tensor, checkpoint: Checkpoint) -> torch.Tensor:
     """On the model's device; features in its number type, masks in their own."""
     return value.to(checkpoint.device, checkpoint.dtype if value.is_floating_point() else value.dtype)
