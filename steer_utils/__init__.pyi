@@ -23,6 +23,7 @@ from .methods.base import Query as Query
 from .methods.locate import Located as Located
 from .methods.locate import UnknownEventError as UnknownEventError
 from .methods.locate import locate as locate
+from .methods.locate import locate_many as locate_many
 from .methods.settings import Settings as Settings
 from .methods.settings import model_settings as model_settings
 from .methods.table import METHODS as METHODS

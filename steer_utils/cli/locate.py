@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steer_utils.cli.console import note, progress
-from steer_utils.cli.options import Device, Dtype, Json, Model, open_model
+from steer_utils.cli.options import Batch, Device, Dtype, Json, Model, open_model
 
 if TYPE_CHECKING:
     from steer_utils.lm.models import AudioLM
@@ -20,7 +21,9 @@ locate_app = typer.Typer()
 
 @locate_app.command()
 def locate(
-    audio: Annotated[Path, typer.Argument(help="A sound file of any rate, channel count and length.")],
+    audio: Annotated[
+        Path, typer.Argument(help="A sound file of any rate, channel count and length; or a folder of them.")
+    ],
     event: Annotated[str, typer.Argument(help='What to find, such as "dog bark".')],
     model: Model = "pocket-qwen2-audio",
     method: Annotated[str, typer.Option(help="How to find it; a wrong name lists them all.")] = "steering",
@@ -32,28 +35,40 @@ def locate(
     labels: Annotated[
         Path | None, typer.Option(help="Write it as Audacity (.txt) or DCASE (.tsv) labels, .json or .jams.")
     ] = None,
+    batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Find when a sound happens: its start and end in seconds.
 
+    Of a folder each sound file in it gets a line (or a json object), as soon as it is heard; what cannot be heard is
+    said, left out, and makes the exit code 1.
+
     Example: steer-utils locate street.wav "dog bark" --figure street.png
+
+    Example: steer-utils locate recordings "dog bark" --json --labels barks.tsv
     """
     from steer_utils.sound.audio import TARGET_RATE, read_audio
-    from steer_utils.sound.files import check_target
+    from steer_utils.sound.files import check_target, sound_files
     from steer_utils.sound.labels import Labelled, check_intervals, write_intervals
     from steer_utils.sound.spans import Interval
 
     if figure is not None:
         check_target(figure, (".png", ".svg"))
-    if labels is not None:  # with an interval to be found; this is about the names
-        check_intervals(labels, [Labelled(Interval(0.0, 1.0), " ".join(event.split()), audio.name)])
-    samples = read_audio(audio)  # before the model is loaded, which can take minutes
+        if audio.is_dir():
+            raise ValueError(f"a figure shows one sound, and {str(audio)!r} is a folder; pass one file, or no --figure")
+    files = sound_files(audio) if audio.is_dir() else [audio]
+    if labels is not None:  # with intervals to be found; this is about the names
+        check_intervals(labels, [Labelled(Interval(0.0, 1.0), " ".join(event.split()), path.name) for path in files])
+    samples = None if audio.is_dir() else read_audio(audio)  # before the model is loaded, which can take minutes
     from steer_utils.methods.locate import locate as find
     from steer_utils.methods.table import method_named
 
     method_named(method)
     lm = open_model(model, device, dtype)
+    if samples is None:
+        _locate_all(lm, files, event, method, seconds, batch, labels, as_json)
+        return
     located = find(
         lm,
         samples,
@@ -73,6 +88,40 @@ def locate(
         alt = alt_text_located(located)
         write_figure(located_figure(located), figure, alt, f"Where {model} hears the {located.event}")
     typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))
+
+
+def _locate_all(
+    lm: AudioLM,
+    files: Sequence[Path],
+    event: str,
+    method: str,
+    seconds: float | None,
+    batch: int | None,
+    labels: Path | None,
+    as_json: bool,
+) -> None:
+    """A line a file, then the labels of all. Exits with code 1 if any was left out."""
+    from steer_utils.methods.locate import locate_many
+    from steer_utils.sound.labels import Labelled, write_intervals
+
+    missed: list[Path] = []
+
+    def left_out(path: Path, error: ValueError) -> None:
+        missed.append(path)
+        note(f"{path.name} is left out: {error}")
+
+    found, seconds_of = list[Labelled](), list[float]()
+    every = locate_many(lm, files, event, method=method, seconds=seconds, batch=batch, left_out=left_out)
+    for path, located in every:
+        found.append(Labelled(located.interval, located.event, path.name, round(located.presence, 4)))
+        seconds_of.append(located.duration)
+        line = f"{path.name}: {located.interval}, score {located.score:.2f}, presence {located.presence:.2f}"
+        typer.echo(json.dumps({"file": path.name, **located.as_dict()}) if as_json else line)
+    if labels is not None and found:
+        write_intervals(labels, found, duration=seconds_of[0] if len(seconds_of) == 1 else None)
+    if missed:
+        note(f"{len(missed)} of {len(files)} files were left out")
+        raise typer.Exit(1)
 
 
 def _note_doubts(located: Located, lm: AudioLM) -> None:

@@ -23,6 +23,9 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
 Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu; else a GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
+Batch = Annotated[
+    int | None, typer.Option(help="How many audios are encoded at once; else what suits model and machine.", min=1)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
 Clips = Annotated[
     Path | None,

@@ -260,9 +260,14 @@ def hear_each(checkpoint: Checkpoint, audios: Iterable[np.ndarray], batch: int |
     None: `usual_batch`, on a GPU fewer where audios are long. Raises ValueError at once for a batch that is none;
     AudioError for an audio that is too long, and what `audios` itself raises, once all before it are given.
     """
+    check_batch(batch)
+    return _in_batches(checkpoint, iter(audios), batch)
+
+
+def check_batch(batch: int | None) -> None:
+    """Raises ValueError for what is no number of audios; None leaves it to `usual_batch`."""
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch is {batch!r}; pass how many audios to encode together, 1 or more")
-    return _in_batches(checkpoint, iter(audios), batch)
 
 
 def usual_batch(checkpoint: Checkpoint) -> int:
@@ -282,7 +287,8 @@ def _in_batches(checkpoint: Checkpoint, audios: Iterator[np.ndarray], batch: int
             samples = next(audios)
             _check_length(checkpoint, samples)
         except Exception as error:  # the end, or an audio that cannot be heard: those before it can
-            yield from _given(hear_together(checkpoint, waiting))
+            if waiting:
+                yield from _given(hear_together(checkpoint, waiting))
             if isinstance(error, StopIteration):
                 return
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
 from steer_utils.lm.hearing import Hearing, hear_each
-from steer_utils.sound.audio import read_audio
+from steer_utils.sound.audio import check_several, read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
 POCKET_MODELS = (*MAIN_MODELS, "pocket-qwen2-audio-half")  # all that ship; the last one is there to compare sizes
@@ -48,8 +47,7 @@ class AudioLM(Checkpoint):
         a folder of thousands fits in memory; `batch=None` leaves the number to the model and the machine. Raises
         ValueError at once for a batch below 1; AudioError as `hear` does, once all audios before that one are given.
         """
-        if isinstance(audios, (str, os.PathLike, np.ndarray)):
-            raise TypeError(f"audios is one {type(audios).__name__}; pass a list of files or arrays, or use hear")
+        check_several(audios)
         rate = self.sampling_rate
         sounds = (read_audio(audio, sampling_rate=sampling_rate, target_rate=rate) for audio in audios)
         return hear_each(self, sounds, batch)

@@ -1,4 +1,4 @@
-"""One call that finds where a queried sound is: `locate(lm, "street.wav", "dog bark")`.
+"""One call that finds where a queried sound is: `locate(lm, "street.wav", "dog bark")`; and the same for many files.
 
 Audio longer than the model takes in one go is heard in half-overlapping windows (`audio.stretches`). In each, the model
 is asked whether the sound is there. The sound is then located in the window where the model is surest.
@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, check_batch, hear_each
 from steer_utils.methods.asking import presence_probability
-from steer_utils.methods.base import Localisation, Query
+from steer_utils.methods.base import Finder, Localisation, Query
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
-from steer_utils.sound.audio import SILENCE, read_audio, stretches
+from steer_utils.sound.audio import SILENCE, AudioError, check_several, read_audio, stretches
 from steer_utils.sound.spans import Interval, best_segment
+
+Audio = TypeVar("Audio", bound=str | Path | np.ndarray)
+Progress = Callable[[Iterable[float]], Iterable[float]]
 
 DEFAULT_METHOD = "steering"
 
 
 class UnknownEventError(ValueError):
     """A pocket model was asked for a sound outside what it knows."""
+
+
+class NoTimeError(ValueError):
+    """The model was asked when, and its answer names no time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +92,7 @@ def locate(
     seconds: float | None = None,
     sampling_rate: int | None = None,
     settings: Settings | None = None,
-    progress: Callable[[Iterable[float]], Iterable[float]] = iter,
+    progress: Progress = iter,
 ) -> Located:
     """Find `event` in `audio` (a file, or an array with its `sampling_rate`).
 
@@ -92,41 +101,143 @@ def locate(
     pocket model does not know, ValueError for an unknown method or width, all before the model runs; and ValueError
     for an answer without a time (method "asking").
     """
-    settings = settings or model_settings(checkpoint)
-    find = finder(method, settings)
-    event = known_event(checkpoint, event)
-    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"seconds is {seconds}; pass a positive width of the window")
-    samples = read_audio(audio, sampling_rate=sampling_rate, target_rate=checkpoint.sampling_rate)
-    checkpoint.prompt(settings.presence.format(event=event))  # refuses what no prompt can hold
+    task = _Task.checked(checkpoint, event, method, seconds, settings)
+    ((_, located),) = _located(task, [audio], sampling_rate, None, progress, None)
+    return located
+
+
+def locate_many(
+    checkpoint: Checkpoint,
+    audios: Iterable[Audio],
+    event: str,
+    *,
+    method: str = DEFAULT_METHOD,
+    seconds: float | None = None,
+    sampling_rate: int | None = None,
+    settings: Settings | None = None,
+    batch: int | None = None,
+    left_out: Callable[[Audio, ValueError], None] | None = None,
+) -> Iterator[tuple[Audio, Located]]:
+    """Find `event` in any number of audios, several encoded in one go; each is given back with what was found in it:
+
+        for path, located in locate_many(lm, sorted(folder.glob("*.wav")), "dog bark"): ...
+
+    One after another, as they are asked for: a folder of thousands fits in memory. `batch`: as `AudioLM.hear_many`
+    takes it; the rest as `locate`, also what is raised, at once where it does not depend on an audio. `left_out` is
+    called for an audio that cannot be heard, or whose answer names no time, and the others go on; without it that error
+    is raised.
+    """
+    check_several(audios)
+    task = _Task.checked(checkpoint, event, method, seconds, settings)
+    check_batch(batch)
+    return _located(task, audios, sampling_rate, batch, iter, left_out)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be found, and how: checked before anything is heard."""
+
+    checkpoint: Checkpoint
+    event: str
+    method: str
+    find: Finder
+    seconds: float | None
+    settings: Settings
+
+    @classmethod
+    def checked(
+        cls, checkpoint: Checkpoint, event: str, method: str, seconds: float | None, settings: Settings | None
+    ) -> _Task:
+        settings = settings or model_settings(checkpoint)
+        find = finder(method, settings)
+        event = known_event(checkpoint, event)
+        if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+            raise ValueError(f"seconds is {seconds}; pass a positive width of the window")
+        checkpoint.prompt(settings.presence.format(event=event))  # refuses what no prompt can hold
+        return cls(checkpoint, event, method, find, seconds, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Window(Generic[Audio]):
+    """A stretch of one of several audios, from second `start` on. `last`: the last of this audio, of `windows`."""
+
+    audio: Audio
+    samples: np.ndarray
+    start: float
+    stretch: slice
+    windows: int
+    last: bool
+
+
+def _windows(
+    checkpoint: Checkpoint,
+    audios: Iterable[Audio],
+    sampling_rate: int | None,
+    progress: Progress,
+    left_out: Callable[[Audio, ValueError], None] | None,
+) -> Iterator[_Window[Audio]]:
+    """All windows of all audios, but for silent ones: what a model says of digital silence means nothing."""
     rate = checkpoint.sampling_rate
-    duration = len(samples) / rate
-    windows = dict(stretches(len(samples), rate, checkpoint.window_seconds, "slide"))
-    surest: tuple[float, float, Hearing] | None = None
-    for start in progress(list(windows)):
-        window = samples[windows[start]]
-        if np.abs(window).max() < SILENCE:  # what a model says of digital silence means nothing
+    for audio in audios:
+        try:
+            samples = read_audio(audio, sampling_rate=sampling_rate, target_rate=rate)
+        except AudioError as error:
+            if left_out is None:
+                raise
+            left_out(audio, error)
             continue
-        hearing = Hearing(checkpoint, window)
-        presence = presence_probability(hearing, event, settings)
+        windows = dict(stretches(len(samples), rate, checkpoint.window_seconds, "slide"))
+        audible = [start for start, window in windows.items() if np.abs(samples[window]).max() >= SILENCE]
+        for start in progress(list(windows)):
+            if start in audible:  # never none: read_audio refuses sound that is silent all through
+                yield _Window(audio, samples, start, windows[start], len(windows), start == audible[-1])
+
+
+def _located(
+    task: _Task,
+    audios: Iterable[Audio],
+    sampling_rate: int | None,
+    batch: int | None,
+    progress: Progress,
+    left_out: Callable[[Audio, ValueError], None] | None,
+) -> Iterator[tuple[Audio, Located]]:
+    to_hear, heard = tee(_windows(task.checkpoint, audios, sampling_rate, progress, left_out))
+    hearings = hear_each(task.checkpoint, (window.samples[window.stretch] for window in to_hear), batch)
+    surest: tuple[float, float, Hearing] | None = None
+    for hearing, window in zip(hearings, heard, strict=True):
+        presence = presence_probability(hearing, task.event, task.settings)
         if surest is None or presence > surest[0]:
-            surest = (presence, start, hearing)
-    assert surest is not None  # read_audio refuses sound that is silent all through
-    presence, start, hearing = surest
-    answer = find(hearing, Query(event, seconds or min(2.0, hearing.duration)), settings)
-    interval, score = _extent(answer, hearing, seconds)
+            surest = (presence, window.start, hearing)
+        if window.last:
+            try:
+                located = _in_window(task, window, *surest)
+            except NoTimeError as error:
+                if left_out is None:
+                    raise
+                left_out(window.audio, error)
+            else:
+                yield window.audio, located
+            surest = None
+
+
+def _in_window(task: _Task, window: _Window[Audio], presence: float, start: float, hearing: Hearing) -> Located:
+    """Where the event is in the window that was heard as `hearing`; any other window of its audio tells the rest."""
+    rate = task.checkpoint.sampling_rate
+    duration = len(window.samples) / rate
+    answer = task.find(hearing, Query(task.event, task.seconds or min(2.0, hearing.duration)), task.settings)
+    interval, score = _extent(answer, hearing, task.seconds)
     return Located(
-        event=event,
+        event=task.event,
         interval=_clipped(interval.shifted(start), duration),
         score=score,
         presence=presence,
-        method=method,
-        model=checkpoint.name,
+        method=task.method,
+        model=task.checkpoint.name,
         duration=duration,
         window=Interval(start, start + hearing.duration),
-        windows=len(windows),
+        windows=window.windows,
         curve=answer.curve,
-        samples=samples,
+        samples=window.samples,
         sampling_rate=rate,
     )
 
@@ -152,7 +263,7 @@ def known_event(checkpoint: Checkpoint, event: str) -> str:
 def _extent(answer: Localisation, hearing: Hearing, seconds: float | None) -> tuple[Interval, float]:
     """The interval and its score; the curve decides its width unless `seconds` does."""
     if answer.interval is None:
-        raise ValueError(f"the model's answer names no time: {answer.answer!r}; try another method")
+        raise NoTimeError(f"the model's answer names no time: {answer.answer!r}; try another method")
     if answer.curve is None:
         return answer.interval, answer.score
     if seconds is not None:

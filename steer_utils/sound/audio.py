@@ -69,6 +69,12 @@ def read_audio(
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
+def check_several(audios: object) -> None:
+    """Raises TypeError for one audio, file or array, where a list of them belongs: it could be iterated over too."""
+    if isinstance(audios, (str, os.PathLike, np.ndarray)):
+        raise TypeError(f"audios is one {type(audios).__name__}; pass a list of files or arrays")
+
+
 def _decoded(path: Path) -> tuple[np.ndarray, int]:
     if path.is_dir():
         raise AudioError(f"{str(path)!r} is a folder; pass one sound file")

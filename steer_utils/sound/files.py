@@ -148,6 +148,19 @@ def check_sounds(folder: Path, names: Sequence[str], table: str) -> None:
         raise ValueError(f"{len(wrong)} of the {len(names)} sound files of {table} {fault} {str(folder)!r}: {first}")
 
 
+def sound_files(folder: Path) -> list[Path]:
+    """The sound files directly in `folder`, by name; hidden files are passed over. Only headers are read.
+
+    Raises ValueError for a folder that holds none, saying what it holds.
+    """
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    sounds = [path for path in files if _is_sound(path)]
+    if not sounds:
+        inside = ", ".join(path.name for path in sorted(folder.iterdir())[:6]) or "nothing"
+        raise ValueError(f"the folder {str(folder)!r} holds no sound file; it holds: {inside}")
+    return sounds
+
+
 def _is_sound(path: Path) -> bool:
     try:
         return bool(soundfile.info(path).frames > 0)

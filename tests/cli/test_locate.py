@@ -92,7 +92,8 @@ def bad_sounds(where: Path) -> dict[str, Path]:
     paths["corrupt"].write_bytes(paths["corrupt"].read_bytes()[4:60])
     paths["text"].write_text("not a sound\n" * 20)
     paths["empty"].touch()
-    return {**paths, "folder": where}
+    (where / "empty_folder").mkdir()
+    return {**paths, "folder": where / "empty_folder"}
 
 
 SOUNDS_SAID = {
@@ -103,7 +104,7 @@ SOUNDS_SAID = {
     "empty": "cannot decode",
     "corrupt": "cannot decode",
     "short": "lasts 0.006 s",
-    "folder": "is a folder",
+    "folder": "holds no sound file; it holds: nothing",
 }
 
 
@@ -167,3 +168,44 @@ def test_locate_refuses_labels_before_loading(street: Path, tmp_path: Path, no_m
     for audio, labels, message in ((street, "a.doc", "must end in .txt or .tsv"), (odd, "a.tsv", "go into .json")):
         refused(invoke("locate", audio, "bell", "--labels", tmp_path / labels), message)
     assert [entry.name for entry in tmp_path.iterdir()] == [odd.name]
+
+
+# -- a folder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """Three sounds, one of them silent, beside what is none."""
+    where = tmp_path / "sounds"
+    where.mkdir()
+    for name, samples in (("b.wav", NOISE), ("a.flac", NOISE[:RATE]), ("silent.wav", np.zeros(RATE))):
+        soundfile.write(where / name, samples, RATE)
+    for name in ("notes.csv", ".hidden.wav"):
+        (where / name).write_text("no sound")
+    return where
+
+
+def test_locate_goes_through_a_folder(folder: Path, sounds: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "found.tsv"
+    command = ("locate", sounds, "bell", "--model", folder, "--seconds", 0.5, "--batch", 2)
+    result = invoke(*command, "--json", "--labels", labels)
+    assert result.exit_code == 1
+    assert "silent.wav is left out" in result.stderr and "1 of 3 files were left out" in result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["file"] for line in lines] == ["a.flac", "b.wav"]
+    alone = json.loads(done(invoke("locate", sounds / "b.wav", "bell", "--model", folder, "--seconds", 0.5, "--json")))
+    assert {**alone, "file": "b.wav", "presence": lines[1]["presence"]} == lines[1]
+    assert lines[1]["presence"] == pytest.approx(alone["presence"], abs=2e-4)
+    written = read_intervals(labels)
+    assert [(label.file, round(label.interval.start, 3)) for label in written] == [
+        (line["file"], line["start"]) for line in lines
+    ]
+    (sounds / "silent.wav").unlink()
+    text = done(invoke(*command)).splitlines()
+    assert [line.partition(":")[0] for line in text] == ["a.flac", "b.wav"] and ", presence " in text[0]
+
+
+def test_a_folder_is_refused_where_one_file_belongs(sounds: Path, tmp_path: Path, no_model: None) -> None:
+    refused(invoke("locate", sounds, "bell", "--figure", tmp_path / "a.png"), "a figure shows one sound")
+    refused(invoke("locate", sounds, "bell", "--labels", tmp_path / "a.txt"), "is about one audio, these labels are")
+    refused(invoke("locate", tmp_path, "bell"), "holds no sound file; it holds: sounds")

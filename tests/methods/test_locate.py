@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import pytest
 import soundfile
 
 import steer_utils
+from steer_utils.lm import hearing as hearings
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods import locate as locating
 from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Query
-from steer_utils.methods.locate import Located, UnknownEventError, known_event, locate
+from steer_utils.methods.locate import Located, NoTimeError, UnknownEventError, known_event, locate, locate_many
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS
 from steer_utils.sound.audio import AudioError
@@ -161,6 +162,77 @@ def test_silent_windows_are_passed_over(one_model: AudioLM, monkeypatch: pytest.
     assert (located.window, located.windows) == (Interval(6.0, 10.0), 4)
 
 
+# Many audios -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_many_audios_are_located_as_one_by_one(one_model: AudioLM, batch: int) -> None:
+    """Audio of one window and of several, in batches that end within one."""
+    audios = [noise(1.0, 1), noise(9.0, 2, 0.1), noise(2.5, 3), noise(5.0, 4, 0.1)]
+    several = list(locate_many(one_model, audios, "bell", sampling_rate=RATE, seconds=0.6, batch=batch))
+    assert [audio is given for (audio, _), given in zip(several, audios, strict=True)] == [True] * 4
+    for (_, located), samples in zip(several, audios, strict=True):
+        alone = locate(one_model, samples, "bell", sampling_rate=RATE, seconds=0.6)
+        assert (located.interval, located.window, located.windows) == (alone.interval, alone.window, alone.windows)
+        assert located.curve is not None and alone.curve is not None
+        np.testing.assert_allclose(located.curve, alone.curve, atol=1e-5)
+        assert (located.presence, located.duration) == (pytest.approx(alone.presence, abs=1e-5), alone.duration)
+        np.testing.assert_array_equal(located.samples, samples)
+
+
+def test_many_audios_are_read_as_they_are_asked_for(one_model: AudioLM) -> None:
+    asked: list[int] = []
+
+    def endless() -> Iterator[np.ndarray]:
+        while True:
+            asked.append(1)
+            yield noise(0.3)
+
+    several = locate_many(one_model, endless(), "bell", sampling_rate=RATE, method="loudest", batch=2)
+    assert not asked
+    for number in range(4):
+        next(several)
+        assert len(asked) == 2 * (number // 2 + 1)
+
+
+def test_an_audio_that_cannot_be_located_in_is_left_out_or_raised(
+    one_model: AudioLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hearing, "answers", lambda self, rows: ["at 0.5 s" if self.duration < 1 else "a bell"])
+    audios = [noise(0.5), np.zeros(RATE), noise(1.5), noise(0.7)]
+    reasons: list[tuple[int, str]] = []
+    options: dict[str, Any] = {"sampling_rate": RATE, "method": "asking", "batch": 3}
+
+    def left_out(audio: np.ndarray, error: ValueError) -> None:
+        (place,) = [place for place, given in enumerate(audios) if given is audio]
+        reasons.append((place, f"{type(error).__name__}: {error}"))
+
+    several = list(locate_many(one_model, audios, "bell", left_out=left_out, **options))
+    assert [located.duration for _, located in several] == [0.5, 0.7]
+    assert [place for place, _ in reasons] == [1, 2]
+    assert "AudioError: the array is silent" in reasons[0][1] and "NoTimeError" in reasons[1][1]
+    one_by_one = locate_many(one_model, audios, "bell", **options)
+    assert next(one_by_one)[1].duration == 0.5
+    with pytest.raises(AudioError, match="silent"):
+        next(one_by_one)
+    with pytest.raises(NoTimeError, match="names no time"):
+        list(locate_many(one_model, audios[2:], "bell", **options))
+
+
+@pytest.mark.usefixtures("never_heard")
+def test_many_audios_with_a_wrong_task_are_refused_at_once(one_model: AudioLM) -> None:
+    for audios, options, error, message in (
+        ("street.wav", {}, TypeError, "audios is one str; pass a list"),
+        ([], {"event": "cat"}, UnknownEventError, "It knows"),
+        ([], {"method": "stearing"}, ValueError, "unknown method"),
+        ([], {"batch": 0}, ValueError, "batch is 0"),
+        ([], {"seconds": -1.0}, ValueError, "positive width"),
+    ):
+        arguments: dict[str, Any] = {"event": "bell", **options}
+        with pytest.raises(error, match=message):
+            locate_many(one_model, audios, **arguments)  # type: ignore[type-var]
+
+
 # What is refused, before the model runs -----------------------------------------------------------------------------
 
 
@@ -171,7 +243,7 @@ def never_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the model was run")
 
-    monkeypatch.setattr(locating, "Hearing", fail)
+    monkeypatch.setattr(hearings, "encode_many", fail)
 
 
 @pytest.mark.parametrize(

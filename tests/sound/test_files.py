@@ -17,6 +17,7 @@ from steer_utils.sound.files import (
     read_rows,
     read_text,
     require_root,
+    sound_files,
     whole_file,
 )
 
@@ -107,3 +108,16 @@ def test_sounds_are_there_inside_and_decodable(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             check_sounds(tmp_path, names, "t")
+
+
+def test_the_sounds_of_a_folder_are_told_by_their_headers(tmp_path: Path) -> None:
+    """Whatever their names end in; hidden ones, such as macOS writes beside each file, are passed over."""
+    for name in ("b.WAV", "a.flac", ".c.wav"):
+        soundfile.write(tmp_path / name, np.zeros(100), 16_000, format="FLAC" if "flac" in name else "WAV")
+    (tmp_path / "notes.wav").write_text("not a sound")
+    (tmp_path / "folder.wav").mkdir()
+    assert [path.name for path in sound_files(tmp_path)] == ["a.flac", "b.WAV"]
+    for name in ("b.WAV", "a.flac"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=r"holds no sound file; it holds: \.c\.wav, folder\.wav, notes\.wav"):
+        sound_files(tmp_path)
