@@ -13,7 +13,10 @@ from types import ModuleType
 from steer_utils.course.checks.answers import Wrong as Wrong
 
 #: One module a lesson, in the lessons' order. Each is imported when it is first used.
-LESSONS = tuple("start loading activations contrasts steering attention locating benchmarks beyond playground".split())
+LESSONS = (
+    *"start loading activations contrasts steering attention locating benchmarks beyond".split(),
+    *"playground language_model".split(),
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -77,7 +77,7 @@ def _draw(ax: Axes, grid: np.ndarray) -> AxesImage:
 
 def _frame_best(ax: Axes, grid: np.ndarray) -> None:
     row, column = np.unravel_index(np.nanargmax(grid), grid.shape)
-    outline_cell(ax, float(row) - 0.5, float(column) - 0.5)
+    outline_cell(ax, float(row) - 0.5, float(column) - 0.5, 2.2 if len(grid) < 13 else 1.1)
 
 
 def _ticks(count: int) -> list[int]:

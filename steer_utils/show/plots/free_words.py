@@ -28,7 +28,7 @@ def words_figure(summary: DataFrame) -> Figure:
 
     `summary`: of `word_summary(table, by="text")`. The sounds stand in two columns, as long as each other.
     """
-    sounds = list(dict.fromkeys(summary["event"]))
+    sounds = sorted(set(summary["event"]))
     sizes = {sound: int((summary["event"] == sound).sum()) for sound in sounds}
     left: list[str] = []
     while sounds and sum(sizes[sound] for sound in left) < sum(sizes.values()) / 2:
@@ -82,7 +82,7 @@ def _column(ax: Axes, summary: DataFrame, sounds: list[str], rows: float) -> Non
 def alt_text_words(summary: DataFrame) -> str:
     """What `words_figure` shows, in words: every mean in it."""
     said = []
-    for sound in dict.fromkeys(summary["event"]):
+    for sound in sorted(set(summary["event"])):
         rows = summary[summary["event"] == sound].to_dict("records")
         parts = [f"{row['text']} {100 * row['steering']:.0f} / {100 * row['prompting-best']:.0f}" for row in rows]
         said.append(f"{sound}: {', '.join(parts)}.")

@@ -49,10 +49,10 @@ def overlap_map(ax: Axes, cells: DataFrame, blocks: list[str], strengths: list[f
     ax.tick_params(axis="y", rotation=0)
 
 
-def outline_cell(ax: Axes, row: float, column: float) -> None:
-    """A frame around the cell of the chosen setting, whose upper left corner is given."""
-    frame = Rectangle((column, row), 1, 1, fill=False, edgecolor=TRUE, linewidth=2.2, clip_on=False, zorder=5)
-    frame.set_path_effects([withStroke(linewidth=4.4, foreground="white")])
+def outline_cell(ax: Axes, row: float, column: float, linewidth: float = 2.2) -> None:
+    """A frame around the cell of the chosen setting, whose upper left corner is given; `linewidth` in points."""
+    frame = Rectangle((column, row), 1, 1, fill=False, edgecolor=TRUE, linewidth=linewidth, clip_on=False, zorder=5)
+    frame.set_path_effects([withStroke(linewidth=2 * linewidth, foreground="white")])
     ax.add_patch(frame)
 
 

@@ -1,0 +1,95 @@
+"""The figure of a training: what is answered right and where the model listens, step by step.
+
+figure = over_steps_figure(rows, answers)
+save_figure(figure, Path("figures/over_steps"), alt_text_over_steps(rows, answers), "When it learns to be steered.")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import seaborn
+from matplotlib.figure import Figure
+
+from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.plots.figures import house_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+#: Methods in the order of the legend; they differ in grey too.
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "steering": ("steering", {"color": FOUND, "marker": "o"}),
+    "prompting-best": (
+        "prompting, its best question",
+        {"color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": (0, (5, 1.5))},
+    ),
+    "prompting": (
+        "prompting, same question",
+        {"color": INK, "marker": "s", "markerfacecolor": "white", "linestyle": ":"},
+    ),
+    "unsteered": ("unsteered peak", {"color": SOFT, "marker": "v"}),
+    "random-vector": ("random vector", {"color": SOFT, "marker": "x", "linestyle": "-."}),
+}
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "listing": ("lists all sounds in order", {"color": FOUND, "marker": "o"}),
+    "order": ("which is first, second, third", {"color": INK, "marker": "s", "linestyle": ":"}),
+    "presence": ("is it there?", {"color": SOFT, "marker": "v", "linestyle": "-."}),
+    "describe": (
+        "describes a named one",
+        {"color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": (0, (5, 1.5))},
+    ),
+}
+
+
+def over_steps_figure(rows: DataFrame, answers: DataFrame) -> Figure:
+    """Above, the share of questions answered to the letter; below, overlap by method with its 95 % interval and chance.
+
+    `rows`: columns step, method, overlap, low, high, chance (0..1). `answers`: columns step, and right, a dict from the
+    kind of question to a share.
+    """
+    with house_style():
+        figure = new_figure(7.4, 6.4)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
+        answers = answers.sort_values("step")
+        for kind, (label, look) in ANSWERS.items():
+            shares = [100 * right[kind] for right in answers["right"]]
+            upper.plot(answers["step"], shares, label=label, markersize=4.5, linewidth=1.3, **look)
+        upper.set_ylabel("answered right (%)")
+        for place, (method, (label, look)) in enumerate(METHODS.items()):
+            part = rows[rows["method"] == method].sort_values("step")
+            at = part["step"] + 3.0 * (place - 2)  # so that intervals do not hide each other
+            lower.vlines(at, 100 * part["low"], 100 * part["high"], color=look["color"], linewidth=1)
+            lower.plot(at, 100 * part["overlap"], label=label, markersize=4.5, linewidth=1.3, **look)
+        chance = 100 * float(rows["chance"].mean())
+        lower.axhline(chance, color=TRUE, linestyle="--", linewidth=1.3, label=f"chance, {chance:.0f} %")
+        lower.set(xlabel="steps of training", ylabel="overlap (%)")
+        for ax in (upper, lower):
+            ax.set_ylim(-3, 103)
+            ax.grid(axis="y", color=GRID, linewidth=0.6)
+            ax.set_axisbelow(True)
+            _legend(ax)
+        seaborn.despine(figure)
+    return figure
+
+
+def _legend(ax: Axes) -> None:
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
+
+
+def alt_text_over_steps(rows: DataFrame, answers: DataFrame) -> str:
+    """What `over_steps_figure` shows, in words: every mean in it."""
+    said = []
+    for kind, (label, _) in ANSWERS.items():
+        parts = [
+            f"{100 * right[kind]:.0f} at {step}" for step, right in zip(answers["step"], answers["right"], strict=True)
+        ]
+        said.append(f"Answered right, {label}, % at step: {', '.join(parts)}.")
+    for method, (label, _) in METHODS.items():
+        part = rows[rows["method"] == method].sort_values("step")
+        parts = [f"{100 * overlap:.0f} at {step}" for step, overlap in zip(part["step"], part["overlap"], strict=True)]
+        said.append(f"Overlap, {label}: {', '.join(parts)}.")
+    return (
+        f"Two panels over the steps of a training. {' '.join(said)} Chance {100 * float(rows['chance'].mean()):.0f} %."
+    )
