@@ -1,4 +1,7 @@
-"""Shared fixtures: two tiny models of the real classes (see `tinies`), audio, and oracles."""
+"""Shared fixtures: tiny models of the real classes (see `tinies`), audio, and oracles.
+
+Two families stand for all but in tests/lm, whose own conftest adds the others: higher rooms know of no class.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,9 @@ from sweep_work import SIX, small_sweep
 from tinies import EVENTS, tiny
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.pocket.architecture import save
+from steer_utils.pocket.architecture import FAMILIES, save
 from steer_utils.runs.clusters import local_workers
 from steer_utils.runs.executors import SerialExecutor
 from steer_utils.runs.sweep import Sweep, run_sweep
@@ -50,7 +52,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_models() -> dict[str, AudioLM]:
-    """Both tiny models, by family."""
+    """Tiny models, by family."""
     return {family: tiny(family) for family in FAMILIES}
 
 
@@ -153,18 +155,19 @@ def eager() -> Callable[[Checkpoint], AbstractContextManager[None]]:
 
 @pytest.fixture
 def full_inputs() -> Callable[..., dict[str, Any]]:
-    """The family's own processor call for one or more (instruction, samples): the uncached way in."""
+    """What plain transformers is given for one or more (instruction, samples), left-padded: the uncached way in."""
 
     def make(checkpoint: Checkpoint, *pairs: tuple[str, np.ndarray]) -> dict[str, Any]:
-        texts = [checkpoint.prompt(instruction) for instruction, _ in pairs]
-        made = checkpoint.processor(
-            text=texts,
-            audio=[audio for _, audio in pairs],
-            sampling_rate=16_000,
-            return_tensors="pt",
-            text_kwargs={"padding": True},  # of the text alone: the audio tower wants its full mel length
-        )
-        return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
+        rows = [
+            checkpoint.family.inputs(checkpoint.processor, checkpoint.prompt(instruction), audio, 16_000)
+            for instruction, audio in pairs
+        ]
+        longest = max(row["input_ids"].shape[1] for row in rows)
+        fill = {"input_ids": checkpoint.processor.tokenizer.pad_token_id, "attention_mask": 0}
+        for row in rows:
+            missing = (longest - row["input_ids"].shape[1], 0)
+            row |= {name: torch.nn.functional.pad(row[name], missing, value=value) for name, value in fill.items()}
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     return make
 

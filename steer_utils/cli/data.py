@@ -1,4 +1,4 @@
-"""Before a long run: the `datasets` there are, `fetch` one, and what a 7B model would `cost`. Mounted by `cli.main`."""
+"""Before a long run: the `datasets` there are, `fetch` one, and what a model would `cost`. Mounted by `cli.main`."""
 
 from __future__ import annotations
 
@@ -53,13 +53,14 @@ def cost(
     ] = None,
     answer_tokens: Annotated[int, typer.Option(help="Tokens of the one answer a query.")] = 32,
 ) -> None:
-    """Say what a benchmark of a published 7B checkpoint takes.
+    """Say what a benchmark of a published checkpoint takes.
 
     Memory and hours, computed from its shape alone.
 
     Example: steer-utils cost --scenes 300
     """
     from steer_utils.lm.costs import cost_table
+    from steer_utils.lm.families import FAMILIES
     from steer_utils.methods.table import standard_passes
 
     typer.echo(
@@ -69,5 +70,6 @@ def cost(
             seconds=seconds,
             answer_tokens=answer_tokens,
             passes_per_query=standard_passes() if passes is None else passes,
+            families=FAMILIES,
         )
     )

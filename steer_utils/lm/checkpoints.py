@@ -24,10 +24,10 @@ from weakref import WeakKeyDictionary
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoProcessor, GenerationConfig
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 from transformers.utils import logging
 
-from steer_utils.lm.families import Family, family_of
+from steer_utils.lm.families import REFUSED, Family, UnsupportedModelError, family_of, listening_config, refusal
 
 SMALL_MODEL = 1_000_000_000  # below so many parameters float32 costs little on a CPU, and is exact
 WHOLE_FILE = 64 * 2**20  # larger weight files are fingerprinted by their size, first and last MiB
@@ -39,7 +39,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """One tokenised prompt. `head` ends with the audio placeholder; `tail` is all that follows the audio.
+    """One tokenised prompt. `head` ends with the first audio token; `tail` is all that follows the last one.
 
     `tail_characters` holds, for each token of the tail, the (start, stop) characters of `text` it stands for, and
     `instruction_start` the character where the instruction begins.
@@ -157,11 +157,18 @@ class Checkpoint:
     @cached_property
     def _instruction_start(self) -> int:
         # By a character that no template holds: searching for the instruction could meet the template's own words.
-        return self.family.prompt(self.processor, "\ue000").index("\ue000")
+        return self._expanded(self.family.prompt(self.processor, "\ue000")).index("\ue000")
+
+    def _expanded(self, text: str) -> str:
+        """The chat text as the tokenizer gets it from the processor, but with one audio token."""
+        return self.family.expanded(self.processor, text, 1)
 
     def tokens(self, instruction: str) -> PromptTokens:
-        """`prompt(instruction)` as token ids, split where the audio is. Raises as `prompt` does."""
-        text = self.prompt(instruction)
+        """`prompt(instruction)` as token ids, split where the audio is, with what the processor puts around the audio.
+
+        Raises as `prompt` does.
+        """
+        text = self._expanded(self.prompt(instruction))
         encoded = self.processor.tokenizer(text, return_offsets_mapping=True)
         ids, characters = encoded["input_ids"], encoded["offset_mapping"]
         if ids.count(self.audio_token_id) != 1:
@@ -235,6 +242,8 @@ def open_checkpoint(
     try:
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
+        if (stated := _stated_type(source, revision)) in REFUSED:  # a class of its own, which is not run to say this
+            raise UnsupportedModelError(refusal(stated)) from error
         raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
     family = family_of(config)
     if folder is None and family.non_commercial:
@@ -243,6 +252,7 @@ def open_checkpoint(
         with _bars_for_downloads_only(folder):
             model = getattr(transformers, family.model_class).from_pretrained(
                 source,
+                config=listening_config(config),
                 dtype="auto" if dtype is None else dtype,
                 device_map=device_map,
                 revision=revision,
@@ -250,7 +260,7 @@ def open_checkpoint(
                 trust_remote_code=False,
                 attn_implementation="sdpa",
             )
-        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
+        processor = family.processor(source, revision)
     except OSError as error:
         raise CheckpointError(f"cannot load the model {name!r} (safetensors weights are needed): {error}") from error
     if device is not None:
@@ -268,6 +278,14 @@ def open_checkpoint(
     )
     _ = checkpoint.decoder  # fail here, not at the first use, if the parts are not where they should be
     return checkpoint
+
+
+def _stated_type(source: str, revision: str | None) -> str | None:
+    """The model type that a config.json states; None where there is none to be read."""
+    try:
+        return PretrainedConfig.get_config_dict(source, revision=revision)[0].get("model_type")
+    except (OSError, ValueError):
+        return None
 
 
 def fingerprint(folder: Path) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ import torch
 import transformers
 from torch import nn
 
-from steer_utils.lm.families import FAMILIES, Family, family_of
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, Family, family_of
 from steer_utils.lm.plan import MAX_BATCH, rows_at_once
 from steer_utils.sound.tables import markdown_table
 
@@ -143,15 +143,17 @@ def cost_table(
     queries: int = 3,
     seconds: float = 17.0,
     answer_tokens: int = 32,
+    families: Iterable[str] = PAPER_FAMILIES,
 ) -> str:
-    """Both published checkpoints in bfloat16 and float32, as a Markdown table that says what it assumes.
+    """Published checkpoints in bfloat16 and float32, as a Markdown table that says what it assumes.
 
-    The defaults are the paper's form of scene; `methods.table.standard_passes` counts those of the standard methods.
+    `families`: keys of FAMILIES. The defaults are the paper's two and its form of scene;
+    `methods.table.standard_passes` counts those of the standard methods.
     """
     run = {"scenes": scenes, "queries": queries, "passes_per_query": passes_per_query, "answer_tokens": answer_tokens}
     heads = "checkpoint; numbers; weights; memory, 2 rows; memory, full batch; passes a scene; PFLOP; hours".split("; ")
     lines: list[Sequence[object]] = []
-    for family in FAMILIES.values():
+    for family in map(FAMILIES.__getitem__, families):
         config = family.full_size_config()
         for dtype, rates in ASSUMED.items():
             few, full = (estimate(config, dtype=dtype, seconds=seconds, rows=rows, **run) for rows in (2, MAX_BATCH))
@@ -188,27 +190,34 @@ class _Shape:
         with torch.device("meta"):
             model = getattr(transformers, family.model_class)(copy.deepcopy(config))
         tower: Any = family.audio_tower(model)
+        projector = family.projector(model)
+        inside = any(part is projector for part in tower.modules())
         return cls(
             family=family,
             text=config.text_config,
             audio=config.audio_config,
             parameters=_count(model),
-            tower=_count(tower),
+            tower=_count(tower) - inside * _count(projector),
             tower_blocks=_count(tower.layers),
             convolutions=(_count(tower.conv1), _count(tower.conv2)),
-            projector=_count(family.projector(model)),
+            projector=_count(projector),
             blocks=_count(family.blocks(model)),
             head=_count(family.head(model)),
         )
 
     @property
     def key_width(self) -> int:
-        return self.text.num_key_value_heads * (self.text.hidden_size // self.text.num_attention_heads)
+        return self.text.num_key_value_heads * self.head_width
+
+    @property
+    def head_width(self) -> int:
+        own = getattr(self.text, "head_dim", None)  # Voxtral's heads together are wider than its residual stream
+        return int(own or self.text.hidden_size // self.text.num_attention_heads)
 
     @property
     def window_frames(self) -> int:
         """Frames of one window, as the blocks of the tower see them."""
-        return int(self.audio.max_source_positions)
+        return self.family.window_frames(self.audio)
 
     def windows_and_tokens(self, seconds: float) -> tuple[int, int]:
         """Windows of the tower and audio tokens of an audio. Raises ValueError if it is too long, or no length."""
@@ -228,7 +237,7 @@ class _Shape:
         return self.window_frames * (2 * weights + attention)
 
     def decoder_flops(self, tokens: int, context: int) -> int:
-        attention = 4 * self.text.num_hidden_layers * self.text.hidden_size * context
+        attention = 4 * self.text.num_hidden_layers * self.text.num_attention_heads * self.head_width * context
         return tokens * (2 * self.blocks + attention)
 
     def head_flops(self) -> int:

@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    AutoTokenizer,
+    Qwen2AudioProcessor,
+    VoxtralProcessor,
+    WhisperFeatureExtractor,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +49,7 @@ class Family:
     max_windows     how many windows of the audio tower the published checkpoint joins to one audio
     mel_rate        mel frames a second at full size: Whisper's hop is 160 samples at 16 kHz
     tower_stride    mel frames to a frame of the tower's blocks: a convolution of stride two
-    pooling         frames of the tower to an audio token (the published Voxtral: four, so that one stands for 80 ms)
+    pooling         frames of the tower to an audio token
     covers_padding  whether audio tokens stand for whole windows, the silence behind a shorter clip with them (Voxtral)
     turn_end        the token that ends a turn of its chat
     attention_name  what the attention module of a decoder block is called
@@ -118,11 +125,19 @@ class Family:
         """What turns the tower's output into audio tokens of the decoder's width."""
         return _resolve(model, self.projector_path)
 
+    def processor(self, source: str, revision: str | None = None) -> Any:
+        """The processor of a checkpoint, a folder or a hub id. Raises OSError where there is none."""
+        return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
+
     def prompt(self, processor: Any, instruction: str) -> str:
         """The chat text of one user turn, audio first and then `instruction`, up to where the answer begins."""
         content = [{"type": "audio", "audio": "audio.wav"}, {"type": "text", "text": instruction}]
         turns = [{"role": "user", "content": content}]
         return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+    def expanded(self, processor: Any, text: str, tokens: int) -> str:
+        """`text` as the processor hands it to the tokenizer for an audio of so many tokens: some put marks around."""
+        return text.replace(processor.audio_token, processor.replace_audio_token({"num_audio_tokens": [tokens]}, 0))
 
     def inputs(self, processor: Any, text: str, samples: np.ndarray, sampling_rate: int) -> dict[str, torch.Tensor]:
         """Everything the model's forward takes for one prompt and one mono audio (samples,): ids, masks, features."""
@@ -134,7 +149,7 @@ class Family:
     def window_seconds(self, processor: Any) -> float:
         """The longest audio in seconds that the processor takes without cutting it off."""
         chunk = processor.feature_extractor.chunk_length
-        longest = getattr(processor, "max_audio_len", None)  # Audio Flamingo 3 joins several chunks
+        longest = getattr(processor, "max_audio_len", None)  # Audio Flamingo 3 and its kin join several chunks
         return float(chunk if longest is None else max(1, longest // chunk) * chunk)
 
     def seconds_per_token(self, processor: Any) -> float:
@@ -153,9 +168,80 @@ class Family:
         whole = math.ceil(mel_frames / window_frames) * self.audio_tokens(window_frames)
         return (whole if self.covers_padding else heard), heard
 
+    def window_frames(self, audio_config: Any) -> int:
+        """Frames of one window of the tower, as its blocks see them: the length of its position table."""
+        return int(audio_config.max_source_positions)
+
     def full_size_config(self) -> Any:
         """A new configuration of the published checkpoint."""
         return AutoConfig.for_model(self.model_type, **copy.deepcopy(dict(self.full_size)))
+
+
+class QwenOmni(Family):
+    """Of the whole model only the part that hears and writes is loaded, the Thinker.
+
+    Its own processor asks for torchvision, for pictures and films; what it does with text and audio is what
+    Qwen2-Audio's does. The tower hears in windows of two seconds, each without the others.
+    """
+
+    def processor(self, source: str, revision: str | None = None) -> Any:
+        stored, _ = Qwen2AudioProcessor.get_processor_dict(source, revision=revision)
+        return Qwen2AudioProcessor(
+            WhisperFeatureExtractor.from_pretrained(source, revision=revision or "main"),
+            tokenizer := AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False),
+            chat_template=stored.get("chat_template") or tokenizer.chat_template,
+        )
+
+    def window_frames(self, audio_config: Any) -> int:
+        return int(audio_config.n_window)
+
+
+class Voxtral(Family):
+    """Every window is heard whole, padding too: 375 tokens for 30 s, however short the audio.
+
+    Its own way to make a prompt needs mistral-common. The prompt is short, so it stands here, and transformers reads
+    the checkpoint's tekken.json without that package.
+    """
+
+    def processor(self, source: str, revision: str | None = None) -> Any:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source,
+            revision=revision,
+            trust_remote_code=False,
+            mistral_format=False,
+            unk_token="<unk>",
+            bos_token="<s>",
+            eos_token="</s>",
+            pad_token="<pad>",
+            padding_side="left",
+        )
+        return VoxtralProcessor(WhisperFeatureExtractor.from_pretrained(source, revision=revision or "main"), tokenizer)
+
+    def prompt(self, processor: Any, instruction: str) -> str:
+        """As mistral-common's InstructTokenizerV7 writes it."""
+        return f"<s>[INST][BEGIN_AUDIO]{processor.audio_token}{instruction}[/INST]"
+
+    def expanded(self, processor: Any, text: str, tokens: int) -> str:
+        return text.replace(processor.audio_token, processor.audio_token * tokens)
+
+    def inputs(self, processor: Any, text: str, samples: np.ndarray, sampling_rate: int) -> dict[str, torch.Tensor]:
+        extractor = processor.feature_extractor
+        # The mel of the whole audio, then cut: as VoxtralProcessor does it, levels are those of all windows together.
+        mel = extractor(
+            samples,
+            sampling_rate=sampling_rate,
+            padding=True,
+            truncation=False,
+            pad_to_multiple_of=extractor.n_samples,
+            return_tensors="pt",
+        )["input_features"]
+        windows = mel.reshape(extractor.feature_size, -1, extractor.nb_max_frames).transpose(0, 1)
+        text = self.expanded(processor, text, self.audio_tokens(mel.shape[-1]))
+        ids = processor.tokenizer([text], return_tensors="pt")
+        return {"input_ids": ids["input_ids"], "attention_mask": ids["attention_mask"], "input_features": windows}
+
+    def window_seconds(self, processor: Any) -> float:
+        return float(self.max_windows * processor.feature_extractor.chunk_length)
 
 
 # Both towers have the shape of Whisper large-v3's encoder (arXiv 2407.10759; arXiv 2507.08128). It is named in
@@ -200,6 +286,12 @@ _AUDIO_FLAMINGO_3_TEXT = {
     "vocab_size": 151672,
 }
 
+# nvidia/music-flamingo-2601-hf and nvidia/audio-flamingo-next-hf: transformers' convert_musicflamingo_to_hf.py and
+# convert_audioflamingonext_to_hf.py. The shapes are those above; Audio Flamingo Next's rope_theta is 15 300 000.
+
+# Qwen/Qwen2.5-Omni-7B: the defaults of Qwen2_5OmniThinkerConfig, but for what its config.json names.
+_QWEN_OMNI_TEXT = {"max_position_embeddings": 32768, "rope_theta": 1_000_000.0, "vocab_size": 152064}
+
 FAMILIES: dict[str, Family] = {
     "qwen2_audio": Family(
         name="Qwen2-Audio",
@@ -230,16 +322,92 @@ FAMILIES: dict[str, Family] = {
         },
         max_windows=20,  # its processor's max_audio_len, 600 s, in windows of 30 s
     ),
+    "musicflamingo": Family(
+        name="MusicFlamingo",  # and Audio Flamingo Next, nvidia/audio-flamingo-next-hf: the same class
+        model_type="musicflamingo",
+        model_class="MusicFlamingoForConditionalGeneration",
+        checkpoint="nvidia/music-flamingo-2601-hf",
+        licence="MusicFlamingo and Audio Flamingo Next weights: NVIDIA OneWay Noncommercial License, research use only",
+        non_commercial=True,
+        parameters=8_267_215_360,  # as Audio Flamingo 3: its rotary time embedding has none
+        full_size={
+            "audio_config": {"model_type": "audioflamingo3_encoder", **_TOWER},
+            "text_config": {"model_type": "qwen2", **_AUDIO_FLAMINGO_3_TEXT},
+            "audio_token_id": 151669,
+        },
+        max_windows=40,  # its processor's max_audio_len, 1200 s; 1800 s in Audio Flamingo Next
+    ),
+    "qwen2_5_omni_thinker": QwenOmni(
+        name="Qwen2.5-Omni",
+        model_type="qwen2_5_omni_thinker",
+        model_class="Qwen2_5OmniThinkerForConditionalGeneration",
+        checkpoint="Qwen/Qwen2.5-Omni-7B",
+        licence="Qwen2.5-Omni-7B weights: Apache-2.0; those of the 3B: Qwen Research License, non-commercial",
+        non_commercial=False,
+        parameters=8_931_813_888,  # of the thinker; 0.68 billion of them see, and are loaded too
+        full_size={
+            "audio_config": {"model_type": "qwen2_5_omni_audio_encoder", **_TOWER},
+            "text_config": {"model_type": "qwen2_5_omni_text", **_QWEN_OMNI_TEXT},
+            "vision_config": {"model_type": "qwen2_5_omni_vision_encoder", "hidden_size": 1280},
+            "vision_start_token_id": 151652,
+        },
+        max_windows=150,  # its feature extractor's 300 s, in windows of 2 s
+        projector_path="model.audio_tower.proj",
+    ),
+    "voxtral": Voxtral(
+        name="Voxtral",
+        model_type="voxtral",
+        model_class="VoxtralForConditionalGeneration",
+        checkpoint="mistralai/Voxtral-Mini-3B-2507",
+        licence="Voxtral weights: Apache-2.0",
+        non_commercial=False,
+        parameters=4_676_271_104,
+        full_size={
+            "audio_config": {"model_type": "voxtral_encoder", **_TOWER},
+            "text_config": {"model_type": "llama", "rope_theta": 100_000_000.0},
+            "audio_token_id": 24,
+        },
+        max_windows=80,  # 40 minutes, as its card says
+        pooling=4,  # four frames of the tower are stacked to one token: 80 ms
+        covers_padding=True,
+        turn_end="</s>",
+    ),
 }
+
+#: The two that the paper is about.
+PAPER_FAMILIES = ("qwen2_audio", "audioflamingo3")
+
+_GEMMA = "most of its decoder blocks see only a sliding window of the past, and some use the keys of others"
+_PHI = "its decoder is not a part of its own, and adapters that depend on what it is given change its weights"
+
+#: Kinds of model that hear, but that the methods here do not fit: why.
+REFUSED = {
+    "gemma3n": f"{_GEMMA}; its states are four a token",
+    "gemma4": _GEMMA,
+    "gemma4_unified": _GEMMA,
+    "phi4_multimodal": _PHI,
+    "phi4mm": _PHI,
+}
+
+
+def listening_config(config: Any) -> Any:
+    """The configuration of the part that hears and writes: the thinker of a model that also speaks, or all of it."""
+    return getattr(config, "thinker_config", None) or config
 
 
 def family_of(config: Any) -> Family:
     """The entry for a transformers config. Raises UnsupportedModelError that lists what is supported."""
-    model_type = getattr(config, "model_type", None)
+    model_type = getattr(listening_config(config), "model_type", None)
     if model_type in FAMILIES:
         return FAMILIES[model_type]
-    supported = "; ".join(f"{key} (for example {family.checkpoint})" for key, family in FAMILIES.items())
-    raise UnsupportedModelError(f"model type {model_type!r} is not supported; supported are: {supported}")
+    raise UnsupportedModelError(refusal(model_type))
+
+
+def refusal(model_type: str | None) -> str:
+    """What to tell somebody whose model is of another type: why, where that is known, and what is supported."""
+    why = f": {REFUSED[model_type]}" if model_type in REFUSED else ""
+    supported = "; ".join(f"{family.name} (for example {family.checkpoint})" for family in FAMILIES.values())
+    return f"model type {model_type!r} is not supported{why}; supported are: {supported}"
 
 
 def full_size_config(model_type: str) -> Any:

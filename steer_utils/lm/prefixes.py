@@ -24,7 +24,7 @@ ANY_INSTRUCTION = "Describe the sound."
 class PrefixShape:
     """What a plan needs to know of a prefix and its model: numbers, no tensors.
 
-    `head`: token ids before the audio, and one audio token: how every prompt must begin before it is expanded.
+    `head`: token ids before the audio, and one audio token: how every prompt must begin.
     `length`: slots of the prefix. Where audio tokens cover padding too, it is longer than `span`, which is the audio.
     `cache_bytes`: what one row's copy of the keys and values takes. `map_bytes`: what the attention of one token over
     the audio takes, float32, of each head of each block.
@@ -91,6 +91,7 @@ class Prefix:
         output = model(
             inputs_embeds=self.embeddings.expand(rows, -1, -1),
             attention_mask=torch.ones(rows, self.length, dtype=torch.long, device=self.embeddings.device),
+            position_ids=torch.arange(self.length, device=self.embeddings.device)[None],
             use_cache=True,
         )
         return output.past_key_values
@@ -139,21 +140,20 @@ def _laid_out(checkpoint: Checkpoint, samples: np.ndarray) -> _LaidOut:
     inputs = checkpoint.family.inputs(checkpoint.processor, text, samples, checkpoint.sampling_rate)
     ids = inputs.pop("input_ids")
     inputs.pop("attention_mask", None)
-    slots = (ids[0] == checkpoint.audio_token_id).nonzero()[:, 0]
-    tail = list(checkpoint.tokens(ANY_INSTRUCTION).tail)
-    if not len(slots) or int(slots[-1] - slots[0]) + 1 != len(slots) or ids[0, int(slots[-1]) + 1 :].tolist() != tail:
+    prompt, count = checkpoint.tokens(ANY_INSTRUCTION), int((ids == checkpoint.audio_token_id).sum())
+    if ids.tolist() != [[*prompt.head, *[checkpoint.audio_token_id] * (count - 1), *prompt.tail]]:
         raise CheckpointError(f"the processor of {checkpoint.name} does not lay out the prompt as expected: {text!r}")
     extractor = checkpoint.processor.feature_extractor
     mel_frames = math.ceil(len(samples) / extractor.hop_length)
     expected, heard = checkpoint.family.token_counts(mel_frames, extractor.nb_max_frames)
-    if len(slots) != expected:
+    if count != expected:
         raise CheckpointError(
-            f"the processor of {checkpoint.name} makes {len(slots)} audio tokens of "
+            f"the processor of {checkpoint.name} makes {count} audio tokens of "
             f"{len(samples) / checkpoint.sampling_rate:.2f} s, where {checkpoint.family.name} makes {expected} of "
             f"{1000 * checkpoint.seconds_per_token:g} ms: seconds would be wrong, so this checkpoint is not supported"
         )
-    span = AudioSpan(int(slots[0]), heard, checkpoint.seconds_per_token)
-    return _LaidOut(ids[:, : int(slots[-1]) + 1], span, inputs)
+    span = AudioSpan(len(prompt.head) - 1, heard, checkpoint.seconds_per_token)
+    return _LaidOut(ids[:, : span.first + count], span, inputs)
 
 
 def _encoded(checkpoint: Checkpoint, batch: Sequence[_LaidOut]) -> list[Prefix]:

@@ -76,6 +76,8 @@ def generate(prefix: Prefix, plan: Plan, max_new_tokens: int) -> list[list[int]]
         sequences = checkpoint.model.generate(
             input_ids=torch.cat([prefix.ids.expand(len(plan.rows), -1), batch.ids], dim=1).to(checkpoint.device),
             attention_mask=batch.attention_mask.to(checkpoint.device),
+            # Said, because Qwen2.5-Omni would go on from what it was last asked, by whomever.
+            position_ids=batch.position_ids.to(checkpoint.device),
             past_key_values=batch.cache(),
             generation_config=greedy(checkpoint, max_new_tokens),
         )
@@ -99,8 +101,8 @@ class _Batch:
 
     @cached_property
     def position_ids(self) -> torch.Tensor:
-        """(rows, tail). Padding does not count: every row's tail continues right after the audio."""
-        return (self.attention_mask.cumsum(dim=1) - 1)[:, self.prefix.length :]
+        """(rows, length). Padding does not count: every row's tail continues right after the audio."""
+        return self.attention_mask.cumsum(dim=1) - 1
 
     def slots(self, number: int, slots: Iterable[int]) -> tuple[int, ...]:
         """Slots of row `number`'s own prompt, in the batch."""
@@ -140,7 +142,7 @@ def _run_batch(prefix: Prefix, plan: Plan) -> Output:
         output = checkpoint.family.backbone(checkpoint.model)(
             input_ids=batch.ids.to(checkpoint.device),
             attention_mask=batch.attention_mask.to(checkpoint.device),
-            position_ids=batch.position_ids.to(checkpoint.device),
+            position_ids=batch.position_ids[:, prefix.length :].to(checkpoint.device),
             past_key_values=batch.cache(),
             use_cache=True,
         )

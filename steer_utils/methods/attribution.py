@@ -68,6 +68,7 @@ class PresenceLogit:
         output = checkpoint.family.backbone(checkpoint.model)(
             inputs_embeds=sequence[:, known:],
             attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long, device=sequence.device),
+            position_ids=torch.arange(known, sequence.shape[1], device=sequence.device)[None],
             past_key_values=cache,
             use_cache=cache is not None,
         )

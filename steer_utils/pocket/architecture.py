@@ -152,7 +152,11 @@ def build_processor(family: str, events: Sequence[str], size: Size) -> Any:
 
 def build_tokenizer(family: str, events: Sequence[str]) -> PreTrainedTokenizerFast:
     """One token a word, lower case: small enough to read, and every word of the training has its own row."""
-    special = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *_SPECIAL_TOKENS[family])
+    return word_tokenizer(("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *_SPECIAL_TOKENS[family]), events)
+
+
+def word_tokenizer(special: Sequence[str], events: Sequence[str], end: str = "<|im_end|>") -> PreTrainedTokenizerFast:
+    """The `special` tokens, in their order, and then one token a word; `end` is the one that ends a turn."""
     words = sorted(set(vocabulary_words(events)))
     table = {word: index for index, word in enumerate([*special, *words])}
     tokenizer = Tokenizer(WordLevel(table, unk_token="<unk>"))
@@ -163,8 +167,8 @@ def build_tokenizer(family: str, events: Sequence[str]) -> PreTrainedTokenizerFa
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
-        eos_token="<|im_end|>",
-        additional_special_tokens=["<|im_start|>", *_SPECIAL_TOKENS[family]],
+        eos_token=end,
+        additional_special_tokens=[token for token in special if token not in ("<pad>", "<unk>", end)],
         padding_side="left",
     )
 

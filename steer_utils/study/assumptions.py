@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from steer_utils.lm.blocks import Blocks, blocks_text
-from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.sound.tables import markdown_table
@@ -39,7 +39,7 @@ def assumptions(settings: Settings = PAPER) -> tuple[Assumption, ...]:
 
 
 def _method(settings: Settings) -> tuple[Assumption, ...]:
-    checkpoints = ", ".join(family.checkpoint for family in FAMILIES.values())
+    checkpoints = ", ".join(family.checkpoint for family in map(FAMILIES.__getitem__, PAPER_FAMILIES))
     return (
         Assumption(
             "models", "Qwen2-Audio, Audio Flamingo 3", "checkpoints", checkpoints, "both, and two pocket models"

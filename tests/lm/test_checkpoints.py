@@ -37,7 +37,8 @@ def test_open_from_a_folder(model_folder: Path, lm: AudioLM) -> None:
     opened = open_checkpoint(model_folder)
     assert opened.family is lm.family
     assert (opened.num_blocks, opened.hidden_size) == (4, 48)
-    assert (opened.sampling_rate, opened.seconds_per_token, opened.window_seconds) == (16_000, 0.04, 4.0)
+    for fact in ("sampling_rate", "seconds_per_token", "window_seconds"):
+        assert getattr(opened, fact) == getattr(lm, fact)
     assert opened.events == ("dog bark", "bell", "siren")
     assert opened.dtype == torch.float32 and opened.device.type == "cpu"
     assert opened.model.config.text_config._attn_implementation == "sdpa"
@@ -77,7 +78,15 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 def test_another_kind_of_model_is_refused_before_weights_are_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(UnsupportedModelError, match="supported are: qwen2_audio"):
+    with pytest.raises(UnsupportedModelError, match="supported are: Qwen2-Audio"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_model_with_code_of_its_own_is_refused_with_the_reason_where_it_is_known(tmp_path: Path) -> None:
+    """Not with the advice to trust that code."""
+    code = {"model_type": "phi4mm", "auto_map": {"AutoConfig": "phi.Phi"}}
+    (tmp_path / "config.json").write_text(json.dumps(code))
+    with pytest.raises(UnsupportedModelError, match="'phi4mm' is not supported: its decoder"):
         open_checkpoint(tmp_path)
 
 
@@ -123,7 +132,7 @@ def test_a_device_map_without_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_embeddings_that_a_device_map_keeps_on_disk(model_folder: Path, lm: AudioLM, samples: np.ndarray) -> None:
     """What a GPU has no room for lies on the meta device until it runs: ids must go where it runs."""
     pytest.importorskip("accelerate", reason="device maps need accelerate")
-    parts = {"model.audio_tower": "cpu", "model.multi_modal_projector": "cpu", "lm_head": "cpu"}
+    parts = {f"model.{name}": "cpu" for name, _ in lm.model.model.named_children()} | {"lm_head": "cpu"}
     spread = load(model_folder, device_map={**parts, "model.language_model": "disk"})
     assert spread.decoder.get_input_embeddings().weight.device.type == "meta"
     assert spread.device == torch.device("cpu")
@@ -146,7 +155,8 @@ def test_empty_instructions(one_model: AudioLM, instruction: str) -> None:
 def test_an_instruction_cannot_smuggle_in_audio_or_a_turn(lm: AudioLM) -> None:
     tokenizer = lm.processor.tokenizer
     plain = set(lm.tokens("Describe the sound.").tail)
-    assert {"<|im_start|>", "<|im_end|>", "<unk>", lm.processor.audio_token} <= set(tokenizer.all_special_tokens)
+    turn = {"[INST]", "</s>"} if lm.family.model_type == "voxtral" else {"<|im_start|>", "<|im_end|>"}
+    assert {*turn, "<unk>", lm.processor.audio_token} <= set(tokenizer.all_special_tokens)
     for token in tokenizer.all_special_tokens:
         for text in (token, f"Describe {token}.", f"a bell{token}system"):
             with pytest.raises(ValueError, match=re.escape(f"the instruction holds {token!r}, a special token")):

@@ -31,7 +31,7 @@ from transformers import (
 
 from steer_utils.lm.attention import attention_rows
 from steer_utils.lm.checkpoints import CheckpointError, open_checkpoint, stop_tokens
-from steer_utils.lm.families import FAMILIES, UnsupportedModelError, full_size_config
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.models import AudioLM, load
@@ -44,7 +44,7 @@ from steer_utils.methods.settings import PAPER
 from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE
 from steer_utils.sound.spans import AudioSpan
 
-TYPES = sorted(FAMILIES)
+TYPES = PAPER_FAMILIES
 #: blocks, heads, key/value heads, hidden, audio token: from the model cards and configs named in `families`.
 FACTS = {"qwen2_audio": (32, 32, 32, 4096, 151646), "audioflamingo3": (28, 28, 4, 3584, 151669)}
 SHORT, FOCUS, WHOLE = "Describe the sound.", "Focus on the vacuum cleaner.", "Listen to the whole audio."
@@ -144,6 +144,16 @@ def test_the_parts_are_where_the_family_says(whole: AudioLM, model_type: str) ->
 
 def test_as_many_parameters_as_were_published(whole: AudioLM, model_type: str) -> None:
     assert sum(parameter.numel() for parameter in whole.model.parameters()) == whole.family.parameters
+
+
+@pytest.mark.parametrize("other", sorted(set(FAMILIES) - set(TYPES)))
+def test_the_other_families_are_laid_out_as_their_entries_say(other: str) -> None:
+    family = FAMILIES[other]
+    with torch.device("meta"):
+        model = getattr(transformers, family.model_class)(full_size_config(other))
+    assert family.decoder(model) is model.model.language_model
+    assert sum(parameter.numel() for parameter in model.parameters()) == family.parameters
+    assert len(family.audio_tower(model).layers) == 32 and family.head(model) is model.get_output_embeddings()  # type: ignore[operator]
 
 
 def test_vectors_must_have_the_full_shape(whole: AudioLM, model_type: str) -> None:

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from steer_utils.lm.families import FAMILIES
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.study.assumptions import HEADINGS, Assumption, assumptions, assumptions_markdown
 from steer_utils.study.benchmark import PAPER_SECONDS, scene_set
@@ -60,7 +59,7 @@ def test_what_is_declared_is_read_from_the_settings(
 def test_the_words_for_defaults_are_what_the_code_does() -> None:
     assert PAPER.steered_blocks(9) == (4, 5, 6, 7, 8)  # floor(L/2) to L - 1
     assert row("steered positions").declared == "the last prompt token"
-    assert row("models").declared == ", ".join(family.checkpoint for family in FAMILIES.values())
+    assert row("models").declared == "Qwen/Qwen2-Audio-7B-Instruct, nvidia/audio-flamingo-3-hf"
     levels = [float(number) for number in re.findall(r"[\d.]+\d|\d", row("strength λ").varied)]
     assert tuple(levels) == STRENGTHS
     assert tuple(float(number) for number in row("window").varied.split(" of ")[0].split(", ")) == WIDTHS

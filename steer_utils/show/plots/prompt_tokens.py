@@ -48,7 +48,12 @@ class Slot:
 
 
 def prompt_slots(checkpoint: Checkpoint, instruction: str, span: AudioSpan) -> list[Slot]:
-    """Every slot of the prompt of `instruction` behind an audio at `span`, in order. Raises as `Checkpoint.tokens`."""
+    """Every slot of the prompt of `instruction` behind an audio at `span`, in order.
+
+    Raises as `Checkpoint.tokens`, and ValueError for a model whose padding has slots, too.
+    """
+    if checkpoint.family.covers_padding:
+        raise ValueError(f"this figure does not draw the padding that {checkpoint.family.name} hears behind the audio")
     tokens = checkpoint.tokens(instruction)
     start, stop = tokens.instruction_start, tokens.instruction_start + len(tokens.instruction)
     tail = ["instruction" if a < stop and start < b else "template" for a, b in tokens.tail_characters]

@@ -1,0 +1,21 @@
+"""Here every family counts: its classes are what this room is about."""
+
+from __future__ import annotations
+
+import pytest
+from tinies import tiny
+
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.models import AudioLM
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> dict[str, AudioLM]:
+    """Tiny models, by family."""
+    return {family: tiny(family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session", params=sorted(FAMILIES))
+def lm(request: pytest.FixtureRequest, tiny_models: dict[str, AudioLM]) -> AudioLM:
+    """Each tiny model in turn."""
+    return tiny_models[request.param]
