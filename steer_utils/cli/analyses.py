@@ -12,6 +12,7 @@ import typer
 
 from steer_utils.cli.console import note, progress
 from steer_utils.cli.options import (
+    Batch,
     Clips,
     Device,
     Dtype,
@@ -52,6 +53,7 @@ def benchmark(
     settings: Own = None,
     out: Out = None,
     as_json: Json = False,
+    batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -95,6 +97,7 @@ def benchmark(
             own,
             methods=list(dict.fromkeys(wanted)),
             external=external,
+            batch=batch,
             resume_file=resume_file,
             progress=lambda indices: progress(indices, "scene"),
         ),
@@ -174,6 +177,7 @@ def questions(
     settings: Own = None,
     out: Out = None,
     as_json: Json = False,
+    batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
@@ -210,7 +214,12 @@ def questions(
     own = given or model_settings(lm)
     table = finished_table(
         lambda resume_file: question_shift_table(
-            lm, pairs, own, resume_file=resume_file, progress=lambda units: progress(units, "audio")
+            lm,
+            pairs,
+            own,
+            batch=batch,
+            resume_file=resume_file,
+            progress=lambda units: progress(units, "audio"),
         ),
         out,
     )

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.checkpoints import SMALL_MODEL, Checkpoint, alone
+from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.plan import Plan, Row, check_rows, maps_at_once, plan_rows, tokenised
 from steer_utils.lm.positions import Positions
@@ -29,9 +30,10 @@ from steer_utils.lm.vectors import Provenance, SteeringVector
 from steer_utils.sound.audio import stretches
 from steer_utils.sound.spans import AudioSpan
 
-CPU_BATCH = 4  # audios that are encoded together
-GPU_BATCH, GPU_SECONDS = 8, 120.0  # there also at most so many seconds, padding included: a gigabyte or two of a 7B
+#: How many audios a GPU encodes together, and how many seconds with their padding: a gigabyte or two of a 7B model.
+GPU_BATCH, GPU_SECONDS = 8, 120.0
 
+T = TypeVar("T")
 Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
 
 
@@ -253,60 +255,57 @@ def hear_together(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[
     return [Hearing(checkpoint, samples, prefix=prefix) for samples, prefix in zip(audios, prefixes, strict=True)]
 
 
-def hear_each(checkpoint: Checkpoint, audios: Iterable[np.ndarray], batch: int | None = None) -> Iterator[Hearing]:
-    """The hearings of any number of audios (samples,), in their order: `batch` of them are asked for and encoded
-    together, then given one by one, and not kept.
+def hear_each(
+    checkpoint: Checkpoint, audios: Iterable[tuple[T, np.ndarray]], batch: int | None = None
+) -> Iterator[tuple[T, Hearing]]:
+    """The hearings of any number of audios, in their order. Each comes with a name or thing of the caller's, and is
+    given back with it. `batch` of them are asked for and encoded together, then given one by one, and not kept.
 
-    None: `usual_batch`, on a GPU fewer where audios are long. Raises ValueError at once for a batch that is none;
-    AudioError for an audio that is too long, and what `audios` itself raises, once all before it are given.
+    None: one on a CPU (measured: benchmarks/README.md), several on a GPU, fewer where they are long. Raises ValueError
+    at once for a batch that is none; AudioError for an audio that is too long, and what `audios` itself raises, once
+    all before it are given.
     """
     check_batch(batch)
     return _in_batches(checkpoint, iter(audios), batch)
 
 
 def check_batch(batch: int | None) -> None:
-    """Raises ValueError for what is no number of audios; None leaves it to `usual_batch`."""
+    """Raises ValueError for what is no number of audios."""
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch is {batch!r}; pass how many audios to encode together, 1 or more")
 
 
-def usual_batch(checkpoint: Checkpoint) -> int:
-    """How many audios are encoded together unless a caller says. On a CPU it pays for small models alone, see
-    benchmarks/README.md; on a GPU it was not measured."""
-    if checkpoint.device.type != "cpu":
-        return GPU_BATCH
-    return CPU_BATCH if checkpoint.model.num_parameters() < SMALL_MODEL else 1
-
-
-def _in_batches(checkpoint: Checkpoint, audios: Iterator[np.ndarray], batch: int | None) -> Iterator[Hearing]:
-    most = usual_batch(checkpoint) if batch is None else batch
-    bounded = batch is None and checkpoint.device.type != "cpu"
-    waiting: list[np.ndarray] = []
+def _in_batches(
+    checkpoint: Checkpoint, audios: Iterator[tuple[T, np.ndarray]], batch: int | None
+) -> Iterator[tuple[T, Hearing]]:
+    most, longest = batch or 1, float("inf")
+    if batch is None and checkpoint.device.type != "cpu":
+        most, longest = GPU_BATCH, GPU_SECONDS * checkpoint.sampling_rate
+    waiting: list[tuple[T, np.ndarray]] = []
     while True:
         try:
-            samples = next(audios)
+            name, samples = next(audios)
             _check_length(checkpoint, samples)
         except Exception as error:  # the end, or an audio that cannot be heard: those before it can
-            if waiting:
-                yield from _given(hear_together(checkpoint, waiting))
+            yield from _heard(checkpoint, waiting)
             if isinstance(error, StopIteration):
                 return
             raise
-        padded = (len(waiting) + 1) * max(map(len, [*waiting, samples])) / checkpoint.sampling_rate
-        if bounded and padded > GPU_SECONDS:
-            yield from _given(hear_together(checkpoint, waiting))
+        if (len(waiting) + 1) * max(len(samples), *(len(other) for _, other in waiting), 0) > longest:
+            yield from _heard(checkpoint, waiting)
             waiting = []
-        waiting.append(samples)
+        waiting.append((name, samples))
         if len(waiting) == most:
-            yield from _given(hear_together(checkpoint, waiting))
+            yield from _heard(checkpoint, waiting)
             waiting = []
 
 
-def _given(hearings: list[Hearing]) -> Iterator[Hearing]:
-    """One by one; none is kept once it is given."""
-    hearings.reverse()
-    while hearings:
-        yield hearings.pop()
+def _heard(checkpoint: Checkpoint, waiting: Sequence[tuple[T, np.ndarray]]) -> Iterator[tuple[T, Hearing]]:
+    if waiting:
+        hearings = hear_together(checkpoint, [samples for _, samples in waiting])
+        hearings.reverse()
+        for name, _ in waiting:
+            yield name, hearings.pop()  # not kept once it is given
 
 
 def _prefixes(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Prefix]:

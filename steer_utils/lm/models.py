@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
-from steer_utils.lm.hearing import Hearing, hear_each
+from steer_utils.lm.hearing import Hearing, check_batch, hear_each
 from steer_utils.sound.audio import check_several, read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
@@ -44,13 +44,15 @@ class AudioLM(Checkpoint):
             for hearing in lm.hear_many(sorted(folder.glob("*.wav"))): ...
 
         `batch` audios are read and encoded together when the first of them is asked for, and none is kept here, so that
-        a folder of thousands fits in memory; `batch=None` leaves the number to the model and the machine. Raises
-        ValueError at once for a batch below 1; AudioError as `hear` does, once all audios before that one are given.
+        a folder of thousands fits in memory. `batch=None`: one on a CPU, where more gain little, up to eight on a GPU.
+        Equal to `hear` but for rounding. Raises ValueError at once for a batch below 1; AudioError as `hear` does, once
+        all audios before that one are given.
         """
         check_several(audios)
         rate = self.sampling_rate
-        sounds = (read_audio(audio, sampling_rate=sampling_rate, target_rate=rate) for audio in audios)
-        return hear_each(self, sounds, batch)
+        sounds = ((None, read_audio(audio, sampling_rate=sampling_rate, target_rate=rate)) for audio in audios)
+        check_batch(batch)
+        return (hearing for _, hearing in hear_each(self, sounds, batch))
 
 
 def load(

@@ -10,7 +10,6 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -201,10 +200,10 @@ def _located(
     progress: Progress,
     left_out: Callable[[Audio, ValueError], None] | None,
 ) -> Iterator[tuple[Audio, Located]]:
-    to_hear, heard = tee(_windows(task.checkpoint, audios, sampling_rate, progress, left_out))
-    hearings = hear_each(task.checkpoint, (window.samples[window.stretch] for window in to_hear), batch)
+    windows = _windows(task.checkpoint, audios, sampling_rate, progress, left_out)
+    heard = hear_each(task.checkpoint, ((window, window.samples[window.stretch]) for window in windows), batch)
     surest: tuple[float, float, Hearing] | None = None
-    for hearing, window in zip(hearings, heard, strict=True):
+    for window, hearing in heard:
         presence = presence_probability(hearing, task.event, task.settings)
         if surest is None or presence > surest[0]:
             surest = (presence, window.start, hearing)

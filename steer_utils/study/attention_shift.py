@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from scipy.stats import entropy
 
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.hearing import Hearing, Reading, check_batch, hear_each
 from steer_utils.lm.plan import Row, tokenised
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.audio_steering import MAVS, audio_contrast
@@ -234,6 +234,7 @@ def question_shift_table(
     focus: str = "meaningful parts",
     seed: int = 0,
     conditions: Mapping[str, Condition] = CONDITIONS,
+    batch: int | None = None,
     resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
@@ -241,7 +242,8 @@ def question_shift_table(
 
     Each question stands where `settings.question` stands, and `focus` for the event: "Focus on the meaningful parts."
     One row a (scene, item, condition, block), where a scene is one audio file, heard once for all its questions; `item`
-    counts the pairs. Audio longer than the model takes is cut (`seconds` were heard of `duration`).
+    counts the pairs. Audio longer than the model takes is cut (`seconds` were heard of `duration`). `batch`: files
+    encoded together (`lm.hearing.hear_each`).
     Raises ValueError for no pairs, a question that no prompt can hold, or a file that is missing, before any work;
     AudioError, naming the file, for what cannot be heard.
     """
@@ -253,6 +255,7 @@ def question_shift_table(
             "least one (audio file, question), each with a file that exists and a question that is not empty"
         )
     tokenised(checkpoint, [Row(question) for _, question in pairs])  # refuses and tells of words before any work
+    check_batch(batch)
     files = list(dict.fromkeys(path for path, _ in pairs))
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
     identity = {
@@ -260,8 +263,8 @@ def question_shift_table(
         "items": {"files": len(files), "questions": len(pairs), "sha256": digest, "focus": focus, "seed": seed},
     }
 
-    def rows_of(index: int) -> list[Record]:
-        hearing, duration = _heard(checkpoint, files[index])
+    def rows_of(heard: tuple[tuple[int, float], Hearing]) -> list[Record]:
+        (index, duration), hearing = heard
         rows = []
         for item in (number for number, (path, _) in enumerate(pairs) if path == files[index]):
             asked = replace(settings, question=pairs[item][1].strip())
@@ -274,17 +277,21 @@ def question_shift_table(
                 rows += [{**place, "condition": name, **row, **sizes} for row in moved.rows()]
         return rows
 
-    return resumable_table(len(files), rows_of, identity, resume_file=resume_file, progress=progress)
+    def heard(pending: Sequence[int]) -> Iterator[tuple[tuple[int, float], Hearing]]:
+        sounds = ((index, *_beginning(checkpoint, files[index])) for index in pending)
+        return hear_each(checkpoint, (((index, duration), samples) for index, samples, duration in sounds), batch)
+
+    return resumable_table(len(files), rows_of, identity, inputs=heard, resume_file=resume_file, progress=progress)
 
 
-def _heard(checkpoint: Checkpoint, path: str) -> tuple[Hearing, float]:
+def _beginning(checkpoint: Checkpoint, path: str) -> tuple[np.ndarray, float]:
     """The audio file as far as the model takes it in one go, and its whole duration in seconds."""
     samples = read_audio(path, target_rate=checkpoint.sampling_rate)
     ((_, part),) = stretches(len(samples), checkpoint.sampling_rate, checkpoint.window_seconds, "cut")
     heard = samples[part]
     if not np.any(heard):
         raise AudioError(f"the first {checkpoint.window_seconds:g} s of {path!r} are silent; leave it out")
-    return Hearing(checkpoint, heard), len(samples) / checkpoint.sampling_rate
+    return heard, len(samples) / checkpoint.sampling_rate
 
 
 def _identity(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:

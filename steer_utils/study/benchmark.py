@@ -12,7 +12,7 @@ scenes and queries from here.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, check_batch, hear_each
 from steer_utils.methods.base import Localisation, Method, Query, find_together
 from steer_utils.methods.baselines import POSITION
 from steer_utils.methods.settings import Settings, trained_recordings
@@ -78,8 +78,16 @@ class SceneSet:
 
     def heard(self, checkpoint: Checkpoint, index: int) -> HeardScene:
         """Scene `index`, encoded by the model once for all queries about it."""
-        scene = self.maker.scene(index, self.seed)
-        return HeardScene(scene, Hearing(checkpoint, scene.samples), self.seed)
+        (heard,) = self.heard_each(checkpoint, [index])
+        return heard
+
+    def heard_each(
+        self, checkpoint: Checkpoint, indices: Iterable[int], batch: int | None = None
+    ) -> Iterator[HeardScene]:
+        """These scenes, one after another, `batch` of them made and encoded together (`lm.hearing.hear_each`)."""
+        scenes = (self.maker.scene(index, self.seed) for index in indices)
+        for scene, hearing in hear_each(checkpoint, ((scene, scene.samples) for scene in scenes), batch):
+            yield HeardScene(scene, hearing, self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,16 +153,18 @@ def run_benchmark(
     *,
     methods: Sequence[str] | None = None,
     external: Sequence[Method] = (),
+    batch: int | None = None,
     resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """One row a (scene, event, method): truth, found window, scores (`metrics.score_row`), chance, curve.
 
-    Cost: a scene is encoded once, then the short suffix passes that each method states. `resume_file`: each finished
-    scene is appended to it; a killed run with the same settings goes on from there, one with others starts anew.
-    `methods`: their names; None: the standard ones. `external`: methods that are not in the table, such as
-    `clap.ClapLocator.method()`. Warns where scenes hold classes that the settings were chosen on. Raises ValueError
-    for no methods, an unknown one, one named twice or one that these settings cannot serve, before any work.
+    Cost: a scene is encoded once, then the short suffix passes that each method states. `batch`: how many scenes are
+    encoded together (`lm.hearing.hear_each`). `resume_file`: each finished scene is appended to it; a killed run with
+    the same settings goes on from there, one with others starts anew. `methods`: their names; None: the standard ones.
+    `external`: methods that are not in the table, such as `clap.ClapLocator.method()`. Warns where scenes hold classes
+    that the settings were chosen on. Raises ValueError for no methods, an unknown one, one named twice or one that these
+    settings cannot serve, before any work.
     """
     if methods is None:
         methods = standard_methods(settings, scenes.count)
@@ -167,6 +177,7 @@ def run_benchmark(
     for method in chosen:
         if lacking := method.lacks(settings, others=True, scenes=scenes.count):
             raise ValueError(f"{method.name} cannot run here: it needs {lacking}; scenes: got {scenes.count}")
+    check_batch(batch)
     identity: dict[str, object] = {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
@@ -180,14 +191,20 @@ def run_benchmark(
 
     before: list[HeardScene] = []
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         if before:
             heard.hearing.share_silence(before.pop().hearing)
         before.append(heard)
         return _scene_rows(heard, settings, per_query)
 
-    table = resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    table = resumable_table(
+        scenes.count,
+        rows_of,
+        identity,
+        inputs=lambda pending: scenes.heard_each(checkpoint, pending, batch),
+        resume_file=resume_file,
+        progress=progress,
+    )
     if POSITION in methods:
         attrs = table.attrs
         table = pd.concat([table, positional_prior(table)], ignore_index=True)

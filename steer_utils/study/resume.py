@@ -6,10 +6,10 @@ The file has a line of identity (what was run), then a line `[unit, rows]` for e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -18,29 +18,36 @@ from steer_utils.lm.environment import library_versions
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.files import whole_file
 
+T = TypeVar("T")
 Record = dict[str, Any]  # a row of a table
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 def resumable_rows(
     count: int,
-    rows_of: Callable[[int], list[Record]],
+    rows_of: Callable[[T], list[Record]],
     identity: Mapping[str, object],
     *,
+    inputs: Callable[[Sequence[int]], Iterable[T]] | None = None,
     resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> list[Record]:
     """The rows of units 0 ... count - 1 in order; `rows_of(unit)` is called for those not yet in `resume_file`.
+
+    `inputs` is given the numbers of all those, and yields for each, in order, what `rows_of` gets in place of the
+    number: so that several can be made at once.
 
     Each finished unit is appended to that file. A run of the same `identity` goes on from there, one of another starts
     anew. Rows and identity must be what json holds (no numpy numbers); rows come back as json reads them, resumed or
     not, so that a resumed run gives the identical table.
     """
     finished = _resumed(resume_file, through_json(identity), count)
+    pending: Any = [unit for unit in range(count) if unit not in finished]
+    made = iter(pending if inputs is None else inputs(pending))
     for unit in progress(range(count)):
         if unit in finished:
             continue
-        finished[unit] = through_json(rows_of(unit))
+        finished[unit] = through_json(rows_of(next(made)))
         if resume_file is not None:
             with resume_file.open("a", encoding="utf-8") as file:
                 file.write(_line([unit, finished[unit]]))
@@ -49,14 +56,17 @@ def resumable_rows(
 
 def resumable_table(
     count: int,
-    rows_of: Callable[[int], list[Record]],
+    rows_of: Callable[[T], list[Record]],
     identity: Mapping[str, object],
     *,
+    inputs: Callable[[Sequence[int]], Iterable[T]] | None = None,
     resume_file: Path | None = None,
     progress: Progress = iter,
 ) -> pd.DataFrame:
     """The rows of `resumable_rows` as a table; its attrs hold the identity and the versions of the libraries."""
-    table = pd.DataFrame(resumable_rows(count, rows_of, identity, resume_file=resume_file, progress=progress))
+    table = pd.DataFrame(
+        resumable_rows(count, rows_of, identity, inputs=inputs, resume_file=resume_file, progress=progress)
+    )
     table.attrs = {**through_json(identity), "versions": library_versions()}
     return table
 

@@ -227,7 +227,7 @@ def sakura(tmp_path: Path) -> Path:
 
 def test_questions_of_a_set_are_measured(folder: Path, sakura: Path, tmp_path: Path) -> None:
     out = tmp_path / "q.parquet"
-    result = invoke("questions", "--sakura", sakura, "--model", folder, "--out", out)
+    result = invoke("questions", "--sakura", sakura, "--model", folder, "--out", out, "--batch", 2)
     assert result.exit_code == 0, result.output
     assert "4 questions on 2 audio files" in result.stdout and "1 files are longer" in result.stdout
     assert {"mass", "js"} <= {line.split()[0] for line in result.stdout.splitlines() if line.strip()}

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tinies import knowing_five
 
+from steer_utils.lm import hearing as hearings
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.prefixes import Prefix, encode_many
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.sound.audio import AudioError
 from steer_utils.sound.spans import AudioSpan, Interval
-from steer_utils.study import attention_shift as shift_tables
 from steer_utils.study import attention_shift as shifts
 from steer_utils.study.attention_shift import (
     CONDITIONS,
@@ -298,16 +299,18 @@ def items(tmp_path: Path) -> list[tuple[Path, str]]:
 def test_questions_take_the_place_of_the_neutral_one(
     lm: AudioLM, items: list[tuple[Path, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[float] = []
+    heard: list[list[float]] = []
 
-    class Counted(Hearing):
-        def __init__(self, checkpoint: AudioLM, samples: np.ndarray) -> None:
-            heard.append(len(samples) / RATE)
-            super().__init__(checkpoint, samples)
+    def counted(checkpoint: AudioLM, audios: list[np.ndarray]) -> list[Prefix]:
+        heard.append([len(samples) / RATE for samples in audios])
+        return encode_many(checkpoint, audios)
 
-    monkeypatch.setattr(shift_tables, "Hearing", Counted)
+    monkeypatch.setattr(hearings, "encode_many", counted)
     table = question_shift_table(lm, iter(items), SETTINGS, conditions=FEW)
-    assert heard == [1.0, 4.0]  # a file is heard once, and cut to what the model takes
+    assert heard == [[1.0], [4.0]]  # a file is heard once, and cut to what the model takes
+    together = question_shift_table(lm, items, SETTINGS, conditions=FEW, batch=2)
+    assert heard[2:] == [[1.0, 4.0]]
+    pd.testing.assert_frame_equal(together, table, atol=1e-4)
     assert len(table) == 3 * 2 * lm.num_blocks and not {"inside", "others", "event"} & set(table.columns)
     assert list(dict.fromkeys(zip(table["scene"], table["item"], strict=True))) == [(0, 0), (0, 2), (1, 1)]
     assert set(table.loc[table["scene"] == 1, "duration"]) == {6.0}

@@ -234,6 +234,17 @@ def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, tmp_path: Path
     assert [path.name for path in resume_file.parent.iterdir()] == ["run"]
 
 
+def test_scenes_encoded_together_give_the_table_of_one_by_one(lm: AudioLM) -> None:
+    settings = with_settings()
+    scenes = scene_set(lm, settings, count=3, seed=0)
+    singly, together = (run_benchmark(lm, scenes, settings, methods=QUICK, batch=batch) for batch in (None, 2))
+    curves = [np.array(table.pop("curve").dropna().to_list()) for table in (singly, together)]
+    np.testing.assert_allclose(curves[0], curves[1], atol=1e-4)
+    pd.testing.assert_frame_equal(singly, together, atol=1e-4)
+    with pytest.raises(ValueError, match="batch is 0"):
+        run_benchmark(lm, scenes, settings, methods=QUICK, batch=0)
+
+
 def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Iterable[int]]:
     """Progress that notes which scenes are made (those resumed are not)."""
     make = scenes.maker.scene

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +52,28 @@ def test_a_killed_run_goes_on_to_identical_rows(tmp_path: Path, killed_after: in
     assert made == list(range(killed_after, 4))
     assert resumable_rows(4, counted(made), FACTS, resume_file=resume_file) == whole and len(made) == 4 - killed_after
     assert [path.name for path in resume_file.parent.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("killed_after", [0, 2, 4])
+def test_inputs_are_made_for_what_is_left_alone(tmp_path: Path, killed_after: int) -> None:
+    """Three at a time, in order, and no further ahead."""
+    resume_file, made = tmp_path / "run", list[int]()
+
+    def inputs(pending: Sequence[int]) -> Iterator[str]:
+        for first in range(0, len(pending), 3):
+            made.extend(pending[first : first + 3])
+            yield from (str(unit) for unit in pending[first : first + 3])
+
+    def rows(name: str) -> list[Record]:
+        return squares(int(name))
+
+    whole = resumable_rows(5, squares, FACTS)
+    with pytest.raises(KeyboardInterrupt):
+        resumable_rows(5, rows, FACTS, inputs=inputs, resume_file=resume_file, progress=stopping(killed_after))
+    assert made == list(range((killed_after + 2) // 3 * 3))[:5]
+    made.clear()
+    assert resumable_rows(5, rows, FACTS, inputs=inputs, resume_file=resume_file) == whole
+    assert made == list(range(killed_after, 5))
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
