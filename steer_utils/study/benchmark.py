@@ -163,8 +163,8 @@ def run_benchmark(
     encoded together (`lm.hearing.hear_each`). `resume_file`: each finished scene is appended to it; a killed run with
     the same settings goes on from there, one with others starts anew. `methods`: their names; None: the standard ones.
     `external`: methods that are not in the table, such as `clap.ClapLocator.method()`. Warns where scenes hold classes
-    that the settings were chosen on. Raises ValueError for no methods, an unknown one, one named twice or one that these
-    settings cannot serve, before any work.
+    that the settings were chosen on. Raises ValueError for no methods, an unknown one, one named twice or one that
+    these settings cannot serve, before any work.
     """
     if methods is None:
         methods = standard_methods(settings, scenes.count)
