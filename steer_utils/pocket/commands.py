@@ -104,7 +104,7 @@ def training_material(recipe: Recipe, clips: Path | None) -> tuple[Recipe, ClipB
     recordings it knows the procedural sounds alone."""
     if clips is None:
         return replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0), None, []
-    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS)
+    bank = ClipBank(open_clips(clips)).named_as(recipe.events).subset(folds=TRAINING_FOLDS)
     return recipe, bank, sorted(clip.path.name for clip in bank.clips)
 
 

@@ -66,6 +66,7 @@ def evaluate(
     `resume_file`: finished scenes are kept there, and a killed run goes on from it (see `resumable_rows`).
     """
     known = taught_events(checkpoint)
+    clips = None if clips is None else clips.named_as(known)
     names = [name for name in (SOUNDS if clips is None else clips.categories) if name in known]
     maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
 

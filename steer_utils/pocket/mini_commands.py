@@ -57,8 +57,10 @@ def train_mini(
     """
     if seed is not None and seed < 0:
         raise ValueError(f"seed is {seed}; pass 0 or more")
-    bank = ClipBank(open_clips(clips)).subset(folds=TRAINING_FOLDS) if clips is not None else None
     recipe = MINI_RECIPES[name].shortened(shorten) if shorten != 1.0 else MINI_RECIPES[name]
+    bank = None
+    if clips is not None:
+        bank = ClipBank(open_clips(clips)).named_as(recipe.events).subset(folds=TRAINING_FOLDS)
     if bank is None:
         recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
     if language_model is not None:

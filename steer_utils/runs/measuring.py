@@ -63,8 +63,9 @@ def scenes_of(checkpoint: Checkpoint, unit: Unit) -> dict[str, SceneSet]:
     The development classes are recordings if the unit has recordings of all of them, else procedural. Raises ValueError
     for one that there is not or that the model does not know, and where fewer than three classes are left for a split.
     """
-    bank = None if unit["clips"] is None else clip_bank(unit["clips"])
     settings, chosen = Settings(**unit["settings"]), unit["development"]
+    asked = (*(checkpoint.events or ()), *chosen, *settings.development_events)
+    bank = None if unit["clips"] is None else clip_bank(unit["clips"]).named_as(asked)
     recorded = bank is not None and set(chosen) <= set(bank.categories)
     offered = bank.categories if bank is not None and recorded else tuple(SOUNDS)
     known = offered if checkpoint.events is None else [name for name in offered if name in checkpoint.events]

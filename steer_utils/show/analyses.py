@@ -42,7 +42,7 @@ from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_table
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
 from steer_utils.study.free_words import word_summary, word_table
-from steer_utils.study.report import p_text
+from steer_utils.study.report import left_out_lines, p_text
 from steer_utils.study.resume import Progress
 from steer_utils.study.sensitivity import FACTORS, one_at_a_time, sensitivity_summary, sensitivity_table
 
@@ -120,7 +120,9 @@ def _run_on(table: pd.DataFrame) -> str:
     """What it was run on, in words: scenes, or (`shift_tables.question_shift_table`) questions about files."""
     if "items" not in table.attrs:
         scenes = table.attrs["scenes"]
-        return f"{scenes['scenes']} scenes, seed {scenes['seed']}, {scenes['sounds']}"
+        return "\n".join(
+            [f"{scenes['scenes']} scenes, seed {scenes['seed']}, {scenes['sounds']}", *left_out_lines(scenes)]
+        )
     items, files = table.attrs["items"], table.drop_duplicates("scene")
     cut = int((files["duration"] > files["seconds"] + 0.01).sum())
     heard = f"\n{cut} files are longer than the model hears in one go, and were cut" if cut else ""

@@ -12,19 +12,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steer_utils.sound.files import check_sounds, find_root, read_rows, require_root
-from steer_utils.sound.recordings import Clip, category_name, read_clips
-
-#: ESC-10's classes under the names that the pocket models were trained with, where ESC-50 calls them otherwise.
-NAMES = {
-    "dog": "dog bark",
-    "crying baby": "baby cry",
-    "crackling fire": "fire crackling",
-    "sneezing": "person sneeze",
-}
+from steer_utils.sound.recordings import NAMES, Clip, check_rows_agree, clip_of, read_clips
 
 _ESC50_TABLE = Path("meta") / "esc50.csv"
 _ESC_NAME = re.compile(r"(\d+-\d+-[A-Z])(?:-\d+)?\.\w+")  # fold-clip-take, in ESC-50 also -target
@@ -135,14 +127,22 @@ def esc50(folder: str | os.PathLike[str], *, esc10: bool = False) -> list[Clip]:
     Raises ValueError for another layout, missing columns or values, and sound files that are missing or unreadable.
     """
     root = require_root(Path(folder), _ESC50_TABLE, "ESC-50")
-    table = root / _ESC50_TABLE
+    table, sounds = root / _ESC50_TABLE, root / "audio"
+    sounds = sounds / "audio" if (sounds / "audio").is_dir() else sounds  # as one mirror packs it
     rows = read_rows(table, ("filename", "fold", "category", *(("esc10",) if esc10 else ())))
-    clips = [(row, _clip(root, row, where)) for where, row in rows]
-    kept = [(row["filename"], clip) for row, clip in clips if not esc10 or row["esc10"].lower() == "true"]
+    clips = [(where, row, _clip(sounds, row, where)) for where, row in rows]
+    check_rows_agree((where, clip) for where, _, clip in clips)
+    kept = [(row["filename"], clip) for where, row, clip in clips if not esc10 or _is_true(row["esc10"], where)]
     if not kept:
         raise ValueError(f"no row of {table.name} has esc10 = True; pass esc10=False for the whole set")
-    check_sounds(root / "audio", [filename for filename, _ in kept], table.name)
+    check_sounds(sounds, [filename for filename, _ in kept], table.name)
     return [clip for _, clip in kept]
+
+
+def _is_true(cell: str, where: str) -> bool:
+    if cell.lower() not in ("true", "false"):
+        raise ValueError(f"{where}: esc10 is {cell!r}; it must be True or False")
+    return cell.lower() == "true"
 
 
 def same_recordings(clips: Iterable[Clip], names: Collection[str]) -> frozenset[str]:
@@ -160,8 +160,8 @@ def _recording(name: str) -> str:
     return match.group(1) if match else name
 
 
-def _clip(root: Path, row: dict[str, str], where: str) -> Clip:
-    category = category_name(row["category"])
-    if not category or not row["filename"] or not row["fold"].isdecimal():
+def _clip(sounds: Path, row: dict[str, str], where: str) -> Clip:
+    if not (row["filename"] and row["category"] and row["fold"]):
         raise ValueError(f"{where} needs a filename, a category and a whole number as fold; found {row}")
-    return Clip(root / "audio" / row["filename"], NAMES.get(category, category), int(row["fold"]))
+    clip = clip_of(sounds / row["filename"], row, where)
+    return replace(clip, category=NAMES.get(clip.category, clip.category))

@@ -6,10 +6,12 @@ work never ends at a place where its result cannot be written.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,18 +76,38 @@ def require_root(folder: Path, marker: Path, title: str) -> Path:
     return root
 
 
+#: What a file begins with whose text is not in UTF-8, and yet no guess; the longer mark first.
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | dict.fromkeys(
+    (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"
+)
+
+
 def read_text(path: Path) -> str:
-    """A file's text, line ends as they are. Raises ValueError if it cannot be read or is not in UTF-8."""
+    """A file's text, line ends as they are. It is UTF-8, or what its byte order mark says.
+
+    Raises ValueError if it cannot be read, is in another encoding (naming the line), or holds NUL characters.
+    """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{str(path)!r} cannot be read ({error.strerror})") from error
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
+    try:
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not text in UTF-8 ({error})") from error
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{str(path)!r} is not text in {encoding.removesuffix('-sig').upper()} (line {line}: {error.reason} "
+            f"0x{content[error.start]:02x}); save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"{str(path)!r} holds a NUL character in line {line}; if it is UTF-16, save it as UTF-8")
+    return text
 
 
 def read_rows(table: Path, required: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """The rows of a csv in UTF-8 with its values trimmed, each with where it stands: ("esc50.csv line 7", {...}).
+    """The rows of a csv with its values trimmed, each with where it stands: ("esc50.csv line 7", {...}).
 
     Raises ValueError as `parse_rows` does, and for a table that is missing, unreadable or without rows.
     """
@@ -100,31 +122,71 @@ def read_rows(table: Path, required: Sequence[str]) -> list[tuple[str, dict[str,
 
 
 def parse_rows(
-    text: str, name: str, required: Sequence[str], *, delimiter: str = ","
+    text: str, name: str, required: Sequence[str], *, delimiters: str = ",;\t", short_rows: bool = False
 ) -> list[tuple[str, dict[str, str]]]:
-    """The rows of a table whose first line names its columns, as (where, {column: value}); empty lines are skipped.
+    """The rows of a table whose first line names its columns, as (where, {column: value}); blank lines are skipped.
 
-    Column names are trimmed and in lower case; a short row ends in empty values. Raises ValueError for open quotes,
-    missing columns (naming those found), and values beyond the last column.
+    Column names are trimmed and in lower case. Cells are parted by the one of `delimiters` by which the `required`
+    columns are there. Raises ValueError, naming the line, for quotes that are not closed, missing columns (naming those
+    found), a column that stands twice, values beyond the last column, and, without `short_rows`, rows of fewer cells.
     """
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter == ",", strict=True
-    )
+    first = next(filter(str.strip, io.StringIO(text)), "")
+    headers = {delimiter: _columns(next(csv.reader([first], delimiter=delimiter))) for delimiter in delimiters if first}
+    delimiter = max(headers, key=lambda one: len(set(required) & set(headers[one])), default=delimiters[0])
+    records = _records(text, name, delimiter)
+    columns = _columns(next(records, ("", []))[1])
+    if lacking := [column for column in required if column not in columns]:
+        listed = ", ".join(columns) or "none"
+        raise ValueError(f"{name} lacks the column(s) {', '.join(lacking)}; found: {listed[:200]}")
+    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
+        raise ValueError(f"{name} has the column {twice[0]!r} twice; give each column a name of its own")
     rows = []
-    try:
-        columns = [column.strip().lower() for column in next(reader, [])]
-        if lacking := [column for column in required if column not in columns]:
-            listed = ", ".join(columns) or "none"
-            raise ValueError(f"{name} lacks the column(s) {', '.join(lacking)}; found: {listed[:200]}")
-        for cells in filter(None, reader):
-            where = f"{name} line {reader.line_num}"
-            if any(cell.strip() for cell in cells[len(columns) :]):
-                raise ValueError(f"{where} has {len(cells)} cells for {len(columns)} columns")
-            rows.append((where, {**dict.fromkeys(columns, ""), **dict(zip(columns, cells, strict=False))}))
-    except csv.Error as error:
-        fault = "is not a readable csv" if delimiter == "," else "is no row of a tab-separated table"
-        raise ValueError(f"{name} line {reader.line_num} {fault} ({error})") from error
+    for where, cells in records:
+        if (len(cells) < len(columns) and not short_rows) or any(cell.strip() for cell in cells[len(columns) :]):
+            raise ValueError(f"{where} has {len(cells)} cells for {len(columns)} columns")
+        rows.append((where, {**dict.fromkeys(columns, ""), **dict(zip(columns, cells, strict=False))}))
     return rows
+
+
+def _columns(header: Sequence[str]) -> list[str]:
+    return [column.strip().lower() for column in header]
+
+
+def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a table in cells, with where each begins: a quoted cell may go on over several. Blank ones are left
+    out. Raises ValueError for quotes that make no sense."""
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True
+    )
+    while True:
+        where = f"{name} line {reader.line_num + 1}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cause = "a quote is not closed" if "unexpected end" in str(error) else str(error)
+            raise ValueError(f"{where}: {cause}") from error
+        if any(cell.strip() for cell in cells):
+            yield where, cells
+
+
+def cell_seconds(where: str, cell: str) -> float:
+    """The number of seconds in a cell of a table. Raises ValueError, which begins with `where`, for anything else."""
+    try:
+        if "_" not in cell:  # which Python takes for a separator of digits
+            return float(cell)
+    except ValueError:
+        pass
+    hint = f"; write {cell.strip().replace(',', '.')}" if re.fullmatch(r"\s*-?\d+,\d+\s*", cell) else ""
+    raise ValueError(f"{where}: {cell[:40]!r} is no number of seconds{hint}")
+
+
+def whole_number(where: str, cell: str) -> int:
+    """The whole number from 0 in a cell of a table, also as spreadsheets write it beside empty cells: 1.0."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", cell.strip()):
+        raise ValueError(f"{where}: {cell[:40]!r} is no whole number from 0")
+    return int(cell.strip().partition(".")[0])
 
 
 def check_inside(folder: Path, name: str) -> None:

@@ -28,7 +28,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from steer_utils.sound.files import check_target, parse_rows, read_text, whole_file
+from steer_utils.sound.files import cell_seconds, check_target, parse_rows, read_text, whole_file
 from steer_utils.sound.spans import Interval
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def parse_audacity(text: str, name: str) -> list[Labelled]:
         if len(cells) != 3:
             raise ValueError(f"{where}: {line[:80]!r} is no start, end and label, separated by tabs")
         # Audacity itself takes a comma for the decimal point
-        start, end = (_cell_number(where, cell.replace(",", ".")) for cell in cells[:2])
+        start, end = (cell_seconds(where, cell.replace(",", ".")) for cell in cells[:2])
         rows.append(_labelled(where, start, end, cells[2], None, None))
     return rows
 
@@ -107,10 +107,10 @@ def dcase_text(rows: Sequence[Labelled]) -> str:
 def parse_dcase(text: str, name: str) -> list[Labelled]:
     """The rows of such a table. The column filename may be absent, further ones are not read."""
     rows = []
-    for where, row in parse_rows(text, name, DCASE_COLUMNS[1:], delimiter="\t"):
+    for where, row in parse_rows(text, name, DCASE_COLUMNS[1:], delimiters="\t", short_rows=True):
         file, start, end, event = (row.get(column, "") for column in DCASE_COLUMNS)
         if any(cell.strip() for cell in (start, end, event)):
-            times = _cell_number(where, start), _cell_number(where, end)
+            times = cell_seconds(where, start), cell_seconds(where, end)
             rows.append(_labelled(where, *times, event, file if file.strip() else None, None))
     return rows
 
@@ -211,15 +211,6 @@ def _labelled(where: str, start: float, end: float, event: Any, file: Any, confi
         return Labelled(Interval(start, end), event, file, confidence)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-
-
-def _cell_number(where: str, cell: str) -> float:
-    try:
-        if "_" not in cell:  # which Python takes for a separator of digits
-            return float(cell)
-    except ValueError:
-        pass
-    raise ValueError(f"{where}: {cell[:40]!r} is no number of seconds")
 
 
 def _json_number(where: str, value: object) -> float:

@@ -10,15 +10,16 @@ active_start_s and active_end_s (the span in which the sound is really there). E
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.signal import lfilter
 
 from steer_utils.sound.audio import AudioError, active_span, read_audio
-from steer_utils.sound.files import check_inside, read_rows
+from steer_utils.sound.files import cell_seconds, check_inside, read_rows, whole_number
 from steer_utils.sound.spans import Interval
 from steer_utils.sound.synthesis import faded
 
@@ -26,6 +27,24 @@ RATE = 16_000
 LOOP_BELOW = 0.6  # a clip shorter than this share of what is asked is repeated
 LOOP_GAP = (0.05, 0.15)  # seconds of silence between repeats
 SPEED = (0.85, 1.18)
+
+#: ESC-10's classes under the names that the pocket models were trained with, where ESC-50 calls them otherwise.
+NAMES = {
+    "dog": "dog bark",
+    "crying baby": "baby cry",
+    "crackling fire": "fire crackling",
+    "sneezing": "person sneeze",
+}
+#: The same for all sounds that a pocket model knows.
+ALIASES = NAMES | {
+    "chirping birds": "bird",
+    "church bells": "bell",
+    "clapping": "clap",
+    "clock alarm": "alarm",
+    "door knock": "knock",
+    "door wood knock": "knock",
+    "laughing": "laughter",
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +60,10 @@ class Clip:
 def read_clips(folder: str | os.PathLike[str], *, table: str | None = None) -> list[Clip]:
     """The clips that the folder's one csv names, in the table's order; `table` names the csv if there are several.
 
-    Files are looked up by their path from the folder, else by their name anywhere in it. Underscores in categories
-    become spaces. Raises ValueError for no csv or several, missing columns, bad values, missing or ambiguous files
-    (with their count), and file names that lead out of the folder.
+    Files are looked up by their path from the folder, else by their name anywhere in it; backslashes, another case and
+    another form of the same letters (NFD) are understood. Underscores in categories become spaces, and one that comes
+    in several cases is one. Raises ValueError for no csv or several, missing columns, bad values, missing or ambiguous
+    files (with their count), file names that lead out of the folder, and a file that stands there for two things.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -52,19 +72,37 @@ def read_clips(folder: str | os.PathLike[str], *, table: str | None = None) -> l
     rows = read_rows(source, ("filename", "category"))
     by_name: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*")):
-        by_name.setdefault(path.name, []).append(path)
+        by_name.setdefault(_letters(path.name), []).append(path)
     paths = [_find(root, row["filename"], by_name) for _, row in rows]
     missing = [row["filename"] for (_, row), path in zip(rows, paths, strict=True) if path is None]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(rows)} recordings in {source.name} are not in the folder: {', '.join(missing[:3])}"
         )
-    return [_clip(path, row, where) for path, (where, row) in zip(paths, rows, strict=True) if path is not None]
+    found = [(where, clip_of(path, row, where)) for path, (where, row) in zip(paths, rows, strict=True) if path]
+    check_rows_agree(found)
+    spelled: dict[str, str] = {}
+    clips = [replace(clip, category=spelled.setdefault(clip.category.casefold(), clip.category)) for _, clip in found]
+    return list(dict.fromkeys(clips))
 
 
 def category_name(label: str) -> str:
     """A category as people say it: underscores become spaces."""
-    return " ".join(label.replace("_", " ").split())
+    return " ".join(unicodedata.normalize("NFC", label).replace("_", " ").split())
+
+
+def known_name(category: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that a category means: in any case, in the plural, or by its name in ESC-50; else None."""
+    known = {name.casefold(): name for name in names}
+    wanted = category.casefold()
+    return next(
+        (known[form] for form in (wanted, ALIASES.get(wanted, ""), wanted.removesuffix("s")) if form in known), None
+    )
+
+
+def _letters(name: str) -> str:
+    """What two spellings of a file name share: macOS parts an accent from its letter, Windows knows no case."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _table_path(root: Path, table: str | None) -> Path:
@@ -74,7 +112,8 @@ def _table_path(root: Path, table: str | None) -> Path:
         if not path.is_file():
             raise ValueError(f"there is no table {table!r} in {str(root)!r}")
         return path
-    tables = sorted(root.rglob("*.csv"))
+    files = (path for path in root.rglob("*") if path.suffix.lower() == ".csv" and path.is_file())
+    tables = sorted(path for path in files if not path.name.startswith("."))  # macOS adds ._esc50.csv
     if len(tables) != 1:
         names = ", ".join(str(path.relative_to(root)) for path in tables[:4]) or "none"
         raise ValueError(f"{str(root)!r} should hold exactly one csv, found {len(tables)} ({names}); pass table=...")
@@ -84,31 +123,57 @@ def _table_path(root: Path, table: str | None) -> Path:
 def _find(root: Path, name: str, by_name: dict[str, list[Path]]) -> Path | None:
     if not name:
         return None
-    check_inside(root, name)
-    if (root / name).is_file():
-        return root / name
-    matches = [path for path in by_name.get(Path(name).name, []) if path.is_file()]
-    matches = [path for path in matches if path.as_posix().endswith("/" + Path(name).as_posix())]
-    if len(matches) > 1:
-        raise ValueError(f"{len(matches)} files are called {name!r}; give the path from the folder in the table")
-    if matches:
-        check_inside(root, str(matches[0].relative_to(root)))
-        return matches[0]
+    for written in dict.fromkeys((name, name.replace("\\", "/"))):
+        check_inside(root, written)
+        if (root / written).is_file():
+            return root / written
+        ending = "/" + _letters(Path(written).as_posix())
+        matches = [path for path in by_name.get(_letters(Path(written).name), []) if path.is_file()]
+        matches = [path for path in matches if _letters(path.as_posix()).endswith(ending)]
+        exact = [path for path in matches if path.name == Path(written).name]
+        matches = exact or matches
+        if len(matches) > 1:
+            raise ValueError(f"{len(matches)} files are called {name!r}; give the path from the folder in the table")
+        if matches:
+            check_inside(root, str(matches[0].relative_to(root)))
+            return matches[0]
     return None
 
 
-def _clip(path: Path, row: dict[str, str], where: str) -> Clip:
+def clip_of(path: Path, row: dict[str, str], where: str) -> Clip:
+    """The clip at `path` by its row in a table. Raises ValueError, which begins with `where`, for a bad value."""
     category = category_name(row["category"])
     if not category:
         raise ValueError(f"{where} has an empty category")
+    for column in ("filename", "category"):
+        if any(mark in row[column] for mark in '"\r\n'):
+            raise ValueError(f"{where}: {row[column][:40]!r} holds a quote or a line break; is a quote left open?")
     fold, start, end = (row.get(name, "") for name in ("fold", "active_start_s", "active_end_s"))
+    number = whole_number(f"{where}, fold", fold) if fold else None
+    if not start and not end:
+        return Clip(path, category, number)
+    span = [cell_seconds(f"{where}, active span", cell) for cell in (start, end)]
     try:
-        active = Interval(float(start), float(end)) if start or end else None
-        if active is not None and active.start < 0:
+        active = Interval(*span)
+        if active.start < 0:
             raise ValueError("active_start_s is negative")
-        return Clip(path, category, int(fold) if fold else None, active)
     except ValueError as error:
-        raise ValueError(f"{where}: {error} (fold {fold!r}, active span {start!r} to {end!r})") from error
+        raise ValueError(f"{where}: {error} (active span {start!r} to {end!r})") from error
+    return Clip(path, category, number, active)
+
+
+def check_rows_agree(clips: Iterable[tuple[str, Clip]]) -> None:
+    """Raises ValueError, naming the later of the rows, where two say of one file that it is of two folds, or of two
+    categories at the same time."""
+    by_file: dict[Path, list[Clip]] = {}
+    for where, clip in clips:
+        for other in by_file.setdefault(clip.path.resolve(), []):
+            if other.fold != clip.fold:
+                raise ValueError(f"{where}: {clip.path.name} is in fold {clip.fold}, and in fold {other.fold} above")
+            apart = other.active and clip.active and not other.active.intersection(clip.active)
+            if not apart and other.category.casefold() != clip.category.casefold():
+                raise ValueError(f"{where}: {clip.path.name} is {clip.category!r}, and {other.category!r} above")
+        by_file[clip.path.resolve()].append(clip)
 
 
 class ClipBank:
@@ -158,6 +223,11 @@ class ClipBank:
             and clip.path.name not in exclude_files
         ]
         return ClipBank(kept, _decoded=self._decoded)
+
+    def named_as(self, names: Collection[str]) -> ClipBank:
+        """The same recordings, each category under the one of `names` that it means (see `known_name`), if any."""
+        renamed = [replace(clip, category=known_name(clip.category, names) or clip.category) for clip in self.clips]
+        return ClipBank(renamed, _decoded=self._decoded)
 
     def samples(self, clip: Clip) -> np.ndarray:
         """The active part of a clip, float32 (n,) at 16 kHz, peak 1. Raises AudioError for an unusable file."""

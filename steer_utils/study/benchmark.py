@@ -12,8 +12,9 @@ scenes and queries from here.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ class SceneSet:
     count: int
     seed: int
     left_out: int = 0  # recordings left out because the model was trained on them
+    unused: Mapping[str, int] = field(default_factory=dict)  # recordings by class, where the class is not asked for
 
     def as_dict(self) -> dict[str, object]:
         """What a reader needs to make the same scenes again."""
@@ -62,6 +64,7 @@ class SceneSet:
             "classes": list(self.maker.names),
             "sounds": "procedural" if self.maker.clips is None else f"{len(self.maker.clips)} recordings",
             "left_out": self.left_out,
+            **({"unused": dict(self.unused)} if self.unused else {}),
             "seconds": list(self.maker.seconds),
             "event_seconds": list(self.maker.event_seconds),
         }
@@ -118,6 +121,7 @@ def scene_set(
 ) -> SceneSet:
     """Three-event scenes that fit the model: its known classes (any, for a model that takes any text) without the
     classes the settings were chosen on. A model that hears 17 s or more gets the paper's form: 5 s clips, 1 s gaps.
+    Categories of `clips` are those classes in any case, in the plural, and under their names in ESC-50.
 
     Raises ValueError when fewer than three classes are left, or all recordings were used in training.
     """
@@ -129,7 +133,7 @@ def scene_set(
         left_out = sum(clip.path.name in used for clip in clips.clips)
         if left_out == len(clips):
             raise ValueError(f"all {left_out} recordings were used to train {checkpoint.name}; pass other ones")
-        clips = clips.subset(exclude_files=used)
+        clips = clips.subset(exclude_files=used).named_as((*(checkpoint.events or ()), *settings.development_events))
     offered = tuple(SOUNDS) if clips is None else clips.categories
     known = offered if checkpoint.events is None else [name for name in offered if name in checkpoint.events]
     names = [name for name in known if name not in settings.development_events]
@@ -139,11 +143,15 @@ def scene_set(
             f"knows: {', '.join(checkpoint.events or ('any text',))}; the settings were chosen on: "
             f"{', '.join(settings.development_events) or 'none'}; {left_out} recordings were used in its training"
         )
+    unused: dict[str, int] = {}
+    if clips is not None:
+        unused = dict(sorted(Counter(clip.category for clip in clips.clips if clip.category not in names).items()))
+        clips = clips.subset(categories=names)
     if checkpoint.window_seconds >= PAPER_SECONDS:
         maker = SceneMaker(names, clips=clips, seconds=PAPER_SECONDS, event_seconds=(5.0, 5.0), min_gap=1.0)
     else:
         maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
-    return SceneSet(maker, count, seed, left_out)
+    return SceneSet(maker, count, seed, left_out, unused)
 
 
 def run_benchmark(

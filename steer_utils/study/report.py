@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -163,15 +164,13 @@ def report_json(table: pd.DataFrame) -> str:
 def report_text(table: pd.DataFrame) -> str:
     """What was run, overlap by method and slot beside chance, and steering minus each other method."""
     scenes = table.attrs["scenes"]
-    left_out = scenes["left_out"]
     queries = len(table) // table["method"].nunique()
     lines = [
         f"{table.attrs['model']}: {scenes['scenes']} scenes, {queries} queries, seed {scenes['seed']}, "
         f"{scenes['sounds']}{' sounds' if scenes['sounds'] == 'procedural' else ''}",
         f"classes queried: {', '.join(scenes['classes'])}",
     ]
-    if left_out:
-        lines.append(f"recordings left out because the model was trained on them: {left_out}")
+    lines += left_out_lines(scenes)
     rows, tests = summary(table), significance(table).set_index("method")
     lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(rows)]
     lines += _answers(table)
@@ -180,6 +179,17 @@ def report_text(table: pd.DataFrame) -> str:
         lines += ["", "steering minus ..., paired, points of overlap [95 % interval], sign-flip p after Holm"]
         lines += _differences(table, tests)
     return "\n".join(lines)
+
+
+def left_out_lines(scenes: Mapping[str, Any]) -> list[str]:
+    """Which recordings were not used, and why, a line a reason: `scenes` as `SceneSet.as_dict` gives them."""
+    lines = []
+    if trained := scenes.get("left_out"):
+        lines.append(f"recordings left out because the model was trained on them: {trained}")
+    if unused := scenes.get("unused"):
+        listed = ", ".join(f"{count} of {name}" for name, count in unused.items())
+        lines.append(f"recordings left out because their class is not known to the model, or was tuned on: {listed}")
+    return lines
 
 
 def _overlaps(rows: pd.DataFrame) -> list[str]:

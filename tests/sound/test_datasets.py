@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from steer_utils.pocket.recipe import RECORDED_EVENTS
 from steer_utils.sound.datasets import (
     DATASETS,
-    NAMES,
     esc50,
     find_dataset,
     open_clips,
     same_recordings,
 )
-from steer_utils.sound.recordings import Clip, ClipBank, read_clips
+from steer_utils.sound.recordings import NAMES, Clip, ClipBank, read_clips
 
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"
 ROWS = (
@@ -126,14 +125,16 @@ def test_two_copies_of_esc50_in_one_folder_are_not_guessed_between(esc: Path) ->
         ("", r"lacks the column\(s\) filename, fold, category; found: none"),
         ("file,fold,category\na,1,x\n", r"lacks.*filename; found: file, fold, category"),
         (HEADER, "no rows"),
-        (HEADER + "1-100032-A-0.wav,1,0\n", "line 2 needs"),
-        (HEADER + "1-100032-A-0.wav,one,0,dog,True,1,A\n", "line 2 needs"),
-        (HEADER + "1-100032-A-0.wav,-1,0,dog,True,1,A\n", "line 2 needs"),
+        (HEADER + "1-100032-A-0.wav,1,0\n", "line 2 has 3 cells for 7 columns"),
+        (HEADER + "1-100032-A-0.wav,one,0,dog,True,1,A\n", "line 2, fold: 'one' is no whole number"),
+        (HEADER + "1-100032-A-0.wav,-1,0,dog,True,1,A\n", "line 2, fold: '-1' is no whole number"),
+        (HEADER + "1-100032-A-0.wav,,0,dog,True,1,A\n", "line 2 needs"),
+        (HEADER + ROWS + "1-100032-A-0.wav,1,1,rooster,True,1,A\n", "is 'rooster', and 'dog bark' above"),
         (HEADER + ROWS + ",1,0,dog,True,1,A\n", "line 5 needs"),
         (HEADER + ROWS + "x.wav,1,0,dog,True,1,A\ny.wav,1,0,dog,True,1,A\n", r"2 of the 5 .*are not in.*x.wav, y.wav$"),
         (HEADER + "../../secret.wav,1,0,dog,True,1,A\n", "leads out"),
         (HEADER + "/etc/passwd,1,0,dog,True,1,A\n", "leads out"),
-        (HEADER + '"1-100032-A-0.wav,1,0,dog,True,1,A\n', "not a readable csv"),
+        (HEADER + '"1-100032-A-0.wav,1,0,dog,True,1,A\n', "line 2: a quote is not closed"),
     ],
 )
 def test_esc50_tables_that_cannot_be_used(esc: Path, text: str, message: str) -> None:
@@ -160,6 +161,23 @@ def test_esc50_without_its_files(esc: Path, tmp_path: Path) -> None:
         esc50(esc)
     with pytest.raises(ValueError, match="not a folder"):
         esc50(tmp_path / "none")
+
+
+def test_esc50_as_one_mirror_packs_it(esc: Path) -> None:
+    names = [clip.path.name for clip in esc50(esc)]
+    (esc / "audio").rename(esc / "inner")
+    (esc / "audio").mkdir()
+    (esc / "inner").rename(esc / "audio" / "audio")
+    assert [clip.path for clip in esc50(esc)] == [esc / "audio" / "audio" / name for name in names]
+    (esc / "meta" / "esc50.csv").rename(esc / "esc50.csv")
+    (esc / "meta").rmdir()
+    assert [clip.path.name for clip in open_clips(esc)] == names
+
+
+def test_esc10_is_true_or_false(esc: Path) -> None:
+    (esc / "meta" / "esc50.csv").write_text(HEADER + ROWS.replace("True", "yes"))
+    with pytest.raises(ValueError, match="line 2: esc10 is 'yes'; it must be True or False"):
+        esc50(esc, esc10=True)
 
 
 def test_a_link_that_leaves_the_folder_is_refused(esc: Path, tmp_path: Path, beep: Beep) -> None:

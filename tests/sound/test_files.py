@@ -70,12 +70,12 @@ def test_the_root_is_the_folder_or_the_only_visible_one_in_it(tmp_path: Path) ->
 
 def test_rows_are_trimmed_and_quoted_line_breaks_stay_inside(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
-    table.write_bytes('\ufeff Name , "Text"\r\n a ,"x, ""y""\r\nz"\r\n\r\nb\r\n'.encode())
+    table.write_bytes('\ufeff Name , "Text"\r\n a ,"x, ""y""\r\nz"\r\n\r\nb,\r\n'.encode())
     assert read_rows(table, ("name", "text")) == [
-        ("t.csv line 3", {"name": "a", "text": 'x, "y"\r\nz'}),
+        ("t.csv line 2", {"name": "a", "text": 'x, "y"\r\nz'}),
         ("t.csv line 5", {"name": "b", "text": ""}),
     ]
-    assert parse_rows("A\tb \n x\ty \t\n", "t", ("a",), delimiter="\t") == [("t line 2", {"a": " x", "b": "y "})]
+    assert parse_rows("A\tb \n x\ty \t\n", "t", ("a",), delimiters="\t") == [("t line 2", {"a": " x", "b": "y "})]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ TABLE_FAULTS = {
     HEAD + "a.wav\t1.0\t\tdog\n": "line 2: '' is no number of seconds",
     HEAD + "a.wav\t1.0\t2.0\n": "line 2: event is ''",
     HEAD + "a.wav\t1.0\t2.0\tdog\tmore\n": "line 2 has 5 cells for 4 columns",
-    HEAD + 'a.wav\t1.0\t2.0\t"dog\nb.wav\t1.0\t2.0\tcat\n': r"is no row of a tab-separated table \(unexpected end",
+    HEAD + 'a.wav\t1.0\t2.0\t"dog\nb.wav\t1.0\t2.0\tcat\n': "a.tsv line 2: a quote is not closed",
     HEAD + "a.wav\t3.0\t2.0\tdog\n": "line 2: an interval must end after it starts",
 }
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from steer_utils.pocket.recipe import EVENTS
 from steer_utils.sound.audio import AudioError, frame_rms
-from steer_utils.sound.recordings import RATE, Clip, ClipBank, read_clips
+from steer_utils.sound.recordings import ALIASES, RATE, Clip, ClipBank, known_name, read_clips
 from steer_utils.sound.spans import Interval
 
 
@@ -73,7 +75,23 @@ def test_several_tables_need_a_name(folder: Path) -> None:
         ("", "lacks"),
         ("filename,category\n", "no rows"),
         ("filename,category\nlong.wav,\n", "line 2.*empty category"),
-        ("filename,category\nlong.wav\n", "line 2.*empty category"),
+        ("filename,category\nlong.wav\n", "line 2 has 1 cells for 2 columns"),
+        ("filename,category,fold\nlong.wav,sea\n", "line 2 has 2 cells for 3 columns"),
+        ("filename,category,fold\nlong.wav,sea,1_0\n", "line 2, fold: '1_0' is no whole number from 0"),
+        ("filename,category,fold\nlong.wav,sea,1.5\n", "line 2, fold: '1.5'"),
+        ("filename,category,fold\nlong.wav,sea,-1\n", "line 2, fold: '-1'"),
+        ("filename,category,active_start_s,active_end_s\nlong.wav,sea,1_0,2_0\n", "active span: '1_0' is no number"),
+        ("filename;category;active_start_s;active_end_s\nlong.wav;sea;0,5;1\n", "'0,5' is no number .*; write 0.5"),
+        ('filename,category\nlong.wav,"sea\nshort.wav,dog\n', "line 2: a quote is not closed"),
+        ('filename,category\nlong.wav,"sea\nshort.wav,"dog"\n', "table.csv line 2: ',' expected after"),
+        ('filename,category\n"long.wav,sea\n"\n', "line 2 has 1 cells"),
+        ('filename,category\nlong.wav,"sea\nshort.wav"\n', r"line 2: 'sea\\nshort.wav' holds a quote or a line break"),
+        ('filename,category\nlong.wav,sea"\n', "line 2: 'sea\"' holds a quote"),
+        ("filename,category\nlong.wav,sea\nlong.wav,dog\n", "line 3: long.wav is 'dog', and 'sea' above"),
+        ("filename,category\nlong.wav,sea\n./long.wav,dog\n", "line 3: long.wav is 'dog', and 'sea' above"),
+        ("filename,category,fold\nlong.wav,sea,1\nlong.wav,sea,2\n", "line 3: long.wav is in fold 2, and in fold 1"),
+        ("filename,category,Category\nlong.wav,sea,dog\n", "has the column 'category' twice"),
+        ("filename,category,fold,fold \nlong.wav,sea,1,2\n", "has the column 'fold' twice"),
         ("filename,category,fold\nlong.wav,sea,one\n", "line 2"),
         ("filename,category,active_start_s,active_end_s\nlong.wav,sea,2,1\n", "line 2"),
         ("filename,category,active_start_s,active_end_s\nlong.wav,sea,nan,1\n", "line 2"),
@@ -87,6 +105,94 @@ def test_bad_tables_say_what_is_wrong(folder: Path, text: str, message: str) -> 
     write(folder, text)
     with pytest.raises(ValueError, match=message):
         read_clips(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "filename;category;fold\nshort.wav;dog_bark;1\nlong.wav;sea_waves;2\n",
+        '"filename";"category";"fold"\n"short.wav";"dog_bark";1\n"long.wav";"sea_waves";2\n',
+        "filename\tcategory\tfold\r\nshort.wav\tdog_bark\t1\r\nlong.wav\tsea_waves\t2\r\n",
+        "Filename,CATEGORY, Fold \nshort.wav,dog_bark,1.0\nlong.wav,sea_waves,2.0\n",
+        "\nfilename,category,fold,,\nshort.wav,dog_bark,1,,\n\nlong.wav,sea_waves,2,,\n,,,,\n,,\n,,,,,,,\n",
+        "filename,category,fold\naudio\\short.wav,dog_bark,1\n.\\LONG.wav,sea_waves,2\n",
+        "filename,category,fold\nshort.wav,dog_bark,1\nshort.wav,dog_bark,1\nlong.wav,sea_waves,2\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["table.csv", "META.CSV"])
+def test_tables_as_other_programs_write_them(folder: Path, content: str, encoding: str, name: str) -> None:
+    (folder / "table.csv").unlink()
+    (folder / name).write_bytes(content.encode(encoding))
+    (folder / f"._{name}").write_bytes(b"\0")  # macOS
+    assert read_clips(folder) == [
+        Clip(folder / "audio" / "short.wav", "dog bark", 1),
+        Clip(folder / "long.wav", "sea waves", 2),
+    ]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_the_same_in_both_forms(folder: Path, forms: tuple[str, str]) -> None:
+    on_disk, in_table = (unicodedata.normalize(form, "café.wav") for form in forms)
+    (folder / "long.wav").rename(folder / on_disk)
+    write(folder, f"filename,category\n{in_table},{unicodedata.normalize(forms[1], 'bébé')}\n")
+    (clip,) = read_clips(folder)
+    assert clip == Clip(folder / on_disk, unicodedata.normalize("NFC", "bébé"))
+
+
+def test_of_two_names_that_differ_in_case_the_exact_one_is_meant(folder: Path) -> None:
+    for name in ("LONG.wav", "audio/Long.wav"):
+        (folder / name).write_bytes((folder / "long.wav").read_bytes())
+    write(folder, "filename,category\nLONG.wav,sea\nlong.wav,lake\nLong.wav,Lake\n")
+    clips = read_clips(folder)
+    assert [clip.path.name for clip in clips] == ["LONG.wav", "long.wav", "Long.wav"]
+    assert [clip.category for clip in clips] == ["sea", "lake", "lake"]  # one class, as it is written first
+    write(folder, "filename,category\nlOng.wav,sea\n")
+    with pytest.raises(ValueError, match="3 files are called 'lOng"):
+        read_clips(folder)
+
+
+def test_one_file_may_hold_two_sounds_at_different_times(folder: Path) -> None:
+    head = "filename,category,active_start_s,active_end_s\n"
+    write(folder, head + "long.wav,sea,0,2\nlong.wav,dog,2,3\nlong.wav,sea,3.5,4\n")
+    assert [clip.category for clip in read_clips(folder)] == ["sea", "dog", "sea"]
+    for second in ("1.5,3", ","):
+        write(folder, f"{head}long.wav,sea,0,2\nlong.wav,dog,{second}\n")
+        with pytest.raises(ValueError, match="is 'dog', and 'sea' above"):
+            read_clips(folder)
+
+
+@pytest.mark.parametrize(
+    ("category", "name"),
+    [
+        ("bell", "bell"),
+        ("Bell", "bell"),
+        ("crickets", "cricket"),
+        ("Dogs", None),
+        ("dog", "dog bark"),
+        ("DOG BARK", "dog bark"),
+        ("church bells", "bell"),
+        ("sea waves", "Sea Waves"),
+        ("", None),
+        ("s", None),
+        ("bel", None),
+    ],
+)
+def test_what_a_category_means(category: str, name: str | None) -> None:
+    assert known_name(category, ("bell", "cricket", "dog bark", "Sea Waves")) == name
+
+
+def test_every_alias_is_a_class_that_pocket_models_know() -> None:
+    assert set(ALIASES.values()) <= set(EVENTS) and not set(ALIASES) & set(EVENTS)
+
+
+def test_a_bank_under_the_names_of_a_model(folder: Path) -> None:
+    write(folder, "filename,category\nshort.wav,Dog\nlong.wav,Wind\n")
+    bank = ClipBank.read(folder)
+    named = bank.named_as(("dog bark", "bell"))
+    assert named.categories == ("Wind", "dog bark") and bank.categories == ("Dog", "Wind")
+    assert [clip.path for clip in named.clips] == [clip.path for clip in bank.clips]
+    assert np.array_equal(named.take("dog bark", 0.2, 0), bank.take("Dog", 0.2, 0))
 
 
 def test_no_table_no_folder_and_no_text(folder: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from steer_utils.study.attention_shift import CONDITIONS, shift_table
 from steer_utils.study.benchmark import SceneSet, positional_prior, run_benchmark, scene_set, slot_name
 from steer_utils.study.causality import occlusion_table, swap_table
 from steer_utils.study.metrics import score_row
-from steer_utils.study.report import summary
+from steer_utils.study.report import report_text, summary
 from steer_utils.study.transfer import own_vector, vector_table
 
 QUICK = ("steering", "loudest", "random")
@@ -138,6 +138,25 @@ def test_trained_recordings_are_left_out(lm: AudioLM, folder: Path, monkeypatch:
     assert all(source.endswith(".wav") for source in sources)  # a class that is procedural too is a recording here
     with pytest.raises(ValueError, match="2 are left"):
         scene_set(lm, with_settings(["siren"]), count=3, seed=0, clips=ClipBank.read(folder))
+
+
+def test_categories_are_the_model_s_classes_in_other_words_and_the_rest_is_listed(lm: AudioLM, folder: Path) -> None:
+    lm.events = ("dog bark", "rain", "siren", "cricket")
+    table = (folder / "clips.csv").read_text()
+    (folder / "clips.csv").write_text(
+        table.replace(",dog_bark", ",Dog").replace(",rain", ",RAIN").replace(",siren", ",Sirens")
+    )
+    settings = with_settings(["cricket"])
+    scenes = scene_set(lm, settings, count=3, seed=0, clips=ClipBank.read(folder))
+    assert scenes.maker.names == ("dog bark", "rain", "siren") and scenes.unused == {"cow": 3}
+    facts = scenes.as_dict()
+    assert (facts["sounds"], facts["unused"]) == ("9 recordings", {"cow": 3})
+    report = report_text(run_benchmark(lm, scenes, settings, methods=["loudest", "random"]))
+    assert "9 recordings" in report and "was tuned on: 3 of cow\n" in report
+    (folder / "clips.csv").write_text(table.replace(",cow", ",Crickets"))
+    assert scene_set(lm, settings, count=3, seed=0, clips=ClipBank.read(folder)).unused == {"cricket": 3}
+    lm.events = None  # takes any text: words stay, but for those of the development classes
+    assert scene_set(lm, settings, count=3, seed=0, clips=ClipBank.read(folder)).unused == {"cricket": 3}
 
 
 def test_recordings_that_were_all_trained_on_are_refused(
