@@ -82,6 +82,9 @@ def evaluate(
     work: Work = Path("runs/pocket"),
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
     tuning_scenes: Annotated[int, typer.Option(help="Three-event scenes that settings are chosen on.")] = 60,
+    answer_scenes: Annotated[
+        int | None, typer.Option(help="Three-event scenes of each kind whose questions are answered [default: SCENES].")
+    ] = None,
 ) -> None:
     """Choose settings on development classes, measure answers and localisation, and write the model card.
 
@@ -91,7 +94,15 @@ def evaluate(
     from steer_utils.pocket.commands import measure
 
     for name in model or POCKET_MODELS:
-        typer.echo(f"card written: {measure(name, clips=clips, work=work, scenes=scenes, tuning_scenes=tuning_scenes)}")
+        card = measure(
+            name,
+            clips=clips,
+            work=work,
+            scenes=scenes,
+            tuning_scenes=tuning_scenes,
+            answer_scenes=answer_scenes,
+        )
+        typer.echo(f"card written: {card}")
 
 
 @pocket_app.command()

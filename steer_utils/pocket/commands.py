@@ -146,6 +146,7 @@ def measure(
     work: Path,
     scenes: int = 300,
     tuning_scenes: int = 60,
+    answer_scenes: int | None = None,
     seed: int = 7,
     quiet: bool = False,
 ) -> Path:
@@ -153,11 +154,14 @@ def measure(
 
     Three files in the model's folder: settings.json, evaluation.json, README.md. With `clips`, recordings that the
     model was not trained on are measured too. What is finished is kept in `work`: the same command goes on after a
-    kill. Raises ValueError, before any work, for a model that is no pocket model.
+    kill. `answer_scenes`: fewer scenes for the answers, which are generated word by word (None: as many). Raises
+    ValueError, before any work, for a model that is no pocket model.
     """
     checkpoint, folder = open_pocket(name)
-    if scenes < 1 or tuning_scenes < 1:
-        raise ValueError(f"scenes is {scenes}, tuning_scenes {tuning_scenes}; pass at least 1 of each")
+    answer_scenes = scenes if answer_scenes is None else answer_scenes
+    if min(scenes, tuning_scenes, answer_scenes) < 1:
+        counts = f"scenes is {scenes}, tuning_scenes {tuning_scenes}, answer_scenes {answer_scenes}"
+        raise ValueError(f"{counts}; pass at least 1 of each")
     work.mkdir(parents=True, exist_ok=True)
     settings, chosen_by = chosen_settings(checkpoint, tuning_scenes, work / f"{folder.name}-settings.partial", quiet)
     settings.save(folder / "settings.json")
@@ -172,7 +176,7 @@ def measure(
         answers = evaluate(
             checkpoint,
             clips=unseen,
-            scenes=scenes,
+            scenes=answer_scenes,
             resume_file=work / f"{folder.name}-answers-{kind}.partial",
             progress=progress_bar(f"answers, {kind}", quiet),
         )

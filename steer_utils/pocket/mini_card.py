@@ -55,6 +55,10 @@ def write_mini_card(folder: Path, where: Callable[[dict[str, Any]], str]) -> Pat
         parts += [_answers(told), _along(told), _tried(told), _first_look(told)]
     if (folder / "evaluation.json").is_file():
         parts.append(where(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))))
+    if (folder / "analyses.md").is_file():
+        parts.append(
+            "What the table hangs on, free words, and what happens along a training: [analyses.md](analyses.md)."
+        )
     if (folder / "settings.json").is_file():
         parts.append(_settings(Settings.load(folder / "settings.json")))
     parts.append(_limits(facts))
@@ -170,25 +174,6 @@ def _along(told: dict[str, Any]) -> str:
         "|---|" + "---|" * len(kinds),
     ]
     lines += [f"| {row['step']} | " + " | ".join(f"{row['right'][kind]:.0%}" for kind in kinds) + " |" for row in steps]
-    where = told.get("along_where")
-    if where:
-        columns = {
-            "steering": "steering",
-            "prompting": "prompting, same question",
-            "prompting-best": "its best question",
-            "contrast-prompting": "prompting contrast, no vector",
-            "unsteered": "unsteered peak",
-        }
-        lines += [
-            "",
-            where["how"],
-            "",
-            "| step | " + " | ".join(columns.values()) + " |",
-            "|---|" + "---|" * len(columns),
-        ]
-        for row in where["rows"]:
-            cells = [f"{row[name][0]:.1%} ({row[name][1]:.1%} to {row[name][2]:.1%})" for name in columns]
-            lines.append(f"| {row['step']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -205,7 +190,7 @@ def _first_look(told: dict[str, Any]) -> str:
     if not look:
         return ""
     lines = [
-        "## Where it listens: a first look",
+        "## Where other trainings listen: a first look",
         "",
         look["how"],
         "",
