@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import soundfile
 
 from steer_utils.course.checks import LESSONS
 from steer_utils.course.exercises import exercise_version, tags
@@ -19,6 +21,7 @@ from steer_utils.runs.parameters import known_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+GPU = sorted((ROOT / "notebooks" / "gpu").glob("*.ipynb"))  # no lesson, but run and compared as one, in smoke form
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 LARGEST = 1_000_000  # bytes
 LEAST_COMPARED = 0.6
@@ -28,6 +31,11 @@ EXERCISE = re.compile(r"\*\*Exercise (\d\d)\.(\d)\*\* · .+ · (●○○ easy|�
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def lesson(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
+    return nbformat.read(request.param, as_version=4)
+
+
+@pytest.fixture(params=[*NOTEBOOKS, *GPU], ids=lambda path: path.stem)
 def notebook(request: pytest.FixtureRequest) -> nbformat.NotebookNode:
     return nbformat.read(request.param, as_version=4)
 
@@ -53,27 +61,31 @@ def test_the_course_is_whole() -> None:
 
 
 # -- the form of a lesson ------------------------------------------------------------------------------------------
-def test_a_lesson_says_what_for_how_long_and_what_it_needs(notebook: nbformat.NotebookNode) -> None:
-    first, texts = notebook.cells[0].source, markdown(notebook)
-    assert re.match(r"# \d\d · ", first)
+def test_a_notebook_says_what_for_how_long_and_what_it_needs(notebook: nbformat.NotebookNode) -> None:
+    first = notebook.cells[0].source
+    assert re.match(r"# (\d\d|GPU) · ", first)
     for part in ("**After this notebook you can**", "**Time**", "**You need**"):
         assert part in first
+
+
+def test_a_lesson_ends_with_a_summary_and_makes_its_reader_predict(lesson: nbformat.NotebookNode) -> None:
+    texts = markdown(lesson)
     headings = [line for text in texts for line in text.splitlines() if line.startswith("## ")]
     assert headings[-2:] == ["## Summary", "## Reading"]
     assert sum("**Predict.**" in text for text in texts) >= 2, "the reader predicts before it is shown"
 
 
-def test_exercises_are_a_task_a_solution_and_a_check(notebook: nbformat.NotebookNode) -> None:
-    number = notebook.cells[0].source[2:4]
-    kinds = [tags(cell) & {"exercise", "solution", "check"} for cell in notebook.cells]
+def test_exercises_are_a_task_a_solution_and_a_check(lesson: nbformat.NotebookNode) -> None:
+    number = lesson.cells[0].source[2:4]
+    kinds = [tags(cell) & {"exercise", "solution", "check"} for cell in lesson.cells]
     places = [place for place, kind in enumerate(kinds) if kind == {"exercise"}]
     assert 2 <= len(places) <= 4
     for count, place in enumerate(places, start=1):
         assert kinds[place + 1 : place + 3] == [{"solution"}, {"check"}]
-        title = EXERCISE.match(notebook.cells[place].source)
-        assert title and title[1] == number and title[2] == str(count), notebook.cells[place].source[:80]
-        assert notebook.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded"
-        check = notebook.cells[place + 2]
+        title = EXERCISE.match(lesson.cells[place].source)
+        assert title and title[1] == number and title[2] == str(count), lesson.cells[place].source[:80]
+        assert lesson.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded"
+        check = lesson.cells[place + 2]
         assert re.match(r"checks\.\w+\.\w+\(", check.source), check.source
         assert check.outputs and check.outputs[0].text.startswith("Correct")
     assert sum(bool(kind) for kind in kinds) == 3 * len(places)
@@ -89,7 +101,7 @@ def test_the_exercise_version_is_that_of_the_lesson(path: Path) -> None:
         ast.parse(cell.source)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *GPU], ids=lambda path: path.stem)
 def test_small_and_valid(path: Path) -> None:
     assert path.stat().st_size < LARGEST
     nbformat.validate(nbformat.read(path, as_version=4))
@@ -141,13 +153,14 @@ def test_figures_have_alt_text_and_a_caption(notebook: nbformat.NotebookNode) ->
     assert figures
 
 
-def test_links_are_well_formed(notebook: nbformat.NotebookNode) -> None:
-    text = "\n".join(markdown(notebook))
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *GPU], ids=lambda path: path.stem)
+def test_links_are_well_formed(path: Path) -> None:
+    text = "\n".join(markdown(nbformat.read(path, as_version=4)))
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("http"):
             assert re.fullmatch(r"https://[\w.-]+(/[\w./-]*)?", target), target
         else:
-            assert (ROOT / "notebooks" / target).exists(), target
+            assert (path.parent / target).exists(), target
 
 
 def test_nothing_of_this_machine_is_in_it(notebook: nbformat.NotebookNode) -> None:
@@ -155,7 +168,7 @@ def test_nothing_of_this_machine_is_in_it(notebook: nbformat.NotebookNode) -> No
 
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *GPU], ids=lambda path: path.stem)
 def test_nbval(path: Path, tmp_path: Path) -> None:
     """Run again in a fresh kernel; every output that can be compared is as committed (nbval, strict)."""
     copy = tmp_path / "notebooks" / path.name  # its figures must not replace the committed ones
@@ -185,3 +198,32 @@ def test_runs_with_other_parameters(path: Path, model: str, tmp_path: Path) -> N
     outputs = [output for cell in nbformat.read(out, as_version=4).cells for output in cell.get("outputs", [])]
     assert outputs and not [output for output in outputs if output.output_type == "error"]
     assert len(list((tmp_path / "figures").glob("*.png"))) >= 2
+
+
+@pytest.mark.notebooks
+def test_the_gpu_notebook_takes_a_folder_and_a_recording(
+    six_classes: Path, tmp_path: Path, samples: np.ndarray
+) -> None:
+    """Smoke form, on the folder of a tiny model: verified, located, cut and taken up again, drawn."""
+    import papermill
+
+    soundfile.write(tmp_path / "mine.wav", samples, 16_000)
+    parameters = {"model": str(six_classes), "audio": "mine.wav", "query": "bell", "scenes": 2, "out": "kept"}
+    for path in GPU:
+        assert set(parameters) <= set(known_parameters(path)) and known_parameters(path)["preset"] == "smoke"
+        done = papermill.execute_notebook(
+            path, tmp_path / path.name, parameters=parameters, progress_bar=False, cwd=str(tmp_path)
+        )
+        printed = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
+        assert "cut: 1 of 2 scenes are kept" in printed and "2 scenes, " in printed
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"run.parquet", "run.partial", "verify.json"}
+
+
+def test_the_gpu_notebook_refuses_a_machine_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (path,) = GPU
+    cell = code_cells(nbformat.read(path, as_version=4))[1]
+    with pytest.raises(RuntimeError, match="torch sees no GPU here"):
+        exec(cell.source, {"preset": "gpu"})
+    with pytest.raises(ValueError, match="pass 'smoke' or 'gpu'"):
+        exec(cell.source, {"preset": "course"})

@@ -1,4 +1,5 @@
-"""A checkpoint of one's own: `verify` that it does here what plain transformers does with it. Mounted by `cli.main`."""
+"""A checkpoint of one's own: `verify` that it does here what plain transformers does with it, `contribute` what was
+measured. Mounted by `cli.main`."""
 
 from __future__ import annotations
 
@@ -49,3 +50,24 @@ def verify(
     typer.echo(json.dumps(report.as_dict(), allow_nan=False) if as_json else report.text())
     if not report.ok:
         raise typer.Exit(1)
+
+
+@checkpoints_app.command()
+def contribute(
+    table: Annotated[Path, typer.Argument(metavar="RUN", help="The .parquet of steer-utils benchmark --out.")],
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="The .json of steer-utils verify --out.")],
+    name: Annotated[str, typer.Option(help="What the run is called, such as qwen2-audio-nf4.")],
+    folder: Annotated[Path | None, typer.Option("--into", help="Another folder than the project's results/.")] = None,
+) -> None:
+    """Put a run of a published checkpoint into results/.
+
+    Checks that the table and the report are of one checkpoint and one commit, that nothing private is in them, and
+    leaves out curves and answers. The tables of the README and of lesson 07 then show it.
+
+    Example: steer-utils contribute run.parquet verify.json --name qwen2-audio-nf4
+    """
+    from steer_utils.study.contributed import RESULTS
+    from steer_utils.study.contributed import contribute as put
+
+    run = put(table, report, name, RESULTS if folder is None else folder)
+    note(f"in {RESULTS if folder is None else folder} now: {run.title}")

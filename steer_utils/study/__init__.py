@@ -7,6 +7,7 @@ statistics       intervals, tests and known answers over many queries; the unit 
 resume           long work in units, kept line by line, so that a killed run goes on
 benchmark        the scenes that fit a model, every method on all of them, the positional prior
 report           what the benchmark's table says, as figures, text, json and file
+contributed      runs of published checkpoints that users measured: results/
 paper_table      measured figures beside the paper's
 assumptions      what the paper leaves open, what we declare, where it is varied
 sensitivity      does the result hang on what the paper leaves open?

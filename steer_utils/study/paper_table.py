@@ -1,18 +1,20 @@
 """The result table of the README and the course: what was measured, beside what the paper reports.
 
-Every figure comes from a file that a command wrote: evaluation.json beside a model's weights. Only the paper's
-own figures are constants. A model that was not run says so.
+Every figure comes from a file that a command wrote: evaluation.json beside a pocket model's weights, a run of a
+published checkpoint in results/. Only the paper's own figures are constants. A model that was not run says so.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from steer_utils.lm.models import MAIN_MODELS, WEIGHTS
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
+from steer_utils.study.contributed import ContributedRun, contributed_runs
 
 NOT_RUN = "not run here"
 
@@ -54,6 +56,10 @@ def results_table() -> str:
             rows = {row["method"]: row for row in where["rows"] if row["slot"] == "all"}
             rows |= {row["method"]: row for row in _further(name, kind)}
             columns.append((f"{name}, {label} (n = {rows['random']['n']})", rows))
+    runs = contributed_runs()
+    for run in runs:
+        rows = run.rows()
+        columns.append((f"{run.title} (n = {rows['random']['n']})", rows))
     heads = ["overlap, %", *(title for title, _ in columns), "paper: Qwen2-Audio", "paper: AF3"]
     table: list[list[str]] = []
     for method in METHODS.values():
@@ -66,9 +72,25 @@ def results_table() -> str:
         "",
         "Pocket models: three-event scenes, classes and recordings not used for choosing settings or training; 95 % "
         "interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "
-        f"{NOT_RUN}: a pocket model's figure is not a reproduction of them.",
+        f"{NOT_RUN}: a pocket model's figure is not a reproduction of them. {_contributed(runs)}",
     ]
     return "\n".join(lines)
+
+
+def _contributed(runs: Sequence[ContributedRun]) -> str:
+    """What is said below the table of the published checkpoints that users ran."""
+    if not runs:
+        return "No run of a published checkpoint has been contributed yet (results/)."
+    told = []
+    for run in runs:
+        facts, scenes = run.table.attrs, run.table.attrs["scenes"]
+        told.append(
+            f"{facts['model']} at {facts['revision'][:7]}, {scenes['scenes']} scenes, seed {scenes['seed']}, on "
+            f"{run.report['device']}"
+        )
+    return (
+        f"Published checkpoints, run by users, each verified against plain transformers (results/): {'; '.join(told)}."
+    )
 
 
 def _cell(row: dict | None, reference: dict | None) -> str:

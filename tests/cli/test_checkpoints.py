@@ -1,4 +1,4 @@
-"""`verify`: the report as text and json, and an exit code that says whether all is OK."""
+"""`verify`: the report as text and json, and an exit code that says whether all is OK. `contribute`: what is wrong."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def test_verify_says_what_is_off_by_its_exit_code_too(folder: Path, monkeypatch:
 def test_verify_refuses_before_it_loads(no_model: None, tmp_path: Path) -> None:
     refused(invoke("verify", "any", "--out", tmp_path / "a.txt"), "must end in .json")
     refused(invoke("verify", "any", "--seconds", 0), "pass at least 1")
+
+
+def test_contribute_refuses_what_is_no_run_of_a_published_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "verify.json").write_text("{}")
+    arguments = ["contribute", tmp_path / "run.parquet", tmp_path / "verify.json", "--name"]
+    refused(invoke(*arguments, "a run"), "pass lower-case words")
+    refused(invoke(*arguments, "run", "--into", tmp_path / "nowhere"), "there is no folder")
+    refused(invoke(*arguments, "run", "--into", tmp_path), "there is no file")

@@ -1,0 +1,194 @@
+"""Runs of published checkpoints in results/: what may stand there, what may not, and what is left out on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from steer_utils.lm.verification import CHECKS, FORMAT
+from steer_utils.sound.sounds import SOUNDS
+from steer_utils.study import contributed
+from steer_utils.study.contributed import COLUMNS, RESULTS, check, contribute, contributed_runs
+from steer_utils.study.report import write_table
+
+NAMES = tuple(SOUNDS)[:3]
+COMMIT, MODEL = "0a1b2c3d" * 5, "Qwen/Qwen2-Audio-7B-Instruct"
+VERSIONS = {"steer-utils": "0.1.0", "transformers": "5.23.0", "torch": "2.13.0"}
+
+
+def a_table() -> pd.DataFrame:
+    """Four scenes of three events: steering finds four fifths of each, a random window a quarter; asking fails."""
+    rows = []
+    for scene in range(4):
+        for place, slot in enumerate(("first", "middle", "last")):
+            truth = 6.0 * place, 6.0 * place + 5.0
+            for method, shift in (("steering", 1.0), ("random", 3.75), ("asking", None)):
+                found = shift is not None
+                rows.append(
+                    {
+                        **{"scene": scene, "slot": slot, "event": NAMES[place], "source": None, "method": method},
+                        **{"truth_start": truth[0], "truth_end": truth[1], "others": [[20.0, 21.0]], "chance": 0.25},
+                        **{
+                            "token_seconds": 0.04,
+                            "answer": None if found else "In my kitchen, Ann.",
+                            "curve": [0.1, 0.2],
+                        },
+                        "start": truth[0] + shift if found else None,
+                        "end": truth[1] + shift if found else None,
+                        "overlap": (5.0 - shift) / 5.0 if found else 0.0,
+                        "iou": (5.0 - shift) / (5.0 + shift) if found else 0.0,
+                        "center_error": shift,
+                        **{"own": found, "failed": not found, "unread": "" if found else "no time"},
+                        **{"auroc": 0.9 if found else None, "pointing": True if found else None},
+                    }
+                )
+    table = pd.DataFrame(rows).astype({"start": float, "end": float, "center_error": float, "pointing": float})
+    table.attrs = {
+        "model": MODEL,
+        "revision": COMMIT,
+        "scenes": {"scenes": 4, "seed": 7, "classes": list(NAMES), "sounds": "procedural"},
+        "settings": {"question": "Describe the sound.", "strength": 1.0},
+        "methods": ["steering", "random", "asking"],
+        "versions": VERSIONS,
+    }
+    return table
+
+
+def a_report() -> dict[str, Any]:
+    return {
+        **{"format": FORMAT, "ok": True, "model": MODEL, "revision": COMMIT, "family": "Qwen2-Audio"},
+        **{"dtype": "bfloat16", "quantisation": "nf4", "device": "NVIDIA L4", "versions": VERSIONS},
+        "checks": dict.fromkeys(CHECKS, "OK"),
+    }
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., contributed.ContributedRun]:
+    """Contribute a table and a report to an empty folder."""
+    (tmp_path / "results").mkdir()
+
+    def run(table: pd.DataFrame, report: dict[str, Any], name: str = "qwen2-audio-nf4") -> contributed.ContributedRun:
+        write_table(table, tmp_path / "run.parquet")
+        (tmp_path / "verify.json").write_text(json.dumps(report))
+        return contribute(tmp_path / "run.parquet", tmp_path / "verify.json", name, tmp_path / "results")
+
+    return run
+
+
+def test_what_lies_in_the_project_is_right() -> None:
+    """Every run in results/: fields, versions, revision, seed, no path and no name. Today there is none."""
+    runs = contributed_runs()
+    files = {path.name for path in RESULTS.iterdir()}
+    assert files == {"README.md"} | {f"{run.name}{end}" for run in runs for end in (".parquet", ".verify.json")}
+    assert ("Empty today" in (RESULTS / "README.md").read_text(encoding="utf-8")) == (not runs)
+    assert all((RESULTS / file).stat().st_size < 2_000_000 for file in files)
+
+
+def test_a_run_is_put_there_without_curves_and_answers(
+    put: Callable[..., contributed.ContributedRun], tmp_path: Path
+) -> None:
+    put(a_table(), a_report())
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "qwen2-audio-nf4.parquet",
+        "qwen2-audio-nf4.verify.json",
+    }
+    (run,) = contributed_runs(tmp_path / "results")
+    assert set(run.table) == set(COLUMNS) and run.report == a_report()
+    assert run.table.attrs == a_table().attrs
+    assert run.title == f"{MODEL} (nf4), synthetic"
+    rows = run.rows()
+    assert rows["steering"]["n"] == 12
+    assert [rows[method]["overlap"] for method in ("steering", "random")] == pytest.approx([0.8, 0.25])
+    assert b"kitchen" not in (tmp_path / "results" / "qwen2-audio-nf4.parquet").read_bytes()
+
+
+def changed(**facts: Any) -> pd.DataFrame:
+    table = a_table()
+    table.attrs = {**table.attrs, **facts}
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "report", "wrong"),
+    [
+        (changed(model="/home/ann/models/qwen"), {"model": "/home/ann/models/qwen"}, "its hub id.*|hold a path"),
+        (
+            changed(model="pocket-qwen2-audio"),
+            {"model": "pocket-qwen2-audio"},
+            "load a published checkpoint by its hub",
+        ),
+        (changed(revision="sha256:0123"), {"revision": "sha256:0123"}, "a hub id has a commit"),
+        (changed(), {"revision": "f" * 40}, "revision is '0a1b.*' in the table and 'ffff.*' in the report"),
+        (changed(dtype="float16"), {}, "dtype is 'float16' in the table and 'bfloat16' in the report"),
+        (changed(versions={"torch": "2.13.0"}), {}, "the table does not say the version of steer-utils, transformers"),
+        (changed(scenes={"scenes": 4, "classes": list(NAMES), "sounds": "procedural"}), {}, "say seed None"),
+        (changed(scenes={**a_table().attrs["scenes"], "scenes": 9}), {}, "9 scenes, its rows hold 4"),
+        (changed(settings={"question": "Read ~/notes.txt"}), {}, "hold a path or an address: 'Read ~/notes.txt'"),
+        (changed(settings={"question": "mail ann@example.org"}), {}, "hold a path or an address"),
+        (a_table().assign(event="Ann's kitchen"), {}, "events that its facts do not name: Ann's kitchen"),
+        (a_table().assign(method="mine"), {}, "unknown methods: mine.*random window is missing"),
+        (a_table().assign(overlap=0.9), {}, "overlaps are not those of its windows"),
+        (a_table().drop(columns="truth_end"), {}, "columns lack truth_end"),
+        (a_table().assign(unread="Ann did not say"), {}, "unknown reasons .*: Ann did not say"),
+        (a_table(), {"format": "mine"}, "format is 'mine', not 'steer-utils verify 1'"),
+        (a_table(), {"checks": {"rows": "attention rows differ by 3"}}, "not OK .rows: attention rows differ by 3"),
+        (a_table(), {"ok": False}, "not OK"),
+        (a_table(), {"family": "Ann's model"}, 'family is "Ann\'s model"'),
+        (a_table(), {"device": r"C:\Users\ann"}, "the report hold a path"),
+    ],
+)
+def test_what_may_not_stand_there(
+    table: pd.DataFrame,
+    report: dict[str, Any],
+    wrong: str,
+    put: Callable[..., contributed.ContributedRun],
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValueError, match=rf"(?s)cannot stand in results/: .*({wrong})"):
+        put(table, {**a_report(), **report})
+    assert not any((tmp_path / "results").iterdir())
+
+
+@pytest.mark.parametrize("name", ["Qwen", "../run", "", "a b", "ann@home"])
+def test_names_of_runs(name: str, put: Callable[..., contributed.ContributedRun]) -> None:
+    with pytest.raises(ValueError, match="pass lower-case words"):
+        put(a_table(), a_report(), name)
+
+
+def test_facts_and_columns_that_are_not_known_are_left_out_and_refused_in_the_folder(
+    put: Callable[..., contributed.ContributedRun], tmp_path: Path
+) -> None:
+    put(changed(author="Ann").assign(place="kitchen"), a_report())
+    kept = tmp_path / "results" / "qwen2-audio-nf4.parquet"
+    assert b"kitchen" not in kept.read_bytes() and b"Ann" not in kept.read_bytes()
+    for table, wrong in ((changed(author="Ann"), "facts hold author"), (a_table(), "columns hold answer, curve, ")):
+        write_table(table, kept)
+        with pytest.raises(ValueError, match=wrong):
+            contributed_runs(tmp_path / "results")
+
+
+def test_half_a_run_and_damaged_reports_are_refused(
+    put: Callable[..., contributed.ContributedRun], tmp_path: Path
+) -> None:
+    put(a_table(), a_report())
+    report = tmp_path / "results" / "qwen2-audio-nf4.verify.json"
+    report.write_text("[]")
+    with pytest.raises(ValueError, match="no report of steer-utils verify"):
+        contributed_runs(tmp_path / "results")
+    report.write_text("{")
+    with pytest.raises(ValueError, match="cannot be read as json"):
+        contributed_runs(tmp_path / "results")
+    report.unlink()
+    with pytest.raises(ValueError, match=r"lacks qwen2-audio-nf4\.verify\.json"):
+        contributed_runs(tmp_path / "results")
+    assert contributed_runs(tmp_path / "nowhere") == []
+
+
+def test_hub_ids_and_texts_of_settings_are_no_paths() -> None:
+    table = changed(settings={"question": "Is it high/low, or both (and/or)?", "note": "10 m/s: fast"})
+    check(contributed.ContributedRun("a", table[list(COLUMNS)].copy(), a_report()))
