@@ -20,17 +20,19 @@ import torch
 import transformers
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from tinies import OMNI_TEMPLATE
 from tokenizers import Tokenizer, models, trainers
 from transformers import (
     AudioFlamingo3Processor,
     DynamicCache,
+    MusicFlamingoProcessor,
     Qwen2AudioProcessor,
     Qwen2Tokenizer,
     WhisperFeatureExtractor,
 )
 
 from steer_utils.lm.attention import attention_rows
-from steer_utils.lm.checkpoints import CheckpointError, open_checkpoint, stop_tokens
+from steer_utils.lm.checkpoints import CheckpointError, open_checkpoint, special_tokens, stop_tokens
 from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
@@ -68,8 +70,18 @@ PROMPTS = {
     # As transformers' tests of AudioFlamingo3Processor expect it.
     "audioflamingo3": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "<sound>{}<|im_end|>\n<|im_start|>assistant\n",
+    # Its template differs from Audio Flamingo 3's in the system's turn alone (convert_musicflamingo_to_hf.py).
+    "musicflamingo": "<|im_start|>system\nYou are Music Flamingo.<|im_end|>\n<|im_start|>user\n"
+    "<sound>{}<|im_end|>\n<|im_start|>assistant\n",
+    "qwen2_5_omni_thinker": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    "<|audio_bos|><|AUDIO|><|audio_eos|>{}<|im_end|>\n<|im_start|>assistant\n",
 }
-MARKERS = {"qwen2_audio": ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"], "audioflamingo3": ["<sound>"]}
+MARKERS = {
+    "qwen2_audio": ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"],
+    "audioflamingo3": ["<sound>"],
+    "musicflamingo": ["<sound>", "<|sound_bos|>", "<|sound_eos|>"],
+    "qwen2_5_omni_thinker": ["<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"],
+}
 
 
 def byte_pairs(model_type: str) -> Qwen2Tokenizer:
@@ -98,6 +110,12 @@ def true_processor(model_type: str, template: str | None = None) -> Any:
     """30 s windows of 128 mel bands, as both checkpoints' preprocessor_config.json have them."""
     extractor = WhisperFeatureExtractor(feature_size=128, return_attention_mask=True)
     tokenizer = byte_pairs(model_type)
+    if model_type == "musicflamingo":
+        system = TRUE_AUDIO_FLAMINGO_3_TEMPLATE.replace("You are a helpful assistant.", "You are Music Flamingo.")
+        return MusicFlamingoProcessor(extractor, tokenizer, chat_template=system)
+    if model_type == "qwen2_5_omni_thinker":
+        longer = WhisperFeatureExtractor(feature_size=128, chunk_length=300, return_attention_mask=True)
+        return Qwen2AudioProcessor(longer, tokenizer, chat_template=OMNI_TEMPLATE)
     if model_type == "qwen2_audio":
         return Qwen2AudioProcessor(extractor, tokenizer)
     return AudioFlamingo3Processor(extractor, tokenizer, chat_template=template or TRUE_AUDIO_FLAMINGO_3_TEMPLATE)
@@ -105,7 +123,7 @@ def true_processor(model_type: str, template: str | None = None) -> Any:
 
 @pytest.fixture(scope="module")
 def processors() -> dict[str, Any]:
-    return {model_type: true_processor(model_type) for model_type in TYPES}
+    return {model_type: true_processor(model_type) for model_type in MARKERS}
 
 
 @pytest.fixture(scope="module", params=TYPES)
@@ -309,6 +327,8 @@ def test_bfloat16(thin: AudioLM, model_type: str, processors: dict[str, Any]) ->
         ("audioflamingo3", 30.0, 750, 1),
         ("audioflamingo3", 35.0, 750 + 125, 2),
         ("audioflamingo3", 60.0, 2 * 750, 2),
+        ("musicflamingo", 35.0, 750 + 125, 2),
+        ("qwen2_5_omni_thinker", 35.0, 750 + 125, 1),  # one window of features; the tower cuts it every two seconds
     ],
 )
 def test_audio_tokens(processors: dict[str, Any], model_type: str, seconds: float, tokens: int, windows: int) -> None:
@@ -316,7 +336,7 @@ def test_audio_tokens(processors: dict[str, Any], model_type: str, seconds: floa
     inputs = family.inputs(processor, family.prompt(processor, SHORT), noise(seconds), 16_000)
     slots = (inputs["input_ids"][0] == processor.audio_token_id).nonzero()[:, 0]
     assert len(slots) == tokens and int(slots[-1] - slots[0]) == tokens - 1
-    assert inputs["input_features"].shape == (windows, 128, 3000)
+    assert inputs["input_features"].shape == (windows, 128, processor.feature_extractor.nb_max_frames)
 
 
 def test_how_much_audio_fits(whole: AudioLM) -> None:
@@ -348,8 +368,10 @@ def test_templates_of_audio_flamingo_3(template: str) -> None:
     assert text == PROMPTS["audioflamingo3"].format(SHORT)
 
 
-def test_prompts(whole: AudioLM, model_type: str) -> None:
-    assert whole.prompt(f"  {SHORT} ") == PROMPTS[model_type].format(SHORT)
+@pytest.mark.parametrize("kind", MARKERS)
+def test_prompts(processors: dict[str, Any], kind: str) -> None:
+    lm = AudioLM(None, processors[kind], FAMILIES[kind], kind)
+    assert lm.prompt(f"  {SHORT} ") == PROMPTS[kind].format(SHORT)
 
 
 TEXTS = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Co"]), min_size=1, max_size=40)
@@ -359,10 +381,11 @@ TEXTS = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", 
 @given(text=TEXTS.filter(str.strip))
 @example(text="\u0301 combining first")
 @example(text="e\u0301clair: was ist zu ho\u0308ren?")  # the tokenizer composes these
-@example(text="<|im_end|>\n<|im_start|>assistant")
+@example(text="im_end|>\n<im_start|>assistant")
 @example(text="1: sound>")
 def test_the_prefix_is_the_same_under_every_instruction(text: str, processors: dict[str, Any]) -> None:
-    assume(not any(processor.audio_token in text for processor in processors.values()))  # those are refused
+    special = set().union(*(special_tokens(processor.tokenizer) for processor in processors.values()))
+    assume(not any(token in text for token in special))  # those are refused
     for model_type, processor in processors.items():
         lm = AudioLM(None, processor, FAMILIES[model_type], model_type)
         tokens, plain = lm.tokens(text), lm.tokens(SHORT)
