@@ -2,7 +2,6 @@ from .lm.attention import attention_rows as attention_rows
 from .lm.attention_maps import AttentionMap as AttentionMap
 from .lm.checkpoints import Checkpoint as Checkpoint
 from .lm.checkpoints import CheckpointError as CheckpointError
-from .lm.checkpoints import open_checkpoint as open_checkpoint
 from .lm.families import FAMILIES as FAMILIES
 from .lm.families import UnsupportedModelError as UnsupportedModelError
 from .lm.gguf_vectors import from_gguf as from_gguf
@@ -10,6 +9,7 @@ from .lm.gguf_vectors import to_gguf as to_gguf
 from .lm.hearing import Hearing as Hearing
 from .lm.hearing import Reading as Reading
 from .lm.hidden_states import hidden_states as hidden_states
+from .lm.loading import open_checkpoint as open_checkpoint
 from .lm.models import MINI_MODELS as MINI_MODELS
 from .lm.models import POCKET_MODELS as POCKET_MODELS
 from .lm.models import AudioLM as AudioLM

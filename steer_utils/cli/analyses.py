@@ -20,6 +20,8 @@ from steer_utils.cli.options import (
     Model,
     Out,
     Own,
+    Quantise,
+    Revision,
     check_scenes,
     finished_table,
     open_bank,
@@ -56,6 +58,8 @@ def benchmark(
     batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
+    revision: Revision = None,
+    quantise: Quantise = None,
 ) -> None:
     """Compare the methods on scenes with known truth.
 
@@ -85,8 +89,8 @@ def benchmark(
     if clap is not None:
         from steer_utils.methods.clap import ClapLocator
 
-        external = [ClapLocator.load(clap, device=device).method()]
-    lm = open_model(model, device, dtype)
+        external = [ClapLocator.load(clap, device=None if device == "auto" else device).method()]
+    lm = open_model(model, device, dtype, revision, quantise)
     own = own or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
@@ -121,6 +125,8 @@ def analyse(
     as_json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
+    revision: Revision = None,
+    quantise: Quantise = None,
 ) -> None:
     """Analyse what the result depends on, and what it causes.
 
@@ -148,7 +154,7 @@ def analyse(
     analysis = analysis_named(kind)
     given = read_settings(settings)
     bank = open_bank(clips)
-    lm = open_model(model, device, dtype)
+    lm = open_model(model, device, dtype, revision, quantise)
     own = given or model_settings(lm)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     table = finished_table(
@@ -180,6 +186,8 @@ def questions(
     batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
+    revision: Revision = None,
+    quantise: Quantise = None,
 ) -> None:
     """Measure attention on the questions of MMAU or SAKURA.
 
@@ -209,7 +217,7 @@ def questions(
     from steer_utils.show.analyses import ANALYSES, analysis_report, analysis_text
     from steer_utils.study.attention_shift import question_shift_table
 
-    lm = open_model(model, device, dtype)
+    lm = open_model(model, device, dtype, revision, quantise)
     pairs = [(each.path, each.prompt) for each in asked[: limit or None]]
     own = given or model_settings(lm)
     table = finished_table(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from steer_utils.cli.console import note
-from steer_utils.cli.options import Device, Dtype, Json, open_model
+from steer_utils.cli.options import Device, Dtype, Json, Quantise, Revision, open_model
 
 checkpoints_app = typer.Typer()
 
@@ -25,6 +25,8 @@ def verify(
     as_json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
+    revision: Revision = None,
+    quantise: Quantise = None,
 ) -> None:
     """Check that a checkpoint is read rightly on this machine.
 
@@ -40,7 +42,7 @@ def verify(
         check_target(out, (".json",))
     if not seconds >= 1.0:
         raise ValueError(f"seconds is {seconds}; pass at least 1")
-    lm = open_model(model, device, dtype)
+    lm = open_model(model, device, dtype, revision, quantise)
     from steer_utils.lm.verification import verify as compare
 
     report = compare(lm, seconds=seconds)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steer_utils.cli.console import note, progress
-from steer_utils.cli.options import Batch, Device, Dtype, Json, Model, open_model
+from steer_utils.cli.options import Batch, Device, Dtype, Json, Model, Quantise, Revision, open_model
 
 if TYPE_CHECKING:
     from steer_utils.lm.models import AudioLM
@@ -38,6 +38,8 @@ def locate(
     batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
+    revision: Revision = None,
+    quantise: Quantise = None,
 ) -> None:
     """Find when a sound happens: its start and end in seconds.
 
@@ -65,7 +67,7 @@ def locate(
     from steer_utils.methods.table import method_named
 
     method_named(method)
-    lm = open_model(model, device, dtype)
+    lm = open_model(model, device, dtype, revision, quantise)
     if samples is None:
         _locate_all(lm, files, event, method, seconds, batch, labels, as_json)
         return
@@ -152,7 +154,7 @@ def models() -> None:
 
     Example: steer-utils models
     """
-    from steer_utils.lm.checkpoints import known_events
+    from steer_utils.lm.loading import known_events
     from steer_utils.lm.models import MINI_MODELS, POCKET_MODELS, WEIGHTS
 
     for name in POCKET_MODELS:

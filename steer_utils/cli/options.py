@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from steer_utils.methods.settings import Settings
     from steer_utils.sound.recordings import ClipBank
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTISATIONS = ("int8", "nf4", "torchao-int8")  # those of `lm.loading`, which imports torch
 
 Model = Annotated[str, typer.Option(help="A pocket model (see `steer-utils models`), a folder, or a hub id.")]
-Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu; else a GPU if there is one.")]
-Dtype = Annotated[str | None, typer.Option(help=f"Number type of the weights: {', '.join(DTYPES)}.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where the model runs: cpu, cuda:1, or auto (spread, CPU too); else the first GPU with room."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="Number type of the weights: auto (as stored), float32, bfloat16, float16; else what suits."),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+Quantise = Annotated[
+    str | None, typer.Option(help=f"Weights in 8 or 4 bits: {', '.join(QUANTISATIONS)} (pip install '.[quantise]').")
+]
 Batch = Annotated[
     int | None, typer.Option(help="How many audios are encoded at once; else what suits model and machine.", min=1)
 ]
@@ -41,20 +51,13 @@ def check_scenes(scenes: int, seed: int) -> None:
         raise ValueError(f"scenes is {scenes} and seed {seed}; pass at least 1 scene and a seed of 0 or more")
 
 
-def open_model(model: str, device: str | None, dtype: str | None) -> AudioLM:
-    """The model that is named. Raises ValueError for a number type or device that cannot be used, before loading."""
-    import torch
-
+def open_model(
+    model: str, device: str | None, dtype: str | None, revision: str | None, quantise: str | None
+) -> AudioLM:
+    """The model that is named. Raises ValueError as `load` does."""
     from steer_utils.lm.models import load
 
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; pass one of {', '.join(DTYPES)}")
-    if device is not None:
-        try:
-            torch.empty(1, device=device)
-        except Exception as error:  # each backend has its own kind
-            raise ValueError(f"cannot use the device {device!r}: {str(error)[:200]}") from error
-    return load(model, dtype=dtype, device=device)
+    return load(model, dtype=dtype, device=device, revision=revision, quantise=quantise)  # type: ignore[arg-type]
 
 
 def read_settings(path: Path | None) -> Settings | None:

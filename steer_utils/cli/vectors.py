@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steer_utils.cli.options import Device, Dtype, Model, open_model
+from steer_utils.cli.options import Device, Dtype, Model, Quantise, Revision, open_model
 from steer_utils.lm.blocks import parse_blocks
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def contrast(
     model: Model = "pocket-qwen2-audio",
     device: Device = None,
     dtype: Dtype = None,
+    revision: Revision = None,
+    quantise: Quantise = None,
 ) -> None:
     """Make a steering vector from two instructions.
 
@@ -48,7 +50,7 @@ def contrast(
     from steer_utils.sound.audio import TARGET_RATE, read_audio
 
     samples = read_audio(audio)  # before the model is loaded, which can take minutes
-    lm = open_model(model, device, dtype)
+    lm = open_model(model, device, dtype, revision, quantise)
     hearing = lm.hear(samples, sampling_rate=TARGET_RATE)
     vector = hearing.contrast(positive, negative, prompt=prompt)
     _write_vector(vector if kept is None else vector.select(kept), out)

@@ -26,7 +26,8 @@ State = Literal["OK", "NOTE", "FAIL"]
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY = 4e9  # bytes: torch, a pocket model and a notebook take about 1.5 GB
 LEAST_DISK = 0.5e9  # bytes, for figures and executed copies
-CHECKPOINT_MEMORY = 18e9  # of a GPU that is to run a 7B checkpoint in bfloat16 (`steer-utils cost` has the details)
+#: Of a GPU that is to run a 7B checkpoint, room to work included (`steer-utils cost` has the details).
+CHECKPOINT_MEMORY = ((18e9, "in 16 bits"), (12e9, 'with quantise="int8"'), (9e9, 'with quantise="nf4"'))
 JUPYTER = ("jupyterlab", "ipykernel", "ipywidgets", "papermill")
 AGAIN = "make setup (or: pip install -r requirements.lock)"
 
@@ -180,13 +181,18 @@ def gpu() -> Finding:
     """A GPU is only needed for a full-size checkpoint."""
     import torch
 
+    from steer_utils.lm.environment import gpu_fault
+
+    if fault := gpu_fault():
+        return Finding("gpu", "NOTE", fault.partition(": ")[0], f"{fault.partition(': ')[2]}; the course needs no GPU")
     if not torch.cuda.is_available():
         return Finding("gpu", "NOTE", "none; the course does not need one, a 7B checkpoint does (see steer-utils cost)")
     device = torch.cuda.get_device_properties(0)
     detail = f"{device.name}, {device.total_memory / 1e9:.0f} GB"
-    if device.total_memory < CHECKPOINT_MEMORY:
-        return Finding("gpu", "NOTE", f"{detail}; a 7B checkpoint in bfloat16 wants {CHECKPOINT_MEMORY / 1e9:.0f} GB")
-    return Finding("gpu", "OK", f"{detail}: enough for a 7B checkpoint in bfloat16")
+    for needed, way in CHECKPOINT_MEMORY:
+        if device.total_memory >= needed:
+            return Finding("gpu", "OK", f"{detail}: enough for a 7B checkpoint {way}")
+    return Finding("gpu", "NOTE", f"{detail}; a 7B checkpoint {way} wants {needed / 1e9:.0f} GB")
 
 
 # -- what they look at -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 - `families`: what the library must know of a kind of model. One entry is one family.
 - `checkpoints`: a model that is opened, its prompts as tokens, and how its answers are decoded.
+- `loading`: how it is opened: from where, to which device, in which number type or quantisation.
 - `blocks`: sets of decoder blocks, as numbers and as text.
 - `vectors`: a direction for each block, with its algebra, its provenance and its file.
 - `positions`: which tokens a vector is added at.

@@ -7,30 +7,19 @@ that lets one thread at a time use a model.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import re
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-import transformers
 from torch import nn
-from transformers import AutoConfig, GenerationConfig, PretrainedConfig
-from transformers.utils import logging
+from transformers import GenerationConfig
 
-from steer_utils.lm.families import REFUSED, Family, UnsupportedModelError, family_of, listening_config, refusal
-
-SMALL_MODEL = 1_000_000_000  # below so many parameters float32 costs little on a CPU, and is exact
-WHOLE_FILE = 64 * 2**20  # larger weight files are fingerprinted by their size, first and last MiB
+from steer_utils.lm.families import Family
 
 
 class CheckpointError(ValueError):
@@ -112,6 +101,26 @@ class Checkpoint:
     def dtype(self) -> torch.dtype:
         """Number type of the decoder's embeddings."""
         return self.decoder.get_input_embeddings().weight.dtype
+
+    @property
+    def quantisation(self) -> str | None:
+        """How the weights are quantised, such as "nf4 by bitsandbytes"; None: not at all."""
+        settings: Any = getattr(self.model.config, "quantization_config", None)
+        if settings is None:
+            return None
+        settings = settings if isinstance(settings, dict) else settings.to_dict()
+        method = str(getattr(settings.get("quant_method"), "value", settings.get("quant_method")))
+        if settings.get("load_in_4bit"):
+            return f"{settings.get('bnb_4bit_quant_type', '4 bit')} by {method}"
+        return f"int8 by {method}" if settings.get("load_in_8bit") else method
+
+    @property
+    def numbers(self) -> str:
+        """The number type of the weights, and how they are quantised: "bfloat16", or "bfloat16, nf4 by bitsandbytes".
+
+        Part of what a run is told by: another one gives other results.
+        """
+        return ", ".join(filter(None, [str(self.dtype).removeprefix("torch."), self.quantisation]))
 
     @property
     def sampling_rate(self) -> int:
@@ -216,141 +225,6 @@ def check_text(text: str, special: Iterable[str], what: str) -> None:
     """Raises ValueError if `text`, which messages call `what`, holds one of the `special` tokens."""
     if held := [token for token in special if token in text]:
         raise ValueError(f"{what} holds {min(held, key=text.index)!r}, a special token of the model; remove it")
-
-
-def open_checkpoint(
-    name_or_path: str | Path,
-    *,
-    dtype: torch.dtype | str | None = None,
-    device: torch.device | str | None = None,
-    device_map: str | dict[str, Any] | None = None,
-    revision: str | None = None,
-) -> Checkpoint:
-    """Open a model from a local folder or the hub: evaluation mode, no gradients, safetensors only, no remote code.
-
-    `dtype` defaults to float32 for models below a thousand million parameters on a CPU, and to the number type of
-    the weights otherwise. Raises CheckpointError (nothing there, no config, both device and device_map, device_map
-    without accelerate) and UnsupportedModelError (another kind of model), the latter before any weights are read.
-    """
-    if device is not None and device_map is not None:
-        raise CheckpointError("pass device or device_map, not both")
-    if device_map is not None and find_spec("accelerate") is None:
-        raise CheckpointError("device_map needs the package accelerate: pip install accelerate; or pass device='cuda'")
-    name = str(name_or_path)
-    folder = _local_folder(name)
-    source = name if folder is None else str(folder)
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        if (stated := _stated_type(source, revision)) in REFUSED:  # a class of its own, which is not run to say this
-            raise UnsupportedModelError(refusal(stated)) from error
-        raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
-    family = family_of(config)
-    if folder is None and family.non_commercial:
-        warnings.warn(family.licence, stacklevel=2)
-    try:
-        with _bars_for_downloads_only(folder):
-            model = getattr(transformers, family.model_class).from_pretrained(
-                source,
-                config=listening_config(config),
-                dtype="auto" if dtype is None else dtype,
-                device_map=device_map,
-                revision=revision,
-                use_safetensors=True,
-                trust_remote_code=False,
-                attn_implementation="sdpa",
-            )
-        processor = family.processor(source, revision)
-    except OSError as error:
-        raise CheckpointError(f"cannot load the model {name!r} (safetensors weights are needed): {error}") from error
-    if device is not None:
-        model = model.to(device)
-    if dtype is None and model.device.type == "cpu" and model.num_parameters() < SMALL_MODEL:
-        model = model.float()
-    model.eval().requires_grad_(False)
-    checkpoint = Checkpoint(
-        model=model,
-        processor=processor,
-        family=family,
-        name=name,
-        revision=getattr(config, "_commit_hash", None) if folder is None else fingerprint(folder),
-        events=known_events(folder),
-    )
-    _ = checkpoint.decoder  # fail here, not at the first use, if the parts are not where they should be
-    return checkpoint
-
-
-def _stated_type(source: str, revision: str | None) -> str | None:
-    """The model type that a config.json states; None where there is none to be read."""
-    try:
-        return PretrainedConfig.get_config_dict(source, revision=revision)[0].get("model_type")
-    except (OSError, ValueError):
-        return None
-
-
-def fingerprint(folder: Path) -> str:
-    """A short hash of the safetensors files in `folder`; large files count by size, first and last MiB."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:
-            if size <= WHOLE_FILE:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(2**20))
-                file.seek(-(2**20), 2)
-                digest.update(file.read())
-    return f"sha256:{digest.hexdigest()[:16]}"
-
-
-def _local_folder(name: str) -> Path | None:
-    """The folder `name` means, or None if it is a hub id. A hub id is `owner/name` (or one bare word)."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            entries = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-            raise CheckpointError(f"the folder {name!r} has no config.json; it holds: {entries}")
-        return path
-    if path.exists():
-        raise CheckpointError(f"{name!r} is a file; pass the folder that holds config.json and the weights")
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise CheckpointError(
-            f"there is no folder {name!r}, and it is not a hub id such as 'Qwen/Qwen2-Audio-7B-Instruct'"
-        )
-    return None
-
-
-@contextmanager
-def _bars_for_downloads_only(folder: Path | None) -> Iterator[None]:
-    """A small local model loads in a blink: no progress bar in a notebook for it. Large ones keep theirs."""
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else WHOLE_FILE + 1
-    shown = logging.is_progress_bar_enabled()
-    ours = folder is not None and (folder / "pocket.json").is_file()
-    if (size > WHOLE_FILE and not ours) or not shown:
-        yield
-        return
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
-
-
-def known_events(folder: Path | None) -> tuple[str, ...] | None:
-    """The sounds that the pocket model in `folder` knows; None for other models.
-
-    Raises CheckpointError for a pocket.json that is damaged.
-    """
-    facts = folder / "pocket.json" if folder else None
-    if facts is None or not facts.is_file():
-        return None
-    try:
-        known = json.loads(facts.read_text(encoding="utf-8"))
-        events = [] if known.get("any_text") else known["events"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{facts} is damaged: it must be json with a list named 'events'") from error
-    return tuple(str(event) for event in events) or None  # a mini model was taught some sounds, but takes any text
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------

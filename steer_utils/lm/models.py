@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.hearing import Hearing, check_batch, hear_each
+from steer_utils.lm.loading import DeviceMap, Quantisation, open_checkpoint
 from steer_utils.sound.audio import check_several, read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
@@ -60,23 +60,27 @@ def load(
     *,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
-    device_map: str | dict[str, Any] | None = None,
+    device_map: DeviceMap | None = None,
     revision: str | None = None,
+    quantise: Quantisation | None = None,
 ) -> AudioLM:
     """Open a model by the name of one that ships (see `POCKET_MODELS`, `MINI_MODELS`), a local folder, or a hub id.
 
         lm = load("pocket-qwen2-audio")
         lm = load("mini-smollm2-audio")
-        lm = load("Qwen/Qwen2-Audio-7B-Instruct", dtype="bfloat16", device_map="auto")
+        lm = load("Qwen/Qwen2-Audio-7B-Instruct")                    # straight to the GPU, 17 GB in bfloat16
+        lm = load("Qwen/Qwen2-Audio-7B-Instruct", quantise="nf4")    # 7 GB
 
-    Without `device` and `device_map` a model goes to the GPU where there is one; a pocket model stays on the CPU, where
+    `loading.open_checkpoint` says what the options mean, and their defaults; but a pocket model stays on the CPU, where
     its figures were measured. A mini model is assembled in the user's cache at its first use. Raises CheckpointError if
     there is no such model (or its language model is not at hand), UnsupportedModelError if it is of another kind.
     """
     pocket = _whole_model(pocket_folder(str(name)) or Path(name).expanduser())
-    if pocket is None and device is None and device_map is None and torch.cuda.is_available():
-        device = "cuda"
-    opened = open_checkpoint(pocket or name, dtype=dtype, device=device, device_map=device_map, revision=revision)
+    if pocket is not None and device is None and device_map is None:
+        device = "cpu"
+    opened = open_checkpoint(
+        pocket or name, dtype=dtype, device=device, device_map=device_map, revision=revision, quantise=quantise
+    )
     parts = {part.name: getattr(opened, part.name) for part in fields(Checkpoint)}
     return AudioLM(**{**parts, "name": str(name)})
 

@@ -166,15 +166,13 @@ def verify(checkpoint: Checkpoint, *, seconds: float = 5.0) -> Report:
 
 
 def _report(checkpoint: Checkpoint) -> Report:
-    quantisation: Any = getattr(checkpoint.model.config, "quantization_config", None)
-    method = getattr(quantisation, "quant_method", quantisation)
     local = Path(checkpoint.name).expanduser()
     return Report(
         model=local.name if local.exists() else checkpoint.name,  # a path names its owner
         revision=checkpoint.revision,
         family=checkpoint.family.name,
         dtype=str(checkpoint.dtype).removeprefix("torch."),
-        quantisation=None if method is None else str(getattr(method, "value", method)),
+        quantisation=checkpoint.quantisation,
         device=_device_name(checkpoint.device),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         versions={**library_versions(), "python": platform.python_version()},

@@ -85,7 +85,10 @@ def compared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 def _notes(first: pd.DataFrame, second: pd.DataFrame, comparison: pd.DataFrame) -> list[str]:
     notes = [f"A is {first.attrs.get('path', 'the first')}, B is {second.attrs.get('path', 'the second')}"]
-    facts, other = ({**table.attrs.get("grid", {}), **table.attrs.get("settings", {})} for table in (first, second))
+    facts, other = (
+        {**table.attrs.get("grid", {}), **table.attrs.get("settings", {}), "number type": table.attrs.get("numbers")}
+        for table in (first, second)
+    )
     if differing := [key for key in {**facts, **other} if facts.get(key) != other.get(key)]:
         notes.append(f"they differ in {', '.join(differing)}")
     apart = list(dict.fromkeys(comparison["apart"].dropna()))

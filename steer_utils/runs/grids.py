@@ -8,7 +8,7 @@
 
 Optional: questions (the neutral question that is steered; several are one more factor), settings (a settings file in
 place of each model's own), clips (a folder of recordings), read_blocks (`after` the first steered one, `own` of the
-settings, or numbers), dtype, device, and what is chosen on what:
+settings, or numbers), dtype, device, quantise, and what is chosen on what:
 
     split: {development: [siren, knock, drum], scenes: 20}   # default: the classes the settings were chosen on
 
@@ -97,6 +97,7 @@ class SteeringGrid(Config):
     read_blocks: Annotated[str | Blocks, PlainValidator(lambda value: _blocks(value, READS, "is"))] = "after"
     dtype: OptionalText = None
     device: OptionalText = None
+    quantise: OptionalText = None
 
     @field_validator("split", mode="before")
     @classmethod

@@ -87,12 +87,12 @@ def installed_versions() -> dict[str, str]:
 def revision(model: str, here: Path) -> str:
     """What a model's name means now. `here`: where a relative path starts.
 
-    For a folder or a pocket model, a hash of its weights (`checkpoints.fingerprint`), configuration and settings; for a
+    For a folder or a pocket model, a hash of its weights (`loading.fingerprint`), configuration and settings; for a
     hub id the commit in the local cache. A model that was never opened has none: its configuration, a small file that
     the run needs anyway, is then fetched to learn the commit, so that the same command finds its folder again. Without
     a network it is "unknown". Raises CheckpointError for a pocket model that there is not.
     """
-    from steer_utils.lm.checkpoints import fingerprint
+    from steer_utils.lm.loading import fingerprint
     from steer_utils.lm.models import pocket_folder
 
     folder = pocket_folder(model) or here / Path(model).expanduser()

@@ -102,12 +102,17 @@ def clip_bank(folder: str) -> ClipBank:
 def steering_table(checkpoint: Checkpoint, unit: Unit, resume_file: Path | None = None) -> pd.DataFrame:
     """One row a (split, scene, event, point): `overlap` |W ∩ E| / |E| and `iou` of the window found, `chance`, truth.
 
-    `attrs`: the unit, facts of the scenes of both splits, and versions. `resume_file`: a file that keeps each finished
-    scene, so that a killed unit goes on there. Raises ValueError as `scenes_of` does, before any work.
+    `attrs`: the unit, the model's number type, facts of the scenes of both splits, and versions. `resume_file`: a file
+    that keeps each finished scene, so that a killed unit goes on there. Raises ValueError as `scenes_of` does, before
+    any work.
     """
     scenes, points = scenes_of(checkpoint, unit), points_of(unit)
     first = scenes[DEVELOPMENT].count
-    facts = {"unit": unit, "scenes": {split: scenes[split].as_dict() for split in SPLITS}}
+    facts = {
+        "unit": unit,
+        "numbers": checkpoint.numbers,
+        "scenes": {split: scenes[split].as_dict() for split in SPLITS},
+    }
 
     def rows_of(index: int) -> list[Record]:
         split, number = (DEVELOPMENT, index) if index < first else (TEST, index - first)

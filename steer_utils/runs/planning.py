@@ -17,12 +17,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoConfig
 
 from steer_utils.lm.blocks import block_numbers, blocks_text, named_blocks
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, fingerprint, known_events
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.environment import library_versions
-from steer_utils.lm.families import family_of
+from steer_utils.lm.families import UnsupportedModelError, family_of, listening_config
+from steer_utils.lm.loading import check_numbers, fingerprint, known_events
 from steer_utils.lm.models import pocket_folder
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.runs.executors import Unit
@@ -68,23 +69,27 @@ def _outlined(name: str) -> _Outline:
     where = str(folder) if local else name
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
+        family = family_of(config)
+        processor = family.processor(where)
+    except UnsupportedModelError:
+        raise
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
     checkpoint = Checkpoint(
         model=None,
         processor=processor,
-        family=family_of(config),
+        family=family,
         name=name,
         revision=fingerprint(folder) if local else getattr(config, "_commit_hash", None),
         events=known_events(folder) if local else None,
     )
     source = name if pocket is not None or not local else str(folder.resolve())
-    return _Outline(checkpoint, source, int(config.text_config.num_hidden_layers))
+    return _Outline(checkpoint, source, int(listening_config(config).text_config.num_hidden_layers))
 
 
 # -- steering --------------------------------------------------------------------------------------------------------
 def _steering_plan(grid: SteeringGrid) -> Plan:
+    check_numbers(grid.dtype, grid.quantise)
     given = None if grid.settings is None else Settings.load(Path(grid.settings))
     clips = None if grid.clips is None else Path(grid.clips).resolve()
     recordings = None if clips is None else _digest([[one.path.name, one.category] for one in open_clips(clips)])
@@ -117,6 +122,7 @@ def _steering_plan(grid: SteeringGrid) -> Plan:
             "recordings": recordings,
             "dtype": grid.dtype,
             "device": grid.device,
+            "quantise": grid.quantise,
             "version": library_versions()["steer-utils"],
         }
         every = dict(_block_choices(grid, model, outline.num_blocks))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from steer_utils.lm.loading import Quantisation
 from steer_utils.lm.models import AudioLM, load, pocket_folder
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.measuring import POINT, steering_table
@@ -39,24 +40,26 @@ def run_unit(folder: str, unit: Unit) -> dict[str, Any]:
         if unit["kind"] == "notebook":
             table = notebook_table(unit, root / RUNS)
         else:
-            lm = kept_model(unit["source"], unit["revision"], unit["dtype"], unit["device"])
+            lm = kept_model(unit["source"], unit["revision"], unit["dtype"], unit["device"], unit["quantise"])
             table = steering_table(lm, unit, partial)
         write_table(table, target)
     partial.unlink(missing_ok=True)
     return {"overlap": _best_so_far(target)}
 
 
-def kept_model(source: str, revision: str | None, dtype: str | None, device: str | None) -> AudioLM:
+def kept_model(
+    source: str, revision: str | None, dtype: str | None, device: str | None, quantise: Quantisation | None = None
+) -> AudioLM:
     """The model, loaded at its first use in this process and kept until another one is asked for.
 
     Raises ValueError where the weights are others than those of `revision`.
     """
-    key = source, revision, dtype, device
+    key = source, revision, dtype, device, quantise
     if key not in _kept:
         _kept.clear()  # first: two of 7B need not fit
         gc.collect()
         local = pocket_folder(source) is not None or Path(source).is_dir()
-        lm = load(source, dtype=dtype, device=device, revision=None if local else revision)
+        lm = load(source, dtype=dtype, device=device, revision=None if local else revision, quantise=quantise)
         if revision is not None and lm.revision != revision:
             raise ValueError(
                 f"the sweep was planned with {source} of {revision}, on {socket.gethostname()} it is {lm.revision}; "

@@ -42,7 +42,7 @@ from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_table
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
 from steer_utils.study.free_words import word_summary, word_table
-from steer_utils.study.report import left_out_lines, p_text
+from steer_utils.study.report import left_out_lines, numbers_text, p_text
 from steer_utils.study.resume import Progress
 from steer_utils.study.sensitivity import FACTORS, one_at_a_time, sensitivity_summary, sensitivity_table
 
@@ -112,7 +112,7 @@ def analysis_report(analysis: Analysis, table: pd.DataFrame) -> dict[str, Any]:
 
 def analysis_text(analysis: Analysis, table: pd.DataFrame) -> str:
     """The same to read: a line a row of the summary."""
-    on = f"{table.attrs['model']}: {_run_on(table)}"
+    on = f"{table.attrs['model']}{numbers_text(table.attrs)}: {_run_on(table)}"
     return "\n".join([analysis.question, on, "", *_lines(analysis.summary(table))])
 
 

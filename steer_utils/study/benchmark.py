@@ -189,6 +189,7 @@ def run_benchmark(
     identity: dict[str, object] = {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
+        "numbers": checkpoint.numbers,
         "scenes": scenes.as_dict(),
         "settings": asdict(settings),
         "methods": list(methods),

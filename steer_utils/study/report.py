@@ -146,6 +146,7 @@ def report_dict(table: pd.DataFrame) -> dict[str, Any]:
             {
                 "model": table.attrs["model"],
                 "revision": table.attrs["revision"],
+                "numbers": table.attrs.get("numbers"),
                 "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
                 "versions": table.attrs["versions"],
                 "rows": summary(table).to_dict("records"),
@@ -166,8 +167,8 @@ def report_text(table: pd.DataFrame) -> str:
     scenes = table.attrs["scenes"]
     queries = len(table) // table["method"].nunique()
     lines = [
-        f"{table.attrs['model']}: {scenes['scenes']} scenes, {queries} queries, seed {scenes['seed']}, "
-        f"{scenes['sounds']}{' sounds' if scenes['sounds'] == 'procedural' else ''}",
+        f"{table.attrs['model']}{numbers_text(table.attrs)}: {scenes['scenes']} scenes, {queries} queries, "
+        f"seed {scenes['seed']}, {scenes['sounds']}{' sounds' if scenes['sounds'] == 'procedural' else ''}",
         f"classes queried: {', '.join(scenes['classes'])}",
     ]
     lines += left_out_lines(scenes)
@@ -190,6 +191,12 @@ def left_out_lines(scenes: Mapping[str, Any]) -> list[str]:
         listed = ", ".join(f"{count} of {name}" for name, count in unused.items())
         lines.append(f"recordings left out because their class is not known to the model, or was tuned on: {listed}")
     return lines
+
+
+def numbers_text(attrs: Mapping[Any, Any]) -> str:
+    """The number type that a table was measured in, for its first line; nothing for the small models' float32."""
+    numbers = attrs.get("numbers", "float32")  # older tables do not say
+    return "" if numbers == "float32" else f" in {numbers}"
 
 
 def _overlaps(rows: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@ The file has a line of identity (what was run), then a line `[unit, rows]` for e
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -38,8 +39,8 @@ def resumable_rows(
     number: so that several can be made at once.
 
     Each finished unit is appended to that file. A run of the same `identity` goes on from there, one of another starts
-    anew. Rows and identity must be what json holds (no numpy numbers); rows come back as json reads them, resumed or
-    not, so that a resumed run gives the identical table.
+    anew, and says so. Rows and identity must be what json holds (no numpy numbers); rows come back as json reads them,
+    resumed or not, so that a resumed run gives the identical table.
     """
     finished = _resumed(resume_file, through_json(identity), count)
     pending: Any = [unit for unit in range(count) if unit not in finished]
@@ -72,11 +73,12 @@ def resumable_table(
 
 
 def analysis_identity(analysis: str, checkpoint: Checkpoint, settings: Settings) -> dict[str, object]:
-    """What every run is told by: which analysis, on which model, with which settings."""
+    """What every run is told by: which analysis, on which model, in which number type, with which settings."""
     return {
         "analysis": analysis,
         "model": checkpoint.name,
         "revision": checkpoint.revision,
+        "numbers": checkpoint.numbers,
         "settings": asdict(settings),
     }
 
@@ -98,6 +100,11 @@ def _resumed(resume_file: Path | None, identity: object, count: int) -> dict[int
         first, *lines = (_parsed(line) for line in resume_file.read_bytes().split(b"\n"))
         if first == identity:
             finished = {line[0]: line[1] for line in lines if _is_unit(line, count)}
+        elif isinstance(first, dict) and isinstance(identity, dict) and lines:
+            other = [name for name in {**first, **identity} if first.get(name) != identity.get(name)]
+            warnings.warn(
+                f"{resume_file} was begun with another {' and '.join(other)}: this run starts anew", stacklevel=5
+            )
     resume_file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(resume_file) as part:
         part.write_text(_line(identity) + "".join(_line([*item]) for item in finished.items()), encoding="utf-8")

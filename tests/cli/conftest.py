@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from tinies import EVENTS
 
-import steer_utils.lm.models
+from steer_utils.lm import loading
 from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.architecture import save
 
@@ -33,4 +33,4 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a 7B model takes minutes: what can be refused before must be."""
-    monkeypatch.setattr(steer_utils.lm.models, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(loading, "_local_folder", lambda name: pytest.fail("the model was loaded"))

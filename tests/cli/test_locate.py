@@ -123,6 +123,7 @@ def test_locate_refuses_what_it_cannot_use(folder: Path, street: Path) -> None:
 def test_locate_refuses_bad_choices_before_loading(street: Path, tmp_path: Path, no_model: None) -> None:
     refused(invoke("locate", street, "bell", "--method", "magic"), "pass one of steering, steering-heads")
     refused(invoke("locate", street, "bell", "--dtype", "int8"), "pass one of auto, float32")
+    refused(invoke("locate", street, "bell", "--quantise", "int4"), "pass one of int8, nf4, torchao-int8")
     refused(invoke("locate", street, "bell", "--device", "abacus"), "cannot use the device 'abacus'")
     refused(invoke("locate", street, "bell", "--figure", tmp_path / "a.bmp"), "must end in .png or .svg")
     refused(invoke("locate", street, "bell", "--figure", tmp_path / "no" / "a.png"), "there is no folder")

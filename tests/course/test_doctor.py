@@ -15,7 +15,7 @@ import torch
 
 from steer_utils.course import doctor
 from steer_utils.course.doctor import Finding, examine, healthy
-from steer_utils.lm import models
+from steer_utils.lm import environment, models
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -92,14 +92,29 @@ def test_jupyter_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> Non
     assert finding.state == "FAIL" and "papermill" in finding.detail and "steer-utils[course]" in finding.remedy
 
 
-@pytest.mark.parametrize(("memory", "state"), [(8e9, "NOTE"), (80e9, "OK")])
-def test_a_gpu_is_measured_against_a_checkpoint(memory: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("memory", "state", "way"),
+    [(8e9, "NOTE", "nf4"), (10e9, "OK", "nf4"), (15.8e9, "OK", "int8"), (80e9, "OK", "in 16 bits")],
+)
+def test_a_gpu_is_measured_against_a_checkpoint(
+    memory: float, state: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "gpu_fault", lambda: None)
     card = namedtuple("Card", "name total_memory")("A card", int(memory))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: card)
-    assert doctor.gpu().state == state
+    assert doctor.gpu().state == state and way in doctor.gpu().detail
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert doctor.gpu().state == "NOTE"
+
+
+def test_a_gpu_that_torch_cannot_use_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        environment, "gpu_fault", lambda: "torch 9 is built without CUDA and cannot use T4: install one"
+    )
+    finding = doctor.gpu()
+    assert (finding.state, finding.detail) == ("NOTE", "torch 9 is built without CUDA and cannot use T4")
+    assert finding.remedy == "install one; the course needs no GPU"
 
 
 def test_a_check_that_breaks_is_a_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,149 +1,24 @@
-"""Opening models from folders, what a prompt becomes, where an answer ends, and two threads in one model."""
+"""What a prompt becomes, where an answer ends, and two threads in one model."""
 
 from __future__ import annotations
 
 import copy
-import json
 import re
-import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from transformers import AddedToken, GenerationConfig
 
-from steer_utils.lm.checkpoints import (
-    Checkpoint,
-    CheckpointError,
-    alone,
-    fingerprint,
-    greedy,
-    open_checkpoint,
-    stop_tokens,
-)
-from steer_utils.lm.families import FAMILIES, UnsupportedModelError
-from steer_utils.lm.models import AudioLM, load
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, alone, greedy, stop_tokens
+from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row, tokenised
 from steer_utils.lm.steering import Injection
-from steer_utils.lm.vectors import SteeringVector
 from steer_utils.pocket.text import FOCUS, NEUTRAL, WHOLE
-
-
-def test_open_from_a_folder(model_folder: Path, lm: AudioLM) -> None:
-    opened = open_checkpoint(model_folder)
-    assert opened.family is lm.family
-    assert (opened.num_blocks, opened.hidden_size) == (4, 48)
-    for fact in ("sampling_rate", "seconds_per_token", "window_seconds"):
-        assert getattr(opened, fact) == getattr(lm, fact)
-    assert opened.events == ("dog bark", "bell", "siren")
-    assert opened.dtype == torch.float32 and opened.device.type == "cpu"
-    assert opened.model.config.text_config._attn_implementation == "sdpa"
-    assert not opened.model.training
-    assert not any(parameter.requires_grad for parameter in opened.model.parameters())
-    for name, value in lm.model.state_dict().items():
-        assert torch.equal(opened.model.state_dict()[name], value)
-
-
-def test_small_models_are_float32_unless_asked(one_model: AudioLM, tmp_path: Path) -> None:
-    copy.deepcopy(one_model.model).to(torch.bfloat16).save_pretrained(tmp_path)
-    one_model.processor.save_pretrained(tmp_path)
-    assert open_checkpoint(tmp_path).dtype == torch.float32
-    assert open_checkpoint(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
-
-
-def test_the_revision_follows_the_weights(one_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
-    assert open_checkpoint(folder).revision == fingerprint(one_folder)
-    weights = folder / "model.safetensors"
-    raw = bytearray(weights.read_bytes())
-    raw[-1] ^= 1
-    weights.write_bytes(bytes(raw))
-    assert fingerprint(folder) != fingerprint(one_folder)
-
-
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(CheckpointError, match=r"no config\.json; it holds: notes\.txt"):
-        open_checkpoint(tmp_path)
-    with pytest.raises(CheckpointError, match="is a file"):
-        open_checkpoint(tmp_path / "notes.txt")
-    with pytest.raises(CheckpointError, match="there is no folder"):
-        open_checkpoint("./not/there")
-
-
-def test_another_kind_of_model_is_refused_before_weights_are_read(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(UnsupportedModelError, match="supported are: Qwen2-Audio"):
-        open_checkpoint(tmp_path)
-
-
-def test_a_model_with_code_of_its_own_is_refused_with_the_reason_where_it_is_known(tmp_path: Path) -> None:
-    """Not with the advice to trust that code."""
-    code = {"model_type": "phi4mm", "auto_map": {"AutoConfig": "phi.Phi"}}
-    (tmp_path / "config.json").write_text(json.dumps(code))
-    with pytest.raises(UnsupportedModelError, match="'phi4mm' is not supported: its decoder"):
-        open_checkpoint(tmp_path)
-
-
-def test_remote_code_is_not_run(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(
-        json.dumps({"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModel": "mine.Model"}})
-    )
-    (tmp_path / "mine.py").write_text("raise SystemExit('remote code was run')")
-    with pytest.raises(CheckpointError):
-        open_checkpoint(tmp_path)
-
-
-def test_pickled_weights_are_refused(one_folder: Path, one_model: AudioLM, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
-    (folder / "model.safetensors").unlink()
-    torch.save(one_model.model.state_dict(), folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="safetensors"):
-        open_checkpoint(folder)
-
-
-def test_damaged_pocket_facts(one_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
-    (folder / "pocket.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"pocket\.json is damaged"):
-        open_checkpoint(folder)
-    (folder / "pocket.json").unlink()
-    assert open_checkpoint(folder).events is None
-
-
-def test_device_and_device_map_exclude_each_other() -> None:
-    with pytest.raises(CheckpointError, match="not both"):
-        open_checkpoint("anything/at-all", device="cpu", device_map="auto")
-
-
-def test_a_device_map_without_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steer_utils.lm.checkpoints.find_spec", lambda name: None)
-    with pytest.raises(CheckpointError, match="pip install accelerate"):
-        open_checkpoint("anything/at-all", device_map="auto")
-
-
-def test_embeddings_that_a_device_map_keeps_on_disk(model_folder: Path, lm: AudioLM, samples: np.ndarray) -> None:
-    """What a GPU has no room for lies on the meta device until it runs: ids must go where it runs."""
-    pytest.importorskip("accelerate", reason="device maps need accelerate")
-    parts = {f"model.{name}": "cpu" for name, _ in lm.model.model.named_children()} | {"lm_head": "cpu"}
-    spread = load(model_folder, device_map={**parts, "model.language_model": "disk"})
-    assert spread.decoder.get_input_embeddings().weight.device.type == "meta"
-    assert spread.device == torch.device("cpu")
-    readings = [
-        checkpoint.hear(samples, sampling_rate=16_000).read(
-            "Describe the sound.", steer=SteeringVector(torch.ones(4, 48), (1, 2), torch.ones(4)), strength=2.0
-        )
-        for checkpoint in (spread, lm)
-    ]
-    torch.testing.assert_close(readings[0].logits, readings[1].logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(readings[0].attention.share, readings[1].attention.share, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("instruction", ["", "   ", "\n"])
@@ -218,15 +93,6 @@ def test_a_template_with_the_instruction_first_is_refused(one_model: AudioLM) ->
     other = Checkpoint(one_model.model, processor, FAMILIES[one_model.family.model_type], "other")
     with pytest.raises(CheckpointError, match="before the audio"):
         other.tokens("Describe the sound.")
-
-
-def test_non_commercial_weights_from_the_hub_say_so(
-    tiny_models: dict[str, AudioLM], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_models["audioflamingo3"].model.config
-    monkeypatch.setattr("steer_utils.lm.checkpoints.AutoConfig.from_pretrained", lambda *_, **__: config)
-    with pytest.warns(UserWarning, match="Noncommercial"), pytest.raises(CheckpointError, match="cannot load"):
-        open_checkpoint("nvidia/audio-flamingo-3-hf")  # offline: the weights cannot be had
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------

@@ -32,10 +32,11 @@ from transformers import (
 )
 
 from steer_utils.lm.attention import attention_rows
-from steer_utils.lm.checkpoints import CheckpointError, open_checkpoint, special_tokens, stop_tokens
+from steer_utils.lm.checkpoints import CheckpointError, special_tokens, stop_tokens
 from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
+from steer_utils.lm.loading import open_checkpoint
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Layout, event_tokens, token_mask

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import steer_utils
 import steer_utils.lm
-from steer_utils.lm import models
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, open_checkpoint
+from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import POCKET_MODELS, AudioLM, load
 from steer_utils.sound.audio import AudioError
@@ -65,26 +63,6 @@ def test_shipped_models_load_or_say_that_they_are_missing(name: str) -> None:
     lm = load(name)
     assert lm.name == name
     assert lm.events and "dog bark" in lm.events
-
-
-@pytest.mark.parametrize(
-    ("given", "there", "expected"),
-    [({}, True, "cuda"), ({}, False, None), ({"device": "cpu"}, True, "cpu"), ({"device_map": "auto"}, True, None)],
-)
-def test_a_model_goes_to_the_gpu_where_there_is_one(
-    given: dict[str, str], there: bool, expected: str | None, one_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[object] = []
-
-    def opened(name: object, *, device: object, device_map: object, **options: object) -> Checkpoint:
-        asked.append(device)
-        return open_checkpoint(one_folder)
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    monkeypatch.setattr(models, "open_checkpoint", opened)
-    load(one_folder, **given)  # type: ignore[arg-type]
-    load(POCKET_MODELS[0])
-    assert asked == [expected, None], "a pocket model stays where its figures were measured"
 
 
 def test_every_public_name_can_be_used() -> None:

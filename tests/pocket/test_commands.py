@@ -14,8 +14,8 @@ import transformers
 from typer.testing import CliRunner
 
 from steer_utils.cli.pocket import pocket_app
-from steer_utils.lm.checkpoints import fingerprint
 from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.loading import fingerprint
 from steer_utils.lm.models import POCKET_MODELS, load
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import METHODS, STANDARD

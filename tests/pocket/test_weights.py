@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import transformers
 
-from steer_utils.lm.checkpoints import fingerprint
 from steer_utils.lm.families import FAMILIES
+from steer_utils.lm.loading import fingerprint
 from steer_utils.lm.models import MAIN_MODELS, POCKET_MODELS, WEIGHTS, AudioLM, load
 from steer_utils.lm.plan import Row
 from steer_utils.methods.settings import model_settings

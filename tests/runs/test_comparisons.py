@@ -78,6 +78,13 @@ def test_a_run_compared_with_itself_has_no_difference() -> None:
     assert not any("differ" in note for note in found.attrs["notes"])
 
 
+def test_another_number_type_is_said() -> None:
+    tables = [benchmark(), benchmark()]
+    for table, numbers in zip(tables, ("float32", "float32, nf4 by bitsandbytes"), strict=True):
+        table.attrs["numbers"] = numbers
+    assert "they differ in number type" in compared(*tables).attrs["notes"]
+
+
 def test_only_scenes_that_both_have_are_paired() -> None:
     """Scenes follow from seed and number alone: a longer run begins with those of the shorter one."""
     (row,) = compared(benchmark(0.1, scenes=12), benchmark(scenes=5)).to_dict("records")

@@ -101,7 +101,9 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
         plan_sweep(small_grid(tmp_path))
 
 
-def test_the_hash_holds_what_counts_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+def test_the_hash_holds_what_counts_and_nothing_else(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def hashed(where: Path = folder, **changes: Any) -> str:
         return plan_sweep(small_grid(where, seeds=[0], **changes)).units[0]["name"].rsplit("-", 1)[1]
 
@@ -118,11 +120,22 @@ def test_the_hash_holds_what_counts_and_nothing_else(folder: Path, tmp_path: Pat
         {"split": {"development": list(SIX[:3]), "scenes": 1}},
         {"read_blocks": [3]},
         {"dtype": "bfloat16"},
+        {"quantise": "nf4"},
     ]
+    monkeypatch.setattr("steer_utils.lm.loading.find_spec", lambda name: True)  # whether bitsandbytes is here or not
     others = [hashed(**change) for change in changes]
     (moved / "model.safetensors").write_bytes(b"other weights")
     others.append(hashed(moved))
     assert len({own, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [({"dtype": "float33"}, "dtype is 'float33'"), ({"quantise": "int4"}, "quantise is 'int4'; pass one of int8, nf4")],
+)
+def test_number_types_that_there_are_not_are_refused(folder: Path, given: dict[str, str], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        plan_sweep(small_grid(folder, **given))
 
 
 # -- notebooks -------------------------------------------------------------------------------------------------------

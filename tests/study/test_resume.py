@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,8 +93,20 @@ def test_a_line_cut_short_is_made_again(tmp_path: Path, cut: int) -> None:
 def test_other_facts_start_anew(tmp_path: Path) -> None:
     resume_file, made = tmp_path / "run", list[int]()
     resumable_rows(2, squares, FACTS, resume_file=resume_file)
-    resumable_rows(2, counted(made), {**FACTS, "of": [1, 3]}, resume_file=resume_file)
+    with pytest.warns(UserWarning, match="run was begun with another of: this run starts anew"):
+        resumable_rows(2, counted(made), {**FACTS, "of": [1, 3]}, resume_file=resume_file)
     assert made == [0, 1]
+
+
+def test_a_run_in_one_number_type_is_not_gone_on_with_in_another(one_model: AudioLM, tmp_path: Path) -> None:
+    half = copy.deepcopy(one_model)
+    half.model.to(torch.bfloat16)
+    resume_file, made = tmp_path / "run", list[int]()
+    for lm in (half, one_model):
+        facts = analysis_identity("squares", lm, PAPER)
+        resumable_rows(2, counted(made), facts, resume_file=resume_file)
+        resumable_rows(2, counted(made), facts, resume_file=resume_file)
+    assert made == [0, 1, 0, 1]
 
 
 def test_a_unit_without_rows_is_done(tmp_path: Path) -> None:
