@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from pictures import figure_test
+from tinies import covering_padding
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.show.plots import prompt_tokens as layout_plots
@@ -125,3 +126,8 @@ def test_alt_texts_hold_the_numbers() -> None:
     assert "64 bands, 100 frames" in heard and "50 tower positions and 25 audio tokens, numbered 0 to 24" in heard
     reached = layout_plots.alt_text_reach(change(range(25)), range(25))
     assert "itself 80 %, the one after it 40 %, the one before it 10 %, those further away 10 %" in reached
+
+
+def test_padding_that_has_slots_is_refused_not_numbered_wrongly(hearing: Hearing) -> None:
+    with pytest.raises(ValueError, match=r"does not draw the padding that (Qwen2-Audio|Audio Flamingo 3) hears"):
+        layout_plots.prompt_slots(covering_padding(hearing.checkpoint), FIRST, hearing.span)
