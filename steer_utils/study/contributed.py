@@ -33,9 +33,8 @@ COLUMNS = (
     *("scene", "slot", "event", "method", "truth_start", "truth_end", "token_seconds", "chance", "start", "end"),
     *("overlap", "iou", "center_error", "own", "failed", "unread", "auroc", "pointing"),
 )
-#: What is kept of its facts. The last two are there once runs state them.
-FACTS = ("model", "revision", "scenes", "settings", "methods", "versions")
-NUMBERS = ("dtype", "quantisation")
+#: What is kept of its facts. "numbers": the number type of the weights, and how they are quantised.
+FACTS = ("model", "revision", "numbers", "scenes", "settings", "methods", "versions")
 _REPORT = ("format", "ok", "model", "revision", "family", "dtype", "device", "versions", "checks")
 _VERSIONS = ("steer-utils", "transformers", "torch")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -57,9 +56,8 @@ class ContributedRun:
     def title(self) -> str:
         """What a column of the result table is called: model, number type, sounds."""
         facts = self.table.attrs
-        numbers = self.report.get("quantisation") or self.report["dtype"]
         sounds = "synthetic" if facts["scenes"]["sounds"] == "procedural" else "recordings"
-        return f"{facts['model']} ({numbers}), {sounds}"
+        return f"{facts['model']} ({facts['numbers']}), {sounds}"
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The summary of each method over all slots, by its name."""
@@ -80,7 +78,7 @@ def contribute(table: Path, report: Path, name: str, folder: Path = RESULTS) -> 
         raise ValueError(f"there is no folder {folder}; contribute from a checkout of the project")
     full = read_table(table)
     kept = full[[column for column in COLUMNS if column in full]].copy()
-    kept.attrs = {fact: full.attrs[fact] for fact in (*FACTS, *NUMBERS) if fact in full.attrs}
+    kept.attrs = {fact: full.attrs[fact] for fact in FACTS if fact in full.attrs}
     run = ContributedRun(name, kept, _json(report))
     check(run)
     write_table(kept, folder / f"{name}{TABLE}")
@@ -119,9 +117,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _wrong_table(table: pd.DataFrame) -> list[str]:
     facts, wrong = table.attrs, []
-    if fields := _fields(facts, FACTS, NUMBERS):
+    if fields := _fields(facts, FACTS):
         return [f"the table's facts {fields}"]
-    if fields := _fields(table, COLUMNS, ()):
+    if fields := _fields(table, COLUMNS):
         return [f"the table's columns {fields}"]
     seed, count = facts["scenes"].get("seed"), facts["scenes"].get("scenes")
     if not (isinstance(seed, int) and isinstance(count, int) and count == table["scene"].nunique()):
@@ -157,11 +155,13 @@ def _wrong_report(report: Mapping[str, Any]) -> list[str]:
 
 def _apart(facts: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
     """Where the two do not tell of one checkpoint, or not of a published one."""
-    names = {name: (facts.get(name), report.get(name)) for name in ("model", "revision", *NUMBERS)}
+    numbers = ", ".join(filter(None, [report.get("dtype"), report.get("quantisation")]))
+    told = {name: (facts.get(name), report.get(name)) for name in ("model", "revision")}
+    told["numbers"] = (facts.get("numbers"), numbers)
     wrong = [
         f"{name} is {ours!r} in the table and {theirs!r} in the report"
-        for name, (ours, theirs) in names.items()
-        if ours != theirs and (name not in NUMBERS or name in facts)
+        for name, (ours, theirs) in told.items()
+        if ours != theirs
     ]
     model, revision = str(facts.get("model")), str(facts.get("revision"))
     if not _HUB_ID.fullmatch(model):
@@ -171,9 +171,9 @@ def _apart(facts: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _fields(found: Any, needed: tuple[str, ...], optional: tuple[str, ...]) -> str:
+def _fields(found: Any, needed: tuple[str, ...]) -> str:
     """Which fields are missing or unknown, in words; empty where none are."""
-    lacking, more = [name for name in needed if name not in found], set(found) - {*needed, *optional}
+    lacking, more = [name for name in needed if name not in found], set(found) - set(needed)
     parts = [f"lack {', '.join(lacking)}"] * bool(lacking) + [f"hold {', '.join(sorted(more))} too"] * bool(more)
     return " and ".join(parts)
 

@@ -9,11 +9,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from tinies import knowing_five
 
-from steer_utils.lm.verification import CHECKS, FORMAT
+from steer_utils.lm.models import MAIN_MODELS, AudioLM
+from steer_utils.lm.verification import CHECKS, FORMAT, verify
+from steer_utils.methods.settings import PAPER
+from steer_utils.methods.table import METHODS
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study import contributed
+from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.contributed import COLUMNS, RESULTS, check, contribute, contributed_runs
+from steer_utils.study.paper_table import results_table
 from steer_utils.study.report import write_table
 
 NAMES = tuple(SOUNDS)[:3]
@@ -51,6 +57,7 @@ def a_table() -> pd.DataFrame:
     table.attrs = {
         "model": MODEL,
         "revision": COMMIT,
+        "numbers": "bfloat16, nf4 by bitsandbytes",
         "scenes": {"scenes": 4, "seed": 7, "classes": list(NAMES), "sounds": "procedural"},
         "settings": {"question": "Describe the sound.", "strength": 1.0},
         "methods": ["steering", "random", "asking"],
@@ -62,7 +69,7 @@ def a_table() -> pd.DataFrame:
 def a_report() -> dict[str, Any]:
     return {
         **{"format": FORMAT, "ok": True, "model": MODEL, "revision": COMMIT, "family": "Qwen2-Audio"},
-        **{"dtype": "bfloat16", "quantisation": "nf4", "device": "NVIDIA L4", "versions": VERSIONS},
+        **{"dtype": "bfloat16", "quantisation": "nf4 by bitsandbytes", "device": "NVIDIA L4", "versions": VERSIONS},
         "checks": dict.fromkeys(CHECKS, "OK"),
     }
 
@@ -100,7 +107,7 @@ def test_a_run_is_put_there_without_curves_and_answers(
     (run,) = contributed_runs(tmp_path / "results")
     assert set(run.table) == set(COLUMNS) and run.report == a_report()
     assert run.table.attrs == a_table().attrs
-    assert run.title == f"{MODEL} (nf4), synthetic"
+    assert run.title == f"{MODEL} (bfloat16, nf4 by bitsandbytes), synthetic"
     rows = run.rows()
     assert rows["steering"]["n"] == 12
     assert [rows[method]["overlap"] for method in ("steering", "random")] == pytest.approx([0.8, 0.25])
@@ -124,7 +131,7 @@ def changed(**facts: Any) -> pd.DataFrame:
         ),
         (changed(revision="sha256:0123"), {"revision": "sha256:0123"}, "a hub id has a commit"),
         (changed(), {"revision": "f" * 40}, "revision is '0a1b.*' in the table and 'ffff.*' in the report"),
-        (changed(dtype="float16"), {}, "dtype is 'float16' in the table and 'bfloat16' in the report"),
+        (changed(numbers="bfloat16"), {}, "numbers is 'bfloat16' in the table and 'bfloat16, nf4 by .*' in the report"),
         (changed(versions={"torch": "2.13.0"}), {}, "the table does not say the version of steer-utils, transformers"),
         (changed(scenes={"scenes": 4, "classes": list(NAMES), "sounds": "procedural"}), {}, "say seed None"),
         (changed(scenes={**a_table().attrs["scenes"], "scenes": 9}), {}, "9 scenes, its rows hold 4"),
@@ -192,3 +199,30 @@ def test_half_a_run_and_damaged_reports_are_refused(
 def test_hub_ids_and_texts_of_settings_are_no_paths() -> None:
     table = changed(settings={"question": "Is it high/low, or both (and/or)?", "note": "10 m/s: fast"})
     check(contributed.ContributedRun("a", table[list(COLUMNS)].copy(), a_report()))
+
+
+def test_the_result_table_shows_a_run_beside_the_pocket_models(
+    put: Callable[..., contributed.ContributedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = put(a_table(), a_report())
+    monkeypatch.setattr("steer_utils.study.paper_table.contributed_runs", lambda: [run])
+    head, _, *rows = results_table().splitlines()
+    heads = [cell.strip() for cell in head.strip("|").split("|")]
+    column = heads.index(f"{MODEL} (bfloat16, nf4 by bitsandbytes), synthetic (n = 12)")
+    assert column == 1 + 2 * len(MAIN_MODELS) and heads[column + 1 :] == ["paper: Qwen2-Audio", "paper: AF3"]
+    cells = {line.split("|")[1].strip(): line.split("|")[1 + column].strip() for line in rows if line.startswith("|")}
+    assert cells[METHODS["steering"].label].startswith("80.0 (80.0-80.0")
+    assert cells[METHODS["asking"].label].startswith("0.0 (0.0-0.0, 100 % of answers not read")
+    assert cells[METHODS["occlusion"].label] == "not run here"
+    assert f"{MODEL} at 0a1b2c3, 4 scenes, seed 7, on NVIDIA L4" in rows[-1]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not know")
+def test_what_the_two_commands_write_has_every_field(
+    put: Callable[..., contributed.ContributedRun], one_model: AudioLM
+) -> None:
+    """All that is wrong with a run of a tiny model is that it is not a published one."""
+    lm = knowing_five(one_model)
+    table = run_benchmark(lm, scene_set(lm, PAPER, count=2, seed=1), PAPER, methods=["steering", "asking", "random"])
+    with pytest.raises(ValueError, match=r"results/: model is 'tiny'; [^;]*; revision is 'test'; [^;]*$"):
+        put(table, verify(lm).as_dict())
