@@ -209,6 +209,7 @@ class Voxtral(Family):
             revision=revision,
             trust_remote_code=False,
             mistral_format=False,
+            fix_mistral_regex=True,  # how text is cut: as tekken.json says, also where a tokenizer.json says otherwise
             unk_token="<unk>",
             bos_token="<s>",
             eos_token="</s>",

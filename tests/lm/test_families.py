@@ -232,7 +232,9 @@ def tekken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, pairs = tmp_path_factory.mktemp("tekken"), [b"th", b"the", b" s", b"ou", b" the", b"in"]
     vocab = [*(bytes([byte]) for byte in range(256)), *pairs]
     special = [dict(rank=rank, token_str=token, is_control=True) for rank, token in enumerate(VOXTRAL)]
-    pattern = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    upper, lower = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+    words = [rf"[^\r\n\p{{L}}\p{{N}}]?[{upper}]*[{lower}]+", rf"[^\r\n\p{{L}}\p{{N}}]?[{upper}]+[{lower}]*"]
+    pattern = "|".join([*words, r"\p{N}", r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
     counts = {"default_vocab_size": len(vocab) + len(special), "default_num_special_tokens": len(special)}
     mel = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
     facts = {
