@@ -21,18 +21,23 @@ def course(
 ) -> None:
     """Run the course's notebooks in order.
 
-    Prints the result table at the end, and where to look next.
+    Prints the result table at the end, which figures changed, and where to look next. A figure is written only where
+    its picture changed visibly.
 
     Example: steer-utils course --preset smoke
     """
     from steer_utils.runs.notebooks import RUNS
+    from steer_utils.show.plots.figures import changed_files, files_of
 
     paths = sorted(notebooks.glob("[0-9]*.ipynb"))
     if not paths:
         raise ValueError(f"there are no numbered notebooks in {str(notebooks)!r}; pass --notebooks FOLDER")
     root = notebooks.resolve().parent
+    figures, before = root / "figures", files_of(root / "figures")
     _run_all(paths, preset, root / RUNS)
-    table = root / "figures" / "results.md"
+    for line in changed_files(before, figures):
+        note(f"changed: {figures.name}/{line}")
+    table = figures / "results.md"
     if table.is_file():
         typer.echo(f"\n{table.read_text(encoding='utf-8').strip()}")
     typer.echo(

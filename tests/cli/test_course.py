@@ -64,6 +64,22 @@ def test_course_runs_in_order_and_prints_the_results(course: Path) -> None:
     assert "| method | overlap |" in result.stdout and "make lab" in result.stdout
 
 
+def test_course_says_which_figures_changed(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (course / "figures").mkdir()
+    for name in ("same.md", "other.md"):
+        (course / "figures" / name).write_text("| 92.9 |")
+
+    def draws(path: Path, *, parameters: dict, out: Path) -> Path:
+        (course / "figures" / "other.md").write_text("| 93.0 |")
+        return out
+
+    monkeypatch.setattr(steer_utils.runs.notebooks, "run_notebook", draws)
+    result = invoke("course")
+    assert [line for line in result.stderr.splitlines() if "changed" in line] == [
+        "note: changed: figures/other.md: other text"
+    ]
+
+
 def test_course_stops_at_the_first_failure(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(path: Path, *, parameters: dict, out: Path) -> Path:
         raise steer_utils.runs.notebooks.NotebookError(f"cell 2 of {path.name} failed; see it in {out.name}")
