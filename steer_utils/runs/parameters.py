@@ -16,6 +16,7 @@ from typing import Any
 from steer_utils.runs.config_files import read_config_file
 
 PRESETS = ("smoke", "course", "paper")
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # the last two for deep brackets
 REMEDY = "notebooks need papermill and ipykernel: pip install 'steer-utils[course]'"
 
 
@@ -61,7 +62,8 @@ def checked_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         default = known[name]
         if default is not None and value is not None and not _same_kind(value, default):
             raise ValueError(
-                f"{name} of {short_path(path)} is {type(default).__name__} (default {default!r}), got {value!r}"
+                f"{name} of {short_path(path)} is {type(default).__name__} (default {default!r}), "
+                f"got {repr(value)[:200]}"
             )
     if "preset" in values and values["preset"] not in PRESETS:
         raise ValueError(f"preset is {values['preset']!r}; pass one of {', '.join(PRESETS)}")
@@ -123,7 +125,7 @@ def _read(text: str) -> Any:
         return spelled[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except _NO_LITERAL:
         return text  # the check of types then says what was expected
 
 
@@ -137,7 +139,7 @@ def _plain_or_source(default: Any, source: str) -> Any:
 def _literal(source: str) -> Any:
     try:
         return ast.literal_eval(source)
-    except (ValueError, SyntaxError):
+    except _NO_LITERAL:
         return None
 
 

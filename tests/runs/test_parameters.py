@@ -87,6 +87,24 @@ def test_typed_text_is_read_as_the_default_is(notebook: Path) -> None:
     assert known_parameters(notebook)["blocks"] == [3, 4]
 
 
+@pytest.mark.parametrize("text", ["{[]: 1}", "{{}}", "[" * 300, "-" * 50_000 + "1", "(" * 90 + "1"])
+def test_text_that_python_cannot_take_for_a_value_stays_text(notebook: Path, text: str) -> None:
+    assert parsed_parameters(notebook, {"seed": text}) == {"seed": text}
+    with pytest.raises(ValueError, match=r"seed of .* is int"):
+        checked_parameters(notebook, {"seed": text})
+    path = write_notebook(notebook.with_name("02_odd.ipynb"), parameters=f"odd = {text[:200]}\nseed = 0")
+    assert known_parameters(path)["seed"] == 0
+
+
+def test_text_is_read_and_never_run(notebook: Path) -> None:
+    trap = notebook.with_name("trap")
+    code = f"__import__('pathlib').Path({str(trap)!r}).touch()"
+    path = write_notebook(notebook.with_name("03_trap.ipynb"), parameters=f"seed = {code}\nclips = 'a'")
+    assert known_parameters(path) == {"seed": None, "clips": "a"} and full_parameters(path, {})["seed"] == code
+    assert parsed_parameters(notebook, {"seed": code, "anything": code}) == {"seed": code, "anything": code}
+    assert not trap.exists()
+
+
 def test_every_parameter_has_a_value(notebook: Path) -> None:
     """Also those whose default no json holds; a whole number for a float is that float."""
     source = 'seed = 0\nstrength = 0.5\nthreads = len("four")\nodd = {1, 2}\npair = (1, 2)\nanything = None'
