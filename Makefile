@@ -63,7 +63,7 @@ test-slow: setup ## Run the slow tests
 	$(PYTEST) -m slow
 
 lab: setup ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/jupyter lab --notebook-dir=notebooks
 
 lint: setup ## Check style and format (ruff) and types (mypy)
 	$(BIN)/ruff check .
@@ -79,7 +79,7 @@ pocket: setup ## Retrain the pocket models and measure them (hours): make pocket
 	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio-half $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio-half
 	$(BIN)/steer-utils pocket evaluate $(RECORDINGS)
 
-bench: setup ## Time everything beside its peers and write benchmarks/README.md (90 minutes on two quiet cores)
+bench: setup ## Time everything beside its peers and write benchmarks/README.md (3 1/2 hours on two quiet cores)
 	[ -d .venv-peers ] || $(BIN)/python -m benchmarks.venv .venv-peers
 	$(BIN)/python -m benchmarks --python .venv-peers/bin/python
 

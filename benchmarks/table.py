@@ -21,6 +21,7 @@ SCRIPTS = (
     "import_time",
     "training",
     "scaling",
+    "under_load",
 )
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results.jsonl", HERE / "README.md"

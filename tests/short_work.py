@@ -47,7 +47,13 @@ def dies_at_three(folder: str, unit: Unit) -> dict[str, int]:
 
 
 def environment(unit: Unit) -> dict[str, str | None]:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "STEER_UTILS_THREADS_SHARED",
+        "OMP_WAIT_POLICY",
+        "CUDA_VISIBLE_DEVICES",
+    )
     return {name: os.environ.get(name) for name in names}
 
 

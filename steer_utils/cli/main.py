@@ -6,6 +6,7 @@ given cannot be used, said in one line. Anything else is a bug and shows its tra
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from steer_utils.cli.locate import locate_app
 from steer_utils.cli.pocket import pocket_app
 from steer_utils.cli.sweep import sweep_app
 from steer_utils.cli.vectors import vectors_app
+from steer_utils.lm.threads import polite
 
 app = typer.Typer(
     name="steer-utils",
@@ -39,6 +41,7 @@ app.add_typer(pocket_app, name="pocket")
 
 def main() -> None:
     """What the installed command `steer-utils` calls."""
+    os.environ.update(polite(os.environ))  # before torch is loaded; kernels and workers have it from here
     app(prog_name="steer-utils")
 
 

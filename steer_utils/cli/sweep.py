@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from steer_utils.cli.console import note, say
 from steer_utils.cli.options import Json
 from steer_utils.lm.environment import usable_cores
+from steer_utils.lm.threads import asked_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -86,7 +88,7 @@ def _executor(
         if not count:
             yield SerialExecutor(), ""
             return
-        threads = max(1, usable_cores() // count)
+        threads = asked_for(os.environ)
         with clusters.local_workers(count, threads, devices) as client:
             yield DaskExecutor(client, threads), ""
         return

@@ -17,5 +17,6 @@
 - `models`: `load`, and the pocket models by name.
 
 Beside the path of an audio: `verification` (a checkpoint against plain transformers), `gguf_vectors` (the files of
-llama.cpp and repeng), `costs` (what a run needs, before it runs) and `environment` (cores and installed versions).
+llama.cpp and repeng), `costs` (what a run needs, before it runs), `threads` (how many torch computes with) and
+`environment` (cores and installed versions).
 """

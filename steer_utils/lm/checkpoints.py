@@ -1,7 +1,7 @@
 """A model with everything needed to use it: processor, family, and where it came from.
 
-At the end: how an answer is decoded (greedily, with the model's own settings, up to the end of its turn), and the lock
-that lets one thread at a time use a model.
+At the end: how an answer is decoded (greedily, with the model's own settings, up to the end of its turn), and how a
+model is used: by one thread of Python at a time, with as many of torch's as fit its size.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 from transformers import GenerationConfig
 
 from steer_utils.lm.families import Family
+from steer_utils.lm.threads import fitting_threads
 
 
 class CheckpointError(ValueError):
@@ -76,6 +77,11 @@ class Checkpoint:
     def blocks(self) -> nn.ModuleList:
         """The decoder blocks, in order: what is steered and read."""
         return self.family.blocks(self.model)
+
+    @cached_property
+    def num_parameters(self) -> int:
+        """How many numbers the weights hold."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def num_blocks(self) -> int:
@@ -261,7 +267,11 @@ _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _guard = threading.Lock()
 
 
-def alone(checkpoint: Checkpoint) -> threading.RLock:
-    """`with alone(lm):` no other thread reads, steers or encodes with this model meanwhile. May be nested."""
+@contextmanager
+def alone(checkpoint: Checkpoint) -> Iterator[None]:
+    """`with alone(lm):` no other thread reads, steers or encodes with this model meanwhile, and torch takes as many
+    threads as fit its size (see `threads`). May be nested."""
     with _guard:
-        return _locks.setdefault(checkpoint.model, threading.RLock())
+        lock = _locks.setdefault(checkpoint.model, threading.RLock())
+    with lock, fitting_threads(checkpoint.num_parameters):
+        yield

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from steer_utils.lm.checkpoints import alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.prefixes import Prefix
 from steer_utils.methods.asking import yes_and_no, yes_minus_no
@@ -65,14 +66,15 @@ class PresenceLogit:
         if unchanged is not None:
             cache, known = prefix.cache(rows), first + unchanged
             cache.crop(known - prefix.length)
-        output = checkpoint.family.backbone(checkpoint.model)(
-            inputs_embeds=sequence[:, known:],
-            attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long, device=sequence.device),
-            position_ids=torch.arange(known, sequence.shape[1], device=sequence.device)[None],
-            past_key_values=cache,
-            use_cache=cache is not None,
-        )
-        logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
+        with alone(checkpoint):
+            output = checkpoint.family.backbone(checkpoint.model)(
+                inputs_embeds=sequence[:, known:],
+                attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long, device=sequence.device),
+                position_ids=torch.arange(known, sequence.shape[1], device=sequence.device)[None],
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+            logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return yes_minus_no(logits, self.yes, self.no)
 
@@ -102,7 +104,7 @@ def gradients(logit: PresenceLogit, audio: torch.Tensor) -> tuple[torch.Tensor, 
     Works inside `no_grad` and `inference_mode` too. Parameters get no gradients, whatever their `requires_grad`.
     """
     values, slopes = [], []
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), alone(logit.prefix.checkpoint):
         for chunk in audio.split(GRADIENT_ROWS):
             point = chunk.detach().clone().requires_grad_(True)  # what was heard is an inference tensor: copy it
             value = logit.logits(point)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from steer_utils.lm.attention import attention_rows
-from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.positions import Layout, TokenMask, token_mask
@@ -40,7 +40,7 @@ def rolled_out(hearing: Hearing, query: Query, settings: Settings) -> np.ndarray
     _check_memory(hearing.checkpoint, slots)
     every = TokenMask(torch.ones(1, slots, dtype=torch.bool), generated=False)
     # The span given is the whole prompt: the flow also passes through text.
-    with attention_rows(hearing.checkpoint, every, AudioSpan(0, slots)) as rows:
+    with alone(hearing.checkpoint), attention_rows(hearing.checkpoint, every, AudioSpan(0, slots)) as rows:
         logit.logits(logit.audio[None])
     flow = torch.zeros(slots, dtype=torch.float64)
     flow[-1] = 1.0
@@ -84,7 +84,7 @@ def lens_curve(hearing: Hearing, names: tuple[int, ...], block: int = -1) -> np.
     """
     checkpoint, prefix = hearing.checkpoint, hearing._prefix
     layout, audio = Layout(prefix.length, range(prefix.length)), range(prefix.span.first, prefix.span.stop)
-    with hidden_states(checkpoint, token_mask(audio, [layout])) as kept:
+    with alone(checkpoint), hidden_states(checkpoint, token_mask(audio, [layout])) as kept:
         prefix.recomputed(1)
     states = kept.states()[0, block].to(checkpoint.device, checkpoint.dtype)
     head, norm = checkpoint.family.head(checkpoint.model), checkpoint.family.norm(checkpoint.model)

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field
 
 from steer_utils.lm.environment import usable_cores
+from steer_utils.lm.threads import THREADS, polite, share_of_cores
 from steer_utils.runs.config_files import Config, Count, Text, config, read_config_file
-from steer_utils.runs.executors import RESOURCE, THREADS
+from steer_utils.runs.executors import RESOURCE
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
@@ -76,7 +77,8 @@ def local_workers(workers: int, threads: int | None = None, devices: Sequence[st
             if devices:
                 os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(worker.name) % len(devices)]
 
-    environment = dict.fromkeys(THREADS, str(threads or max(1, usable_cores() // workers)))
+    given = dict.fromkeys(THREADS, str(threads)) if threads else share_of_cores(max(1, usable_cores() // workers))
+    environment = {**given, **polite(os.environ)}
     # A worker that is gone is known by its process: one that is silent for minutes (a laptop that slept) is not gone.
     with (
         dask.config.set({"distributed.scheduler.worker-ttl": None}),
@@ -206,6 +208,8 @@ def slurm_cluster(profile: Profile) -> SLURMCluster:
         raise ValueError(SLURM_REMEDY) from error
     arguments = {"processes": 1, **profile.model_dump(exclude={"jobs"}, exclude_unset=True)}
     # Later arguments win: one thread for units, which themselves compute with several.
+    waiting = [f"export {name}={value}" for name, value in polite(os.environ).items()]
+    arguments["job_script_prologue"] = [*waiting, *profile.job_script_prologue]
     arguments["worker_extra_args"] = [*profile.worker_extra_args, "--nthreads", "1", "--resources", f"{RESOURCE}=1"]
     try:
         return SLURMCluster(**arguments)

@@ -13,9 +13,7 @@ Workers import this module first: it must not import torch or numpy before their
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from steer_utils.lm.environment import installed_version, usable_cores
+from steer_utils.lm.threads import pin_threads
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,7 +35,6 @@ Outcomes = Generator["Outcome", None, None]
 
 RESOURCE = "unit"  # what a worker has one of: dask worker ADDRESS --nthreads 1 --resources unit=1
 RETRIES = 2  # of a unit that Dask could not run, such as one whose modules the worker did not find
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 _one_at_a_time = threading.Lock()
 
@@ -68,14 +66,16 @@ class Executor(Protocol):
     def run(self, units: Sequence[Unit], function: Function) -> Outcomes: ...
 
 
-def attempt(function: Function, unit: Unit, threads: int | None = None) -> dict[str, Any]:
+def attempt(function: Function, unit: Unit, threads: int | None = None, *, shared: bool = False) -> dict[str, Any]:
     """One try, in the worker: the fields of an Outcome but for `unit`, as json can hold them.
+
+    `threads`: how many to compute with (None: as it is); `shared`: because they are there, not because somebody says.
 
     One at a time in a process: units share its model, whose hooks are not safe for two threads.
     """
     with _one_at_a_time:
         if threads is not None:
-            pin_threads(threads)
+            pin_threads(threads, shared=shared)
         start = time.perf_counter()
         result: dict[str, Any] = {"value": None, "error": "", "trace": ""}
         try:
@@ -84,15 +84,6 @@ def attempt(function: Function, unit: Unit, threads: int | None = None) -> dict[
             result["error"] = _one_line(error)
             result["trace"] = traceback.format_exc()
         return {**result, "seconds": round(time.perf_counter() - start, 3)}
-
-
-def pin_threads(threads: int) -> None:
-    """Let this process compute with so many threads: libraries read the environment when they are first imported, torch
-    can also be told later."""
-    os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ class SerialExecutor:
 @dataclass(frozen=True)
 class DaskExecutor:
     """The workers of a Dask client. `threads`: how many each computes with; default: the cores of a machine shared out
-    evenly among its workers.
+    evenly among its workers, of which a small model takes one (see `lm.threads`).
 
     Units go to workers that have the resource `unit` if any has it, and one at a time to each process whatever its
     threads. A unit whose worker dies is given to another one, as often as the scheduler's `allowed-failures` says. When
@@ -141,7 +132,7 @@ class DaskExecutor:
             # Two clients that ask for the same unit of the same folder wait for one run of it.
             key = f"unit-{tokenize(function, unit, turn)}-{unit['name']}"
             options = {"key": key, "priority": priority, "retries": RETRIES, "pure": False, "resources": resources}
-            return self.client.submit(attempt, function, unit, threads, **options)
+            return self.client.submit(attempt, function, unit, threads, shared=self.threads is None, **options)
 
         futures = {submit(unit, -index): unit for index, unit in enumerate(units)}
         blamed = []

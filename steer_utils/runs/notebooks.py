@@ -6,11 +6,13 @@ Kernels that start at the same moment can take each other's ports; that is the o
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steer_utils.lm.threads import polite
 from steer_utils.runs.parameters import REMEDY, checked_parameters, short_path
 from steer_utils.sound.files import whole_file
 
@@ -179,7 +181,8 @@ def _own_python(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
     class OwnSpecs(KernelSpecManager):
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             # A run that a notebook of another run starts must not take that one's folder for its own.
-            return KernelSpec(**{**get_kernel_dict(), "env": {RUN_FOLDER: "", **environment}})
+            variables = {RUN_FOLDER: "", **polite(os.environ), **environment}
+            return KernelSpec(**{**get_kernel_dict(), "env": variables})
 
     class OwnPython(AsyncKernelManager):
         def _kernel_spec_manager_default(self) -> KernelSpecManager:

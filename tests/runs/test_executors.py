@@ -15,7 +15,7 @@ from short_work import dies_at_three, environment, short_units, square, three_fa
 
 from steer_utils.lm.environment import usable_cores
 from steer_utils.runs import executors
-from steer_utils.runs.executors import DaskExecutor, Executor, Outcome, SerialExecutor, pin_threads, seen_by_workers
+from steer_utils.runs.executors import DaskExecutor, Executor, Outcome, SerialExecutor, seen_by_workers
 
 
 @pytest.fixture(params=["serial", "dask"])
@@ -57,15 +57,6 @@ def test_an_outcome_is_done_lost_or_failed() -> None:
     assert not Outcome(unit, lost=True).done and not Outcome(unit, error="no").done
 
 
-def test_torch_is_told_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    for name in executors.THREADS:
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setattr("torch.set_num_threads", told.append)
-    pin_threads(4)
-    assert told == [4] and os.environ["OMP_NUM_THREADS"] == "4"
-
-
 def test_no_torch_before_the_threads_are_known() -> None:
     """A worker imports this module first: torch would read the environment before it is set."""
     code = "import sys, steer_utils.runs.executors; print([m for m in ('torch', 'numpy') if m in sys.modules])"
@@ -77,8 +68,11 @@ def test_no_torch_before_the_threads_are_known() -> None:
 def test_threads_are_pinned(client: Any) -> None:
     (given,) = DaskExecutor(client, threads=5).run(short_units(1), environment)
     assert given.value["OMP_NUM_THREADS"] == given.value["MKL_NUM_THREADS"] == "5"
+    assert given.value["STEER_UTILS_THREADS_SHARED"] is None
     (shared,) = DaskExecutor(client).run([{"name": "other", "n": 1}], environment)
     assert int(shared.value["OMP_NUM_THREADS"]) == max(1, usable_cores() // 2)
+    assert shared.value["STEER_UTILS_THREADS_SHARED"] == "1"
+    assert shared.value["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 def test_a_process_does_one_unit_at_a_time(client: Any, tmp_path: Path) -> None:
