@@ -9,6 +9,7 @@ the noise of the recording. The encoder has already mixed neighbouring frames; n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,10 @@ class PresenceLogit:
     yes: list[int]
     no: list[int]
 
+    def alone(self) -> AbstractContextManager[None]:
+        """No other thread uses the model meanwhile, see `checkpoints.alone`."""
+        return alone(self.prefix.checkpoint)
+
     @property
     def audio(self) -> torch.Tensor:
         """The audio embeddings as they were heard, (tokens, hidden)."""
@@ -66,7 +71,7 @@ class PresenceLogit:
         if unchanged is not None:
             cache, known = prefix.cache(rows), first + unchanged
             cache.crop(known - prefix.length)
-        with alone(checkpoint):
+        with self.alone():
             output = checkpoint.family.backbone(checkpoint.model)(
                 inputs_embeds=sequence[:, known:],
                 attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long, device=sequence.device),
@@ -104,7 +109,7 @@ def gradients(logit: PresenceLogit, audio: torch.Tensor) -> tuple[torch.Tensor, 
     Works inside `no_grad` and `inference_mode` too. Parameters get no gradients, whatever their `requires_grad`.
     """
     values, slopes = [], []
-    with torch.inference_mode(False), torch.enable_grad(), alone(logit.prefix.checkpoint):
+    with torch.inference_mode(False), torch.enable_grad(), logit.alone():
         for chunk in audio.split(GRADIENT_ROWS):
             point = chunk.detach().clone().requires_grad_(True)  # what was heard is an inference tensor: copy it
             value = logit.logits(point)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,6 +82,9 @@ class Known:
     audio: torch.Tensor
     baseline: torch.Tensor
     curvature: float = 0.0
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def logits(self, audio: torch.Tensor, unchanged: int | None = None) -> torch.Tensor:
         return (audio * self.weights).sum(dim=(1, 2)) + self.curvature * audio.square().sum(dim=(1, 2))
