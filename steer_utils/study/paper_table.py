@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from steer_utils.lm.models import MAIN_MODELS, WEIGHTS
+from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS, WEIGHTS
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
@@ -46,7 +46,7 @@ def results_table() -> str:
     """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
     further methods are left out unless a model was measured with them."""
     columns: list[tuple[str, dict]] = []
-    for name in MAIN_MODELS:
+    for name in (*MAIN_MODELS, *MINI_MODELS):
         evaluation = evaluation_of(name)
         for kind, label in _KINDS.items():
             if evaluation is None or kind not in evaluation:
@@ -70,9 +70,9 @@ def results_table() -> str:
     lines = [
         *markdown_table(heads, table),
         "",
-        "Pocket models: three-event scenes, classes and recordings not used for choosing settings or training; 95 % "
+        "Pocket and mini models: three-event scenes, classes and recordings not used for choosing settings or training; 95 % "
         "interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "
-        f"{NOT_RUN}: a pocket model's figure is not a reproduction of them. {_contributed(runs)}",
+        f"{NOT_RUN}: a small model's figure is not a reproduction of them. {_contributed(runs)}",
     ]
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from steer_utils.lm.models import MAIN_MODELS
+from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS
 from steer_utils.methods.table import FURTHER, METHODS, STANDARD
 from steer_utils.study import paper_table as results
 from steer_utils.study.paper_table import NOT_RUN, PAPER_FIGURES, evaluation_of, results_table, write_results_table
@@ -46,11 +46,11 @@ def cells(line: str) -> list[str]:
 
 def test_what_was_not_run_says_so(weights: Path) -> None:
     head, rule, *rows = results_table().splitlines()[: 2 + len(STANDARD)]
-    assert len(cells(head)) == 1 + 2 * len(MAIN_MODELS) + 2 == len(cells(rule))
+    assert len(cells(head)) == 1 + 2 * len((*MAIN_MODELS, *MINI_MODELS)) + 2 == len(cells(rule))
     for line, method in zip(rows, (METHODS[name] for name in STANDARD), strict=True):
         label, *own, paper_qwen2, paper_af3 = cells(line)
         assert label == method.label
-        assert own == [NOT_RUN] * 4
+        assert own == [NOT_RUN] * 8
         assert (paper_qwen2, paper_af3) == PAPER_FIGURES.get(method.name, ("", ""))
     assert evaluation_of(MAIN_MODELS[0]) is None
 
@@ -61,7 +61,7 @@ def test_figures_stand_in_their_own_column(weights: Path) -> None:
     column = cells(head).index(f"{MAIN_MODELS[1]}, synthetic (n = 600)")
     for line in rows:
         assert cells(line)[column] == "51.2 (49.2-54.2)"
-        assert cells(line).count(NOT_RUN) == 3
+        assert cells(line).count(NOT_RUN) == 7
     evaluated(weights, MAIN_MODELS[0], 0.25, ("procedural", "recordings"))
     assert results_table().count("25.0 (23.0-28.0)") == 2 * len(METHODS)
 
