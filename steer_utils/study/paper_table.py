@@ -70,8 +70,8 @@ def results_table() -> str:
     lines = [
         *markdown_table(heads, table),
         "",
-        "Pocket and mini models: three-event scenes, classes and recordings not used for choosing settings or training; 95 % "
-        "interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "
+        "Pocket and mini models: three-event scenes, classes and recordings not used for choosing settings or "
+        "training; 95 % interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "
         f"{NOT_RUN}: a small model's figure is not a reproduction of them. {_contributed(runs)}",
     ]
     return "\n".join(lines)
