@@ -169,7 +169,8 @@ def _run_line(prefix: Prefix, plan: Plan) -> Output:
             past_key_values=own_cache(prefix.length, checkpoint.num_blocks),
             use_cache=True,
         )
-    last_states = output.last_hidden_state[0, last.last_places.to(checkpoint.device)]
+    last_state = output.last_hidden_state[0]  # of a model on two GPUs, on the second one
+    last_states = last_state.index_select(0, last.last_places.to(last_state.device))
     logits = checkpoint.family.head(checkpoint.model)(last_states)
     attention = rows.weights.split([len(row.query_slots) for row in plan.rows], dim=2)
     return Output(torch.stack(states, dim=1), list(attention), logits.float().cpu())

@@ -30,6 +30,7 @@ from transformers import (
     Qwen2Tokenizer,
     WhisperFeatureExtractor,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from steer_utils.lm.attention import attention_rows
 from steer_utils.lm.checkpoints import CheckpointError, special_tokens, stop_tokens
@@ -94,7 +95,7 @@ def byte_pairs(model_type: str) -> Qwen2Tokenizer:
     learner = Tokenizer(models.BPE())
     learner.normalizer = shaped.backend_tokenizer.normalizer
     learner.pre_tokenizer = shaped.backend_tokenizer.pre_tokenizer
-    alphabet = transformers.convert_slow_tokenizer.bytes_to_unicode().values()
+    alphabet = bytes_to_unicode().values()
     learner.train_from_iterator(sentences * 4, trainers.BpeTrainer(vocab_size=420, initial_alphabet=sorted(alphabet)))
     learnt = json.loads(learner.to_str())["model"]
     special = ["<|im_start|>", "<|im_end|>", *MARKERS[model_type]]
