@@ -71,8 +71,9 @@ def results_table() -> str:
         *markdown_table(heads, table),
         "",
         "Pocket and mini models: three-event scenes, classes and recordings not used for choosing settings or "
-        "training; 95 % interval by bootstrap over scenes. The paper's columns are its own figures for the 7B checkpoints, which were "
-        f"{NOT_RUN}: a small model's figure is not a reproduction of them. {_contributed(runs)}",
+        "training; 95 % interval by bootstrap over scenes. The paper's columns are its own figures for the 7B "
+        f"checkpoints, which were {NOT_RUN}: a small model's figure is not a reproduction of them. "
+        f"{_contributed(runs)}",
     ]
     return "\n".join(lines)
 
