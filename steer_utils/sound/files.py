@@ -77,6 +77,7 @@ def require_root(folder: Path, marker: Path, title: str) -> Path:
 
 
 #: What a file begins with whose text is not in UTF-8, and yet no guess; the longer mark first.
+MOST_HEADER = 100_000  # characters of a header in which delimiters are counted; csv itself takes 131 072 a cell
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | dict.fromkeys(
     (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"
 )
@@ -130,7 +131,7 @@ def parse_rows(
     columns are there. Raises ValueError, naming the line, for quotes that are not closed, missing columns (naming those
     found), a column that stands twice, values beyond the last column, and, without `short_rows`, rows of fewer cells.
     """
-    first = next(filter(str.strip, io.StringIO(text)), "")
+    first = next(filter(str.strip, io.StringIO(text, newline="")), "")[:MOST_HEADER]
     headers = {delimiter: _columns(next(csv.reader([first], delimiter=delimiter))) for delimiter in delimiters if first}
     delimiter = max(headers, key=lambda one: len(set(required) & set(headers[one])), default=delimiters[0])
     records = _records(text, name, delimiter)
@@ -190,8 +191,12 @@ def whole_number(where: str, cell: str) -> int:
 
 
 def check_inside(folder: Path, name: str) -> None:
-    """Raises ValueError if the path `name` leads out of `folder`, be it by a link."""
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+    """Raises ValueError if the path `name` leads out of `folder`, be it by a link, or cannot be that of a file."""
+    try:
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    except (ValueError, RuntimeError) as error:  # a NUL, half a character, links that go round
+        raise ValueError(f"{name[:80]!r} cannot be the name of a file") from error
+    if not inside:
         raise ValueError(f"{name!r} leads out of the folder {str(folder)!r}; pass paths inside it")
 
 
