@@ -55,7 +55,7 @@ def write_mini_card(folder: Path, where: Callable[[dict[str, Any]], str]) -> Pat
         parts += [_answers(told), _along(told), _tried(told), _first_look(told)]
     if (folder / "evaluation.json").is_file():
         parts.append(where(json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))))
-    if (folder / "analyses.md").is_file():
+    if (folder / "analyses.json").is_file():
         parts.append(
             "What the table hangs on, free words, and what happens along a training: [analyses.md](analyses.md)."
         )

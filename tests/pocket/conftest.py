@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from minis import small_language_model
 
-from steer_utils.pocket import corpus
+from steer_utils.pocket import assembly, corpus, mini_commands
 from steer_utils.pocket.architecture import FAMILIES, Size, build
+from steer_utils.pocket.assembly import CACHE_VARIABLE
 from steer_utils.pocket.corpus import SceneSource
+from steer_utils.pocket.mini_recipe import MINI_RECIPES, AdapterStage
 from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
 from steer_utils.sound.scenemaker import SoundBank
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import RATE, SOUNDS
 
+MINI = "mini-smollm2-audio"
 SMALL = Size(
     seconds=8,
     mel_bins=40,
@@ -80,3 +86,16 @@ def facts_only() -> Any:
         return Scene(np.broadcast_to(np.float32(0), (round(seconds * RATE),)), RATE, tuple(events))
 
     return make
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Two steps from a small language model; the folder of the training."""
+    stage = AdapterStage(scenes=6, steps=2, batch=2, turns=2, rank=2, warm_up=1, ridge_scenes=4)
+    monkeypatch.setitem(MINI_RECIPES, MINI, replace(MINI_RECIPES[MINI], stage=stage))
+    for module in (mini_commands, assembly):
+        monkeypatch.setattr(module, "read_language_model", lambda name: small_language_model())
+    made = mini_commands.HeldOutSource.__init__
+    monkeypatch.setattr(mini_commands.HeldOutSource, "__init__", lambda self, recipe, count: made(self, recipe, 2))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path

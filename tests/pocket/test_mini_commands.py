@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from minis import small_language_model
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import steer_utils as su
 from steer_utils.cli.main import app
 from steer_utils.methods.settings import taught_events
-from steer_utils.pocket import assembly, mini_commands
-from steer_utils.pocket.assembly import CACHE_VARIABLE
+from steer_utils.pocket import mini_commands
 from steer_utils.pocket.card import write_card
-from steer_utils.pocket.mini_recipe import MINI_RECIPES, AdapterStage
+from steer_utils.pocket.mini_recipe import MINI_RECIPES
 from steer_utils.sound.sounds import SOUNDS
 
 NAME = "mini-smollm2-audio"
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Two steps from a small language model; the folder of the training."""
-    stage = AdapterStage(scenes=6, steps=2, batch=2, turns=2, rank=2, warm_up=1, ridge_scenes=4)
-    monkeypatch.setitem(MINI_RECIPES, NAME, replace(MINI_RECIPES[NAME], stage=stage))
-    for module in (mini_commands, assembly):
-        monkeypatch.setattr(module, "read_language_model", lambda name: small_language_model())
-    made = mini_commands.HeldOutSource.__init__
-    monkeypatch.setattr(mini_commands.HeldOutSource, "__init__", lambda self, recipe, count: made(self, recipe, 2))
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    return tmp_path
 
 
 def test_a_training_makes_parts_that_load_and_keeps_what_was_learnt_on_the_way(small: Path) -> None:
