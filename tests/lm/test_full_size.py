@@ -319,6 +319,30 @@ def test_bfloat16(thin: AudioLM, model_type: str, processors: dict[str, Any]) ->
     assert isinstance(hearings[1].answer(SHORT, steer=vectors[1], max_new_tokens=2), str)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "logits", "rows"), [(torch.bfloat16, 0.2, 0.05), (torch.float16, 0.03, 0.01)])
+def test_key_biases_as_large_as_those_of_qwen2_5(
+    thin: AudioLM, model_type: str, processors: dict[str, Any], dtype: torch.dtype, logits: float, rows: float
+) -> None:
+    """Norm 900 in the first and last block. The oracle is the model's own SDPA in the same number type: keys that are
+    rounded beside such a bias lose what they differ in, whoever computes with them."""
+    half = shaped(model_type, processors[model_type], dtype, source=thin.model)
+    for block in (half.blocks[0], half.blocks[-1]):
+        bias = torch.randn(block.self_attn.k_proj.bias.shape, generator=torch.Generator().manual_seed(5))
+        block.self_attn.k_proj.bias.copy_(900 * bias / bias.norm())
+    hearing = half.hear(noise(2.0), sampling_rate=16_000)
+    inputs = half.family.inputs(half.processor, half.prompt(SHORT), noise(2.0), 16_000)
+    inputs["input_features"] = inputs["input_features"].to(dtype)
+    length = inputs["input_ids"].shape[1]
+    last = token_mask("last", [Layout(length, range(hearing.span.first, hearing.span.stop))])
+    with attention_rows(half, last, hearing.span) as recorded, torch.no_grad():
+        plain = half.model(**inputs).logits[0, -1].float()
+    reading = hearing.read(SHORT)
+    assert float((reading.logits - plain).abs().max()) < logits
+    ours = (reading.attention.share * reading.attention.mass[..., None])[:, :, 0]
+    assert float(0.5 * (ours - recorded.weights()[0, :, :, 0]).abs().sum(-1).max()) < rows
+
+
 # -- true processors ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("model_type", "seconds", "tokens", "windows"),
