@@ -6,7 +6,7 @@ console    what all commands share: refusals in one line with exit code 2, notes
 options    options that several commands take, and what they open
 locate     locate, models
 analyses   benchmark, analyse, questions, draw, export
-checkpoints  verify
+checkpoints  verify, tune, contribute
 sweep      sweep, results, compare
 vectors    contrast, convert
 data       datasets, fetch, cost

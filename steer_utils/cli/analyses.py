@@ -27,6 +27,7 @@ from steer_utils.cli.options import (
     open_bank,
     open_model,
     read_settings,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ def benchmark(
         raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(PRESETS)}")
     scenes = PRESETS[preset] if scenes is None else scenes
     check_scenes(scenes, seed)
-    from steer_utils.methods.settings import model_settings
     from steer_utils.methods.table import FURTHER, method_named, standard_methods
     from steer_utils.study.benchmark import run_benchmark, scene_set
 
@@ -91,7 +91,7 @@ def benchmark(
 
         external = [ClapLocator.load(clap, device=None if device == "auto" else device).method()]
     lm = open_model(model, device, dtype, revision, quantise)
-    own = own or model_settings(lm)
+    own = settings_of(lm, own, out)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
     table = finished_table(
@@ -146,7 +146,6 @@ def analyse(
     if figures is not None and figures.exists() and not figures.is_dir():
         raise ValueError(f"{str(figures)!r} is a file; pass a folder for the figures")
     check_scenes(scenes, seed)
-    from steer_utils.methods.settings import model_settings
     from steer_utils.show.analyses import analysis_named, analysis_report, analysis_text
     from steer_utils.show.plots.figures import save_figure
     from steer_utils.study.benchmark import scene_set
@@ -155,7 +154,7 @@ def analyse(
     given = read_settings(settings)
     bank = open_bank(clips)
     lm = open_model(model, device, dtype, revision, quantise)
-    own = given or model_settings(lm)
+    own = settings_of(lm, given, out)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     table = finished_table(
         lambda resume_file: analysis.run(
@@ -213,13 +212,12 @@ def questions(
         assert sakura is not None
         asked = sets.sakura(sakura, track, drop_broken=drop_broken)
     given = read_settings(settings)
-    from steer_utils.methods.settings import model_settings
     from steer_utils.show.analyses import ANALYSES, analysis_report, analysis_text
     from steer_utils.study.attention_shift import question_shift_table
 
     lm = open_model(model, device, dtype, revision, quantise)
     pairs = [(each.path, each.prompt) for each in asked[: limit or None]]
-    own = given or model_settings(lm)
+    own = settings_of(lm, given, out)
     table = finished_table(
         lambda resume_file: question_shift_table(
             lm,

@@ -72,6 +72,31 @@ def read_settings(path: Path | None) -> Settings | None:
         raise ValueError(f"{path} is not a settings file: {error}") from error
 
 
+def tuned_file(model: str, beside: Path | None) -> Path:
+    """Where `steer-utils tune` keeps what it chose for a model: in the folder of a run's --out, or the current one."""
+    return (Path() if beside is None else beside.parent) / f"{Path(model).name}.settings.json"
+
+
+def settings_of(lm: AudioLM, given: Settings | None, beside: Path | None) -> Settings:
+    """The settings given; else those that `steer-utils tune` left beside the run; else the model's own.
+
+    Raises ValueError for tuned settings of other weights.
+    """
+    from steer_utils.methods.settings import Settings, model_settings
+
+    tuned = tuned_file(lm.name, beside)
+    if given is not None or not tuned.is_file():
+        return given or model_settings(lm)
+    settings = Settings.load(tuned)
+    if settings.chosen_on.get("revision") != lm.revision:
+        raise ValueError(
+            f"{tuned} was chosen for revision {settings.chosen_on.get('revision')}, this model is {lm.revision}; "
+            f"run `steer-utils tune {lm.name}` again, pass --settings FILE, or move it away"
+        )
+    note(f"settings of {tuned}, chosen on {', '.join(settings.development_events)}")
+    return settings
+
+
 def open_bank(clips: Path | None) -> ClipBank | None:
     """The recordings of a folder; None for procedural sounds. Raises ValueError for a folder that holds none."""
     if clips is None:

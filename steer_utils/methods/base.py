@@ -87,6 +87,7 @@ class Method:
     suffixes  how many such passes with the paper's settings, without answers; what `lm.costs` counts
     needs     what it must have beside an audio and the name of a sound
     standard  whether a benchmark runs it unless told which; the others are slower
+    equals    the name of the method that finds the same under the given settings, "" for none: one row is enough then
     """
 
     name: str
@@ -97,6 +98,7 @@ class Method:
     suffixes: int = 0
     needs: Need | None = None
     standard: bool = True
+    equals: Callable[[Settings], str] = lambda settings: ""
 
     def lacks(self, settings: Settings, *, others: bool = False, scenes: int = 1) -> str:
         """In words what it needs and does not have; "" if it can run. The arguments are those of `Need.met`."""

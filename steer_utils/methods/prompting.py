@@ -37,10 +37,22 @@ def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> St
     return localise((plus.attention - minus.attention).curve(blocks), hearing, query)
 
 
+def _asks_alike(settings: Settings) -> bool:
+    """Whether no other question or blocks serve prompting better than those that `prompting` has."""
+    asked = (settings.prompt_question, settings.prompt_best_blocks)
+    return asked == (settings.question, settings.prompt_blocks)
+
+
 METHODS = (
     Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector", suffixes=1),
     Method(
-        "prompting-best", "prompting only, its best question", prompting_best, "1", "chosen for prompting", suffixes=1
+        "prompting-best",
+        "prompting only, its best question",
+        prompting_best,
+        "1",
+        "chosen for prompting",
+        suffixes=1,
+        equals=lambda settings: "prompting" if _asks_alike(settings) else "",
     ),
     Method(
         "contrast-prompting",

@@ -6,6 +6,8 @@ is where the attention of the last prompt token then goes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
 from steer_utils.methods.rounds import Steps, in_rounds
@@ -35,8 +37,20 @@ def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Steps[
 
 @in_rounds
 def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
-    """The paper's difference read-out exactly as declared in `settings.PAPER`."""
+    """The paper's difference read-out exactly as declared in `settings.PAPER`: h' is scaled back to the norm of h."""
     return (yield from steering.steps(hearing, query, paper_settings(settings)))
+
+
+@in_rounds
+def steering_paper_free(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+    """The same with the sum alone, h' = h + lambda v, which is all that the paper states; its norm is left free."""
+    return (yield from steering.steps(hearing, query, replace(paper_settings(settings), keep_norm=False)))
+
+
+def _steers_alike(one: Settings, other: Settings) -> bool:
+    """Whether `steering` does the same under both."""
+    said = ("positive", "negative", "question", "contrast_question", "strength", "blocks", "keep_norm", "read")
+    return all(getattr(one, name) == getattr(other, name) for name in (*said, "read_blocks"))
 
 
 CHOSEN_HEADS = Need(
@@ -57,5 +71,24 @@ METHODS = (
         suffixes=4,
         needs=CHOSEN_HEADS,
     ),
-    Method("steering-paper", "steering (paper, as declared)", steering_paper, "4", "arXiv 2606.11400", suffixes=4),
+    Method(
+        "steering-paper",
+        "steering (paper, as declared)",
+        steering_paper,
+        "4",
+        "arXiv 2606.11400",
+        suffixes=4,
+        equals=lambda settings: "steering" if _steers_alike(settings, paper_settings(settings)) else "",
+    ),
+    Method(
+        "steering-paper-free",
+        "steering (paper, norm left free)",
+        steering_paper_free,
+        "4",
+        "arXiv 2606.11400",
+        suffixes=4,
+        equals=lambda settings: (
+            "steering" if _steers_alike(settings, replace(paper_settings(settings), keep_norm=False)) else ""
+        ),
+    ),
 )

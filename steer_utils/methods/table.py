@@ -8,7 +8,7 @@ A new method is a file with its `METHODS`, and its name in the list below.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from steer_utils.methods import (
     asking,
@@ -38,7 +38,20 @@ def standard_methods(settings: Settings, scenes: int) -> tuple[str, ...]:
 
 def standard_passes() -> int:
     """Suffix passes a query of the standard methods with the paper's settings, without answers (for `lm.costs`)."""
-    return sum(METHODS[name].suffixes for name in standard_methods(PAPER, 2))
+    return sum(METHODS[name].suffixes for name in without_equal_rows(standard_methods(PAPER, 2), PAPER)[0])
+
+
+def without_equal_rows(names: Sequence[str], settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """The names without those that find the same as another of them, as long as nothing was chosen for a model; and for
+    each that is left out which that is: {"steering-paper": "steering"} where the settings are the paper's.
+
+    Settings that were chosen keep all rows: where two come out equal, that is a result.
+    """
+    if settings.chosen_on:
+        return list(names), {}
+    equal = {name: METHODS[name].equals(settings) for name in names if name in METHODS}
+    equal = {name: other for name, other in equal.items() if other in names}
+    return [name for name in names if name not in equal], equal
 
 
 def finder(name: str, settings: Settings, *, others: bool = False) -> Finder:

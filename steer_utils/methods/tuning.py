@@ -7,24 +7,35 @@ most: a model may look for the sound in one block only.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.blocks import Blocks, early, late
 from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.costs import estimate
+from steer_utils.lm.environment import library_versions
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query, contrast_of, steered_attention, steered_row
-from steer_utils.methods.settings import Settings
-from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.sound.files import whole_file
+from steer_utils.sound.recordings import ClipBank
+from steer_utils.sound.scenemaker import three_event_maker
 from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+QUESTIONS = ("Describe the sound.", "What do you hear?", "How loud is it?")  # that prompting may be asked before
 
 
 @dataclass(frozen=True)
@@ -69,13 +80,18 @@ def tune(
     seed: int = 1000,
     strengths: Sequence[float] = STRENGTHS,
     prompt_questions: Sequence[str] = (),
+    clips: ClipBank | None = None,
+    resume_file: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Tuned:
-    """Settings with the largest mean overlap on three-event procedural scenes of the classes `names`.
+    """Settings with the largest mean overlap on three-event scenes of the classes `names`, recordings out of `clips` or
+    procedural, of 17 s at most (see `three_event_maker`).
 
     The baselines get the same care: the blocks that prompting and the unsteered peak read are chosen too, and for
     prompting also the question, out of `prompt_questions` and the one that is steered; for its share, and for the
     difference of both prompts.
+    `resume_file` (.safetensors) keeps sums over the finished scenes: a killed run of the same model, scenes and
+    candidates goes on from there, another one starts anew.
     Raises ValueError, before any work, for fewer than three names, no scenes, no strengths, or a model of one block.
     """
     if scenes < 1 or not strengths or checkpoint.num_blocks < 2:
@@ -83,13 +99,30 @@ def tune(
             f"scenes is {scenes}, strengths {list(strengths)}, the model has {checkpoint.num_blocks} blocks; pass at "
             "least one scene and one strength, and a model with a block after the steered one"
         )
-    maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
-    grid = list(product(strengths, block_sets(checkpoint.num_blocks), (True, False)))
+    maker = three_event_maker(names, checkpoint.window_seconds, clips)
+    grid = candidates_steered(checkpoint.num_blocks, strengths)
     reads = runs_of_blocks(checkpoint.num_blocks)
     questions = list(dict.fromkeys((start.question, *prompt_questions)))
     neutral = [f"{start.negative} {question}" for question in questions]
-    shares, differences, prompts, prompt_differences, peaks, ratios = [], [], [], [], [], []
+    identity = {
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "dtype": str(checkpoint.dtype),
+        "scenes": {
+            "count": scenes,
+            "names": list(names),
+            "seconds": maker.seconds,
+            "seed": seed,
+            "recordings": clips and len(clips),
+        },
+        "start": asdict(start),
+        "candidates": [list(strengths), questions],
+        "versions": library_versions(),
+    }
+    sums = _Sums(resume_file, json.dumps(identity))
     for index in progress(range(scenes)):
+        if index < sums.finished:
+            continue
         scene = maker.scene(index, seed)
         hearing = Hearing(checkpoint, scene.samples)
         plain = hearing.read_rows([Row(text) for text in (start.question, *neutral)])
@@ -102,19 +135,22 @@ def tune(
                 for strength, blocks, keep in grid
             ]
             asked = [Row(start.focus(event.name, question)) for question in questions]
-            readings = hearing.read_rows([*asked, *rows])
-            curves = np.stack([_run_curves(reading.attention, reads) for reading in readings])
-            prompted, curves = curves[: len(asked)], curves[len(asked) :]
-            shares.append(best_overlaps(curves, hearing.span, event.span))
-            differences.append(best_overlaps(curves - unsteered, hearing.span, event.span))
-            prompts.append(best_overlaps(prompted, hearing.span, event.span))
-            prompt_differences.append(best_overlaps(prompted - np.stack(neutral_curves), hearing.span, event.span))
-            peaks.append(best_overlaps(unsteered, hearing.span, event.span))
-            ratios.append(vector.norm_ratio().numpy())
-    means = _candidates(grid, reads, np.mean(shares, axis=0), np.mean(differences, axis=0))
+            bases = [*neutral_curves, *[unsteered] * len(rows)]  # what each row's difference is taken from
+            share, difference = _row_overlaps(hearing, [*asked, *rows], bases, reads, event.span)
+            sums.add(
+                shares=share[len(asked) :],
+                differences=difference[len(asked) :],
+                prompts=share[: len(asked)],
+                prompt_differences=difference[: len(asked)],
+                peaks=best_overlaps(unsteered, hearing.span, event.span),
+                ratios=vector.norm_ratio().double().numpy(),
+            )
+        sums.finish(index)
+    mean = sums.means()
+    means = _candidates(grid, reads, mean["shares"], mean["differences"])
     best = max(means, key=means.__getitem__)
-    prompt_means, peak_means = np.mean(prompts, axis=0), np.mean(peaks, axis=0)  # (questions, reads), (reads,)
-    difference_means = np.mean(prompt_differences, axis=0)  # (questions, reads)
+    prompt_means, peak_means = mean["prompts"], mean["peaks"]  # (questions, reads), (reads,)
+    difference_means = mean["prompt_differences"]  # (questions, reads)
     difference_means[
         :, reads.index((0,))
     ] = -1.0  # the same last token enters block 0 after both: rounding alone differs
@@ -146,7 +182,102 @@ def tune(
             "unsteered": round(float(peak_means.max()), 4),
         },
     )
-    return Tuned(settings, means, np.mean(ratios, axis=0))
+    return Tuned(settings, means, mean["ratios"])
+
+
+def candidates_steered(num_blocks: int, strengths: Sequence[float]) -> list[tuple[float, Blocks, bool]]:
+    """All ways to steer that are tried: (strength, blocks, whether the norm is kept)."""
+    return list(product(strengths, block_sets(num_blocks), (True, False)))
+
+
+def tuning_hours(
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    *,
+    scenes: int,
+    strengths: Sequence[float],
+    questions: int,
+    clips: ClipBank | None = None,
+) -> tuple[float, int]:
+    """About how many hours `tune` takes on this machine, and how many rows it reads: from shapes (`lm.costs`), at the
+    speed at which one scene is encoded here. Rows share tokens, which is not counted: it may take less.
+
+    Cost: a scene is encoded twice.
+    """
+    scene = three_event_maker(names, checkpoint.window_seconds, clips).scene(0, 0)
+    Hearing(checkpoint, scene.samples)  # what is set up at the first use is not counted
+    started = time.perf_counter()
+    hearing = Hearing(checkpoint, scene.samples)
+    seconds = time.perf_counter() - started
+    rows = len(candidates_steered(checkpoint.num_blocks, strengths)) + questions + 2
+    of_scenes = partial(
+        estimate,
+        checkpoint.model.config,
+        dtype=checkpoint.dtype,
+        queries=3,
+        seconds=round(hearing.duration, 3),
+        answer_tokens=0,
+        head_tokens=hearing.span.first,
+        suffix_tokens=len(checkpoint.tokens(PAPER.question).tail),
+    )
+    encoded = of_scenes(scenes=1, passes_per_query=0).forward_flops
+    whole = of_scenes(scenes=scenes, passes_per_query=rows).forward_flops
+    return whole / encoded * seconds / 3600, 3 * scenes * rows
+
+
+class _Sums:
+    """Sums over queries, by name; kept in a file after each scene if there is one. `finished`: scenes in them."""
+
+    def __init__(self, path: Path | None, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self.finished = self.queries = 0
+        self.totals: dict[str, np.ndarray] = {}
+        if path is not None and path.is_file():
+            self._resume(path)
+
+    def _resume(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                facts = file.metadata() or {}
+                if facts.get("identity") != self.identity:
+                    return
+                self.totals = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+        except SafetensorError:  # not a file of ours: it is written anew
+            return
+        self.finished, self.queries = int(facts["finished"]), int(facts["queries"])
+
+    def add(self, **values: np.ndarray) -> None:
+        """One query more."""
+        self.totals = {name: self.totals.get(name, 0.0) + value for name, value in values.items()}
+        self.queries += 1
+
+    def finish(self, index: int) -> None:
+        """Scene `index` is in."""
+        self.finished = index + 1
+        if self.path is None:
+            return
+        facts = {"identity": self.identity, "finished": str(self.finished), "queries": str(self.queries)}
+        with whole_file(self.path) as part:
+            save_file({name: np.ascontiguousarray(total) for name, total in self.totals.items()}, part, facts)
+
+    def means(self) -> dict[str, np.ndarray]:
+        return {name: total / self.queries for name, total in self.totals.items()}
+
+
+def _row_overlaps(
+    hearing: Hearing, rows: Sequence[Row], bases: Sequence[np.ndarray], reads: Sequence[Blocks], truth: Interval
+) -> tuple[np.ndarray, np.ndarray]:
+    """Overlap of the best window by each run of blocks, in each row's share and in its difference from its base, both
+    (rows, reads). Maps are reduced as they come: those of all candidates of a 7B take gigabytes."""
+    shares, differences = [], []
+    at_once = hearing.maps_at_once()
+    for first in range(0, len(rows), at_once):
+        part = slice(first, first + at_once)
+        for reading, base in zip(hearing.read_rows(rows[part]), bases[part], strict=True):
+            curves = _run_curves(reading.attention, reads)
+            shares.append(best_overlaps(curves, hearing.span, truth))
+            differences.append(best_overlaps(curves - base, hearing.span, truth))
+    return np.stack(shares), np.stack(differences)
 
 
 def choose_vector_question(
@@ -182,9 +313,10 @@ def select_heads(
     count: Sequence[int] = (1, 3, 5),
     *,
     seed: int = 1000,
+    clips: ClipBank | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Settings:
-    """`settings` with `read_heads` chosen by mean overlap on three-event procedural scenes of the classes `names`.
+    """`settings` with `read_heads` chosen by mean overlap on three-event scenes of the classes `names`, as `tune` has.
 
     Every head of the blocks after the first steered one is ranked by its own overlap; the best k are averaged, and the
     k of `count` with the largest overlap is taken (the smaller one in a tie; one above the number of heads is passed
@@ -202,7 +334,7 @@ def select_heads(
             f"scenes is {scenes}, count {list(count)}, {len(pairs)} heads lie after the first steered block; pass at "
             "least one scene, an earlier block to steer, and a count of at least one and at most these heads"
         )
-    maker = SceneMaker(tuple(names), seconds=checkpoint.window_seconds)
+    maker = three_event_maker(names, checkpoint.window_seconds, clips)
     queries: list[tuple[np.ndarray, AudioSpan, Interval]] = []  # curves of all heads, audio tokens, truth
     for index in progress(range(scenes)):
         scene = maker.scene(index, seed)

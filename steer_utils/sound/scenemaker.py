@@ -21,6 +21,7 @@ from steer_utils.sound.synthesis import RATE, faded
 
 LOUDNESS = {"loud": (-3.0, 0.0), "quiet": (-16.0, -12.0)}  # range of an event's peak, dBFS
 NOISE_CUTOFF = (400.0, 6000.0)  # Hz
+PAPER_SECONDS = 17.0  # three clips of 5 s, two gaps of 1 s: a random 5 s window then covers 27.8 %
 
 
 class SoundBank:
@@ -211,6 +212,15 @@ class SceneMaker:
         noise = lfilter(np.array([1 - pole], dtype=np.float32), np.array([1, -pole], dtype=np.float32), white)
         level = 10 ** (rng.uniform(*self.noise_db) / 20)
         return noise * np.float32(level / np.sqrt(np.mean(noise * noise)))
+
+
+def three_event_maker(names: Sequence[str], longest: float, clips: ClipBank | None = None) -> SceneMaker:
+    """Scenes of three events for a model that hears `longest` seconds in one go: in the paper's form, 17 s with clips
+    of 5 s and gaps of 1 s, where that fits, else as long as the model hears. Raises ValueError for under three names.
+    """
+    if longest >= PAPER_SECONDS:
+        return SceneMaker(names, clips=clips, seconds=PAPER_SECONDS, event_seconds=(5.0, 5.0), min_gap=1.0)
+    return SceneMaker(names, clips=clips, seconds=longest)
 
 
 def _seed(rng: np.random.Generator | int) -> int | None:

@@ -14,8 +14,8 @@ from steer_utils.lm.blocks import Blocks, blocks_text
 from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.sound.scenemaker import PAPER_SECONDS
 from steer_utils.sound.tables import markdown_table
-from steer_utils.study.benchmark import PAPER_SECONDS
 from steer_utils.study.sensitivity import STRENGTHS, WIDTHS
 
 HEADINGS = ("what", "stated by the paper", "open in our sources", "what we declare", "where it is varied")

@@ -25,10 +25,11 @@ from steer_utils.lm.hearing import Hearing, check_batch, hear_each
 from steer_utils.methods.base import Localisation, Method, Query, find_together
 from steer_utils.methods.baselines import POSITION
 from steer_utils.methods.settings import Settings, trained_recordings
-from steer_utils.methods.table import METHODS, method_named, standard_methods
+from steer_utils.methods.table import METHODS, method_named, standard_methods, without_equal_rows
 from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import ClipBank
-from steer_utils.sound.scenemaker import SceneMaker
+from steer_utils.sound.scenemaker import PAPER_SECONDS as PAPER_SECONDS  # lesson 07 takes it from here
+from steer_utils.sound.scenemaker import SceneMaker, three_event_maker
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.spans import AudioSpan, best_window
@@ -40,7 +41,6 @@ from steer_utils.study.statistics import random_overlap
 DEVELOPMENT, TEST = SPLITS = ("development", "test")
 
 SLOTS = ("first", "middle", "last")
-PAPER_SECONDS = 17.0  # three clips of 5 s, two gaps of 1 s: a random 5 s window then covers 27.8 %
 
 PRIOR_OF = "steering"  # the positional prior averages this method's curves
 _QUERY_COLUMNS = ("scene", "slot", "event", "source", "truth_start", "truth_end", "others", "token_seconds", "chance")
@@ -147,11 +147,7 @@ def scene_set(
     if clips is not None:
         unused = dict(sorted(Counter(clip.category for clip in clips.clips if clip.category not in names).items()))
         clips = clips.subset(categories=names)
-    if checkpoint.window_seconds >= PAPER_SECONDS:
-        maker = SceneMaker(names, clips=clips, seconds=PAPER_SECONDS, event_seconds=(5.0, 5.0), min_gap=1.0)
-    else:
-        maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
-    return SceneSet(maker, count, seed, left_out, unused)
+    return SceneSet(three_event_maker(names, checkpoint.window_seconds, clips), count, seed, left_out, unused)
 
 
 def run_benchmark(
@@ -170,9 +166,10 @@ def run_benchmark(
     Cost: a scene is encoded once, then the short suffix passes that each method states. `batch`: how many scenes are
     encoded together (`lm.hearing.hear_each`). `resume_file`: each finished scene is appended to it; a killed run with
     the same settings goes on from there, one with others starts anew. `methods`: their names; None: the standard ones.
-    `external`: methods that are not in the table, such as `clap.ClapLocator.method()`. Warns where scenes hold classes
-    that the settings were chosen on. Raises ValueError for no methods, an unknown one, one named twice or one that
-    these settings cannot serve, before any work.
+    Of methods that find the same under these settings one is run; `attrs["equal"]` names the others, each with the one
+    whose rows are its own too. `external`: methods that are not in the table, such as `clap.ClapLocator.method()`.
+    Warns where scenes hold classes that the settings were chosen on. Raises ValueError for no methods, an unknown one,
+    one named twice or one that these settings cannot serve, before any work.
     """
     if methods is None:
         methods = standard_methods(settings, scenes.count)
@@ -182,6 +179,8 @@ def run_benchmark(
         raise ValueError(f"methods is {', '.join(methods) or 'empty'}; pass each of {', '.join(METHODS)} at most once")
     if POSITION in methods and PRIOR_OF not in methods:
         raise ValueError(f"{POSITION!r} is the mean curve of {PRIOR_OF!r} in other scenes; pass {PRIOR_OF!r} too")
+    methods, equal = without_equal_rows(methods, settings)
+    chosen = [method for method in chosen if method.name in methods]
     for method in chosen:
         if lacking := method.lacks(settings, others=True, scenes=scenes.count):
             raise ValueError(f"{method.name} cannot run here: it needs {lacking}; scenes: got {scenes.count}")
@@ -192,7 +191,8 @@ def run_benchmark(
         "numbers": checkpoint.numbers,
         "scenes": scenes.as_dict(),
         "settings": asdict(settings),
-        "methods": list(methods),
+        "methods": methods,
+        **({"equal": equal} if equal else {}),
         **({"external": {method.name: method.label for method in external}} if external else {}),
     }
     scenes.warn_of_development(settings)

@@ -148,6 +148,7 @@ def report_dict(table: pd.DataFrame) -> dict[str, Any]:
                 "revision": table.attrs["revision"],
                 "numbers": table.attrs.get("numbers"),
                 "settings": {**table.attrs["settings"], "scenes": table.attrs["scenes"]},
+                "equal": table.attrs.get("equal", {}),
                 "versions": table.attrs["versions"],
                 "rows": summary(table).to_dict("records"),
                 "steering_minus": {name: asdict(estimate) for name, estimate in gaps.items()},
@@ -174,7 +175,7 @@ def report_text(table: pd.DataFrame) -> str:
     lines += left_out_lines(scenes)
     rows, tests = summary(table), significance(table).set_index("method")
     lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(rows)]
-    lines += _answers(table)
+    lines += [*_equal_rows(table), *_answers(table)]
     lines += ["", "curves, without a known width", *_curves(rows, tests)] if table["auroc"].notna().any() else []
     if "steering" in set(table["method"]) and table["method"].nunique() > 1:
         lines += ["", "steering minus ..., paired, points of overlap [95 % interval], sign-flip p after Holm"]
@@ -219,6 +220,14 @@ def _cell(row: Any) -> str:
 def _interval(low: float, high: float, form: str = ".1f") -> str:
     """Empty for a single scene, which has no interval."""
     return f" [{100 * low:{form}}, {100 * high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _equal_rows(table: pd.DataFrame) -> list[str]:
+    """Which rows stand for two methods: those that find the same because nothing was chosen for the model."""
+    equal = table.attrs.get("equal", {})
+    lines = [f"{label_of(name)}: the same as {label_of(other)} under these settings" for name, other in equal.items()]
+    advice = f"no settings were chosen for this model: `steer-utils tune {table.attrs['model']}` does that"
+    return [*lines, advice] if lines else []
 
 
 def _answers(table: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from localising import OWN, QUERY, curve, find
 
+import steer_utils.methods.settings
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Query, contrast_of, steered_curve
@@ -69,6 +70,15 @@ def test_the_papers_method_does_not_depend_on_a_models_settings(one_hearing: Hea
         found = find("steering-paper", one_hearing, settings)
         assert found.interval == declared.interval
         np.testing.assert_array_equal(found.curve, declared.curve)
+
+
+def test_the_papers_sum_alone_leaves_the_norm_free(one_hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Attention right after a steered block does not see the norm, and the later half of four blocks leaves one block.
+    early = replace(PAPER, blocks=(0, 1))
+    monkeypatch.setattr(steer_utils.methods.settings, "PAPER", early)
+    free = curve("steering-paper-free", one_hearing, OWN)
+    np.testing.assert_array_equal(free, curve("steering", one_hearing, replace(early, keep_norm=False)))
+    assert np.abs(free - curve("steering-paper", one_hearing, OWN)).max() > 1e-5
 
 
 def test_per_head_selection_reads_the_chosen_heads(one_hearing: Hearing) -> None:

@@ -28,6 +28,7 @@ from steer_utils.methods.table import (
     method_named,
     standard_methods,
     standard_passes,
+    without_equal_rows,
 )
 from steer_utils.sound.spans import AudioSpan, best_window
 
@@ -81,8 +82,35 @@ def test_the_suffixes_of_an_entry_are_those_that_the_method_reads(
 
 
 def test_the_standard_passes_are_those_of_all_that_read_a_steered_or_prompted_row() -> None:
-    assert standard_passes() == 34
+    assert standard_passes() == 33
     assert {name for name in STANDARD if not METHODS[name].suffixes} == {"asking", "loudest", "position", "random"}
+
+
+EQUAL = {"steering-paper": "steering", "prompting-best": "prompting"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "equal"),
+    [
+        (OWN, {}),
+        (PAPER, EQUAL),
+        (replace(PAPER, ask="When is the {event}?", read_heads=((2, 0),)), EQUAL),
+        (replace(PAPER, chosen_on={"events": ["bell"]}), {}),
+        (replace(PAPER, keep_norm=False), {**EQUAL, "steering-paper": None, "steering-paper-free": "steering"}),
+        (replace(PAPER, strength=2.0, prompt_blocks=(1,)), {}),
+        (replace(PAPER, vector_question="What do you hear?"), {"prompting-best": "prompting"}),
+    ],
+)
+def test_methods_that_find_the_same_are_one_row(
+    one_hearing: Hearing, settings: Settings, equal: dict[str, str | None]
+) -> None:
+    expected = {name: other for name, other in equal.items() if other}
+    names, left_out = without_equal_rows(standard_methods(settings, 1), settings)
+    assert left_out == expected and not set(left_out) & set(names)
+    assert set(names) | set(left_out) == set(standard_methods(settings, 1))
+    for name, other in left_out.items():
+        np.testing.assert_array_equal(curve(name, one_hearing, settings), curve(other, one_hearing, settings))
+    assert without_equal_rows(["steering-paper", "prompting-best"], settings)[1] == {}  # the other is not there
 
 
 def state(lm: AudioLM) -> tuple[Any, ...]:

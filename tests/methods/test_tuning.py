@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from steer_utils.methods.tuning import (
     runs_of_blocks,
     select_heads,
     tune,
+    tuning_hours,
 )
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.spans import best_window
@@ -224,6 +226,69 @@ def test_rows_of_a_query_are_one_batch(one_model: AudioLM, monkeypatch: pytest.M
     tune(one_model, NAMES, start=START, scenes=1, strengths=(1.0,))
     candidates = len(block_sets(4)) * 2
     assert sizes == [2, *([2, candidates + 1] * 3)]  # at first the plain question, alone and after p-
+
+
+def killed_after(scenes: int) -> Any:
+    """Progress that stops before scene `scenes`."""
+
+    def steps(indices: Any) -> Any:
+        for index in indices:
+            if index == scenes:
+                raise KeyboardInterrupt
+            yield index
+
+    return steps
+
+
+def test_a_killed_run_goes_on_and_chooses_the_same(one_model: AudioLM, tmp_path: Path) -> None:
+    full: dict[str, Any] = {"start": START, "scenes": 2, "strengths": (2.0,), "resume_file": tmp_path / "a.safetensors"}
+    with pytest.raises(KeyboardInterrupt):
+        tune(one_model, NAMES, progress=killed_after(1), **full)
+    heard: list[int] = []
+
+    def noted(indices: Any) -> Any:
+        for index in indices:
+            heard.append(index)
+            yield index
+
+    with pytest.MonkeyPatch.context() as patch:
+        scenes: list[Any] = []
+        patch.setattr(tuning, "Hearing", lambda lm, samples: scenes.append(samples) or Hearing(lm, samples))
+        resumed = tune(one_model, NAMES, progress=noted, **full)
+    assert heard == [0, 1] and len(scenes) == 1
+    whole = tune(one_model, NAMES, **{**full, "resume_file": None})
+    assert resumed.settings == whole.settings and resumed.overlaps == whole.overlaps
+    np.testing.assert_array_equal(resumed.norm_ratio, whole.norm_ratio)
+
+
+@pytest.mark.parametrize("change", [{"seed": 7}, {"strengths": (3.0,)}, {"start": replace(START, question="What?")}])
+def test_sums_of_another_run_are_not_gone_on_with(one_model: AudioLM, tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"not sums")
+    one: dict[str, Any] = {"start": START, "scenes": 1, "strengths": (2.0,), "resume_file": path}
+    tune(one_model, NAMES, **one)
+    another = {**one, **change}
+    assert (
+        tune(one_model, NAMES, **another).overlaps
+        == tune(one_model, NAMES, **{**another, "resume_file": None}).overlaps
+    )
+
+
+def test_rows_are_reduced_in_parts(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    full: dict[str, Any] = {"start": START, "scenes": 1, "strengths": (2.0,)}
+    whole = tune(one_model, NAMES, **full)
+    monkeypatch.setattr(Hearing, "maps_at_once", lambda self: 5)
+    parts = tune(one_model, NAMES, **full)
+    assert parts.overlaps.keys() == whole.overlaps.keys()
+    assert list(parts.overlaps.values()) == pytest.approx(list(whole.overlaps.values()))
+
+
+def test_hours_grow_with_scenes_and_strengths(one_model: AudioLM) -> None:
+    hours, rows = tuning_hours(one_model, NAMES, scenes=1, strengths=(1.0,), questions=2)
+    assert 0 < hours < 1 and rows == 3 * (2 * len(block_sets(4)) + 2 + 2)
+    assert tuning_hours(one_model, NAMES, scenes=10, strengths=(1.0, 2.0), questions=2)[1] == 30 * (
+        4 * len(block_sets(4)) + 4
+    )
 
 
 # Heads ---------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from steer_utils.sound.audio import frame_rms
 from steer_utils.sound.recordings import ClipBank
-from steer_utils.sound.scenemaker import LOUDNESS, SceneMaker, SoundBank
+from steer_utils.sound.scenemaker import LOUDNESS, SceneMaker, SoundBank, three_event_maker
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.sounds import RATE, SOUNDS
 
@@ -302,3 +302,15 @@ def test_make_with_refuses_what_cannot_be(maker: SceneMaker) -> None:
             maker.make_with(names, 0)
     with pytest.raises(ValueError, match="negative"):
         maker.scene(-1, 0)
+
+
+@pytest.mark.parametrize(
+    ("longest", "seconds", "event"), [(8.0, 8.0, (1.2, 2.4)), (30.0, 17.0, (5.0, 5.0)), (600.0, 17.0, (5.0, 5.0))]
+)
+def test_scenes_of_three_events_fit_a_model_and_are_never_a_long_window(
+    longest: float, seconds: float, event: tuple[float, float]
+) -> None:
+    maker = three_event_maker(("bell", "siren", "dog bark"), longest)
+    assert (maker.seconds, maker.event_seconds, maker.events) == ((seconds, seconds), event, (3, 3))
+    with pytest.raises(ValueError, match="distinct"):
+        three_event_maker(("bell", "siren"), longest)

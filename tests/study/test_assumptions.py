@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.sound.scenemaker import PAPER_SECONDS
 from steer_utils.study.assumptions import HEADINGS, Assumption, assumptions, assumptions_markdown
-from steer_utils.study.benchmark import PAPER_SECONDS, scene_set
+from steer_utils.study.benchmark import scene_set
 from steer_utils.study.sensitivity import FACTORS, STRENGTHS, WIDTHS
 
 

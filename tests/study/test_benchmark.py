@@ -27,7 +27,7 @@ from steer_utils.study.attention_shift import CONDITIONS, shift_table
 from steer_utils.study.benchmark import SceneSet, positional_prior, run_benchmark, scene_set, slot_name
 from steer_utils.study.causality import occlusion_table, swap_table
 from steer_utils.study.metrics import score_row
-from steer_utils.study.report import report_text, summary
+from steer_utils.study.report import report_dict, report_text, summary
 from steer_utils.study.transfer import own_vector, vector_table
 
 QUICK = ("steering", "loudest", "random")
@@ -328,6 +328,20 @@ def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:
             run_benchmark(lm, one, with_settings(), methods=methods, progress=stopping(0))
     with pytest.raises(ValueError, match="mean curve of 'steering' in other scenes; pass 'steering' too"):
         run_benchmark(lm, one, heads, methods=["position"], progress=stopping(0))
+
+
+def test_of_equal_rows_one_is_run_and_the_report_says_so(lm: AudioLM) -> None:
+    scenes = scene_set(lm, PAPER, count=1, seed=0)
+    methods = ["steering", "steering-paper", "steering-paper-free", "prompting", "prompting-best"]
+    table = run_benchmark(lm, scenes, PAPER, methods=methods)
+    assert table.attrs["methods"] == ["steering", "steering-paper-free", "prompting"]
+    assert set(table["method"]) == set(table.attrs["methods"])
+    assert table.attrs["equal"] == {"steering-paper": "steering", "prompting-best": "prompting"}
+    text = report_text(table)
+    assert "steering (paper, as declared): the same as steering (ours) under these settings" in text
+    assert "`steer-utils tune tiny` does that" in text and report_dict(table)["equal"] == table.attrs["equal"]
+    chosen = run_benchmark(lm, scenes, with_settings(), methods=["prompting", "prompting-best"])
+    assert "equal" not in chosen.attrs and "tune" not in report_text(chosen)
 
 
 def test_recordings_of_another_release_are_left_out_too(
