@@ -107,7 +107,7 @@ def tune(
     identity = {
         "model": checkpoint.name,
         "revision": checkpoint.revision,
-        "dtype": str(checkpoint.dtype),
+        "numbers": checkpoint.numbers,
         "scenes": {
             "count": scenes,
             "names": list(names),
