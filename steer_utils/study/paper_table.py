@@ -43,8 +43,8 @@ def _further(name: str, kind: str) -> list[dict]:
 
 
 def results_table() -> str:
-    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval.
-    Methods with which no model was measured are left out; where nothing was measured, only the further ones are."""
+    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
+    further methods are left out unless a model was measured with them."""
     columns: list[tuple[str, dict]] = []
     for name in (*MAIN_MODELS, *MINI_MODELS):
         evaluation = evaluation_of(name)
@@ -63,8 +63,7 @@ def results_table() -> str:
     heads = ["overlap, %", *(title for title, _ in columns), "paper: Qwen2-Audio", "paper: AF3"]
     table: list[list[str]] = []
     for method in METHODS.values():
-        measured = any(method.name in rows for _, rows in columns)
-        if not measured and (method.name in FURTHER or any(rows for _, rows in columns)):
+        if method.name in FURTHER and not any(method.name in rows for _, rows in columns):
             continue
         cells = [_cell(rows.get(method.name), rows.get("random")) for _, rows in columns]
         table.append([method.label, *cells, *PAPER_FIGURES.get(method.name, ("", ""))])
