@@ -245,9 +245,17 @@ def checked(options: Options, parser: argparse.ArgumentParser) -> Options:
     return options
 
 
-def main(measure: Callable[[Options], Result]) -> None:
-    """Run one script from the command line: progress and notes on stderr, one line of json on stdout."""
+def main(measure: Callable[[Options], Result], prepare: Callable[[Options], Options] | None = None) -> None:
+    """Run one script from the command line: progress and notes on stderr, one line of json on stdout.
+
+    `prepare`: what a script makes of its options; a ValueError that it raises is said, and exits with code 2.
+    """
     options = parsed(description=sys.modules["__main__"].__doc__)
+    try:
+        options = options if prepare is None else prepare(options)
+    except ValueError as error:
+        say(str(error))
+        sys.exit(2)
     print(json.dumps(line(measure, options)), flush=True)
 
 

@@ -7,7 +7,7 @@ number of forwards; both numbers are in the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.common import Options, Result, Times, interleaved, main, rounded, say, verdict
 from benchmarks.memory import peak_bytes
-from benchmarks.peers import Reader, peers_of
+from benchmarks.peers import SWEEPERS, Reader, peers_of
 from benchmarks.shapes import audio_of, pocket, shape_of, true_width
 from benchmarks.sweep import Sweep, difference, ours
 
@@ -25,10 +25,12 @@ FASTER, EQUAL = 15.0, 1e-3
 REQUIRED = ("transformers", "nnsight")  # TransformerLens runs too, but the target does not name it
 
 
-def case(sweep: Sweep, options: Options, batch: int, rounds: int, every: bool) -> dict[str, Any]:
-    """Ours and each peer on one model. `batch`: strengths a peer's forward takes at most; `every`: it reads all points,
-    else one forward of each size stands for all."""
-    found, missing = peers_of(sweep)
+def case(
+    sweep: Sweep, options: Options, batch: int, rounds: int, every: bool, names: Sequence[str] = SWEEPERS
+) -> dict[str, Any]:
+    """Ours and each peer of `names` on one model. `batch`: strengths a peer's forward takes at most; `every`: it reads
+    all points, else one forward of each size stands for all."""
+    found, missing = peers_of(sweep, names)
     mine, peak = _kept(partial(ours, sweep), options)
     peaks = {"ours": peak}
     runs: dict[str, Any] = {"ours": partial(ours, sweep)}

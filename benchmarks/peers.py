@@ -192,18 +192,21 @@ class Reader:
         return torch.cat(made)[..., self.sweep.audio_columns].float().cpu()
 
 
-def peers_of(sweep: Sweep) -> tuple[dict[str, Peer], dict[str, str]]:
-    """Every peer that runs here, and the others with the reason."""
+SWEEPERS = ("transformers", "nnsight", "transformer-lens")
+
+
+def peers_of(sweep: Sweep, names: Sequence[str] = SWEEPERS) -> tuple[dict[str, Peer], dict[str, str]]:
+    """Those of the named peers that run here, and the others with the reason."""
     lm = sweep.lm
     makers: dict[str, Callable[[], Peer]] = {
         "transformers": lambda: Transformers(lm.model),
         "nnsight": lambda: NNsight(lm.model),
         "transformer-lens": lambda: TransformerLens(lm.model, lm.processor.tokenizer),
     }
-    absent = missing(["nnsight", "transformer-lens"])
+    absent = missing([name for name in names if name in MODULES])
     found: dict[str, Peer] = {}
     for name, make in makers.items():
-        if name in absent:
+        if name in absent or name not in names:
             continue
         try:
             found[name] = make()

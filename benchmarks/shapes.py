@@ -29,6 +29,7 @@ class Shape:
     """A random model. `window`: seconds of one window of the audio tower; `longest`: seconds of joined windows.
 
     `narrow` replaces the true width by (width, heads, key/value heads, feed-forward, tower width, tower heads).
+    `vocabulary`: how many words it has, where those are more than the tokenizer's few.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Shape:
     window: int = 30
     longest: int | None = None
     narrow: tuple[int, int, int, int, int, int] | None = None
+    vocabulary: int = 0
     seed: int = 3
 
 
@@ -69,7 +71,8 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
         processor.max_audio_len = shape.longest
     config = _config(shape, processor, size)
     family = FAMILIES[shape.family]
-    with torch.random.fork_rng(devices=[]), default_dtype(options.torch_dtype):  # float32: 28 GB
+    made_there = torch.device(options.device)  # eight billion random numbers take minutes on a CPU
+    with torch.random.fork_rng(devices=[]), default_dtype(options.torch_dtype), made_there:  # float32: 28 GB
         torch.manual_seed(shape.seed)
         model: Any = getattr(transformers, family.model_class)(config)
     positions = model.model.audio_tower.embed_positions.weight
@@ -92,7 +95,7 @@ def _config(shape: Shape, processor: Any, size: Size) -> Any:
     text.num_hidden_layers = shape.blocks
     text.layer_types = text.layer_types[:1] * shape.blocks
     text.max_position_embeddings = 32_768
-    text.vocab_size = len(tokenizer)
+    text.vocab_size = max(len(tokenizer), shape.vocabulary)
     text.bos_token_id, text.eos_token_id, text.pad_token_id = None, tokenizer.eos_token_id, tokenizer.pad_token_id
     audio.num_hidden_layers = shape.tower_blocks
     audio.num_mel_bins = size.mel_bins

@@ -25,8 +25,8 @@ from steer_utils.lm.models import AudioLM
 from steer_utils.lm.steering import steer
 
 CLAIM = "steering overhead under generate"
-TARGET = "<= 3 % a token"
-OVER = 0.03
+TARGET = "<= 1 % of a token at the true width"
+OVER = 0.01
 PEERS = ("steering-vectors", "nnsight", "transformer-lens")
 LAYERS = "model.language_model.layers.{num}"  # named outright: left to itself steering-vectors finds the audio tower
 
@@ -175,8 +175,10 @@ def per_token(times: Mapping[str, Times], name: str, base: str) -> dict[str, flo
     }
 
 
-def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options) -> dict[str, Any]:
-    """Every way to answer on one model."""
+def case(
+    lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options, peers: Sequence[str] = PEERS
+) -> dict[str, Any]:
+    """Every way to answer on one model, and those of the peers named."""
     task = Answers(lm, seconds)
     runs: dict[str, Answer] = {
         "generate": task.plain,
@@ -187,7 +189,7 @@ def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options
         "answer": task.answer,
         "answer, steered": task.answer_steered,
     }
-    absent = missing(PEERS)
+    absent = missing([name for name in peers if name in PEERS])
     makers = {
         "steering-vectors": task.steering_vectors,
         "nnsight": task.nnsight,
@@ -196,7 +198,7 @@ def case(lm: AudioLM, seconds: float, tokens: int, rounds: int, options: Options
     mine = task.steered(tokens)
     agree = {}
     for name, make in makers.items():
-        if name in absent:
+        if name in absent or name not in peers:
             continue
         try:
             run = make()
@@ -248,7 +250,8 @@ def measure(options: Options) -> Result:
         beside = ("generate again", "empty hooks", *each["agree"])
         others = ", ".join(f"{name} {100 * each['contestants'][name]['over']:+.1f}" for name in beside)
         written.append(f"{each['model']} {100 * over:+.1f} % ({others})")
-    worst = max(each["contestants"][way]["over"] for each in cases for way in ways)
+    wide = [each for each in cases if not each["model"].startswith("pocket")]
+    worst = max(each["contestants"][way]["over"] for each in wide for way in ways)
     return Result(
         script="steering_overhead",
         claim=CLAIM,
@@ -260,7 +263,8 @@ def measure(options: Options) -> Result:
         notes=[
             "the worst of hearing.answer and of steer around generate, with the norm kept; in brackets the noise "
             "(generate again), hooks that do nothing, and the peers, who add without keeping the norm",
-            "pocket models on one thread",
+            "pocket models on one thread: no target is set there, where a token takes 2.5 ms and hooks that only add "
+            "and keep the norm take 2 to 4 % of it (below)",
         ],
     )
 

@@ -25,8 +25,8 @@ from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, tr
 from steer_utils.sound.sounds import SOUNDS
 
 CLAIM = "pocket training"
-TARGET = "samples a second stated, at least 60 % of the time in matrix products"
-SHARE = 0.60
+TARGET = "a pocket model from nothing in under an hour on two cores"
+MINUTES = 60
 SHORT, LONG = 5, 45  # steps of two runs: their difference is free of what a run sets up once
 FILLED = 600  # scenes made beforehand: the bank of sounds, filled as they are asked for, is then full as in a long run
 HEARD = 256  # scenes of the corpus that is heard between the stages
@@ -144,7 +144,7 @@ def measure(options: Options) -> Result:
         claim=CLAIM,
         target=TARGET,
         measured="; ".join(written),
-        met=verdict(options, whole["share_in_products"] >= SHARE),
+        met=verdict(options, whole["minutes"] < MINUTES),
         cases=[made],
         notes=["a sample: a scene (encoder), a question with its answer (language); whole: every step of the recipe"],
     )

@@ -15,13 +15,26 @@ import torch
 import transformers
 
 from steer_utils.lm.families import full_size_config
+from steer_utils.lm.models import load
 from steer_utils.pocket.architecture import Size, build_processor
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="benchmarks/ is not beside tests/ here")
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import attention_rows, common, locate_floor, long_audio, matmuls, memory, peers, shapes, table, venv  # noqa: E402
+from benchmarks import (  # noqa: E402
+    attention_rows,
+    common,
+    gpu,
+    locate_floor,
+    long_audio,
+    matmuls,
+    memory,
+    peers,
+    shapes,
+    table,
+    venv,
+)
 from benchmarks.common import Options, Result, Times  # noqa: E402
 from benchmarks.shapes import EVENTS, audio_of, shape_of, true_width  # noqa: E402
 from benchmarks.sweep import Point, Sweep, difference, ours  # noqa: E402
@@ -134,6 +147,62 @@ def test_steering_in_the_benchmark_of_tokens_does_something(results: dict[str, d
         assert case["moved"] > 1e-3
         assert {"generate", "steer", "answer", "answer, steered"} <= set(case["contestants"])
         assert all(each < 1e-4 for each in case["agree"].values())
+
+
+# -- the prepared run on a GPU ---------------------------------------------------------------------------------------
+def test_the_run_on_a_gpu_goes_through_all_its_parts(results: dict[str, dict[str, Any]]) -> None:
+    """On a CPU with a tiny model; the peers' and ours agree as in the scripts that it is made of."""
+    line = results["gpu"]
+    made = line["cases"][0]
+    assert not [note for note in line["notes"] if "left out" in note]
+    assert made["hearing"]["median_s"] > 0 and made["weights_gb"] > 0
+    assert set(made["sweep"]["ratio"]) <= set(gpu.PEERS) and made["sweep"]["agree"] < EQUAL
+    assert set(made["token"]["agree"]) <= {"nnsight"} and "answer, steered" in made["token"]["contestants"]
+    assert list(made["audios_an_hour"]) == [
+        f"{work}, batch {batch}" for work in ("heard", "located") for batch in (1, 4, 16)
+    ]
+    assert line["measured"].count("audios located an hour at batches of 1, 4, 16") == len(line["cases"])
+
+
+def test_the_run_on_a_gpu_loads_nf4_from_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here in place of nf4 the weights as they are: that the way is gone, and the first model is told from it."""
+    asked: list[dict[str, Any]] = []
+
+    def plain(folder: Path, **options: Any) -> Any:
+        asked.append(options)
+        return load(folder)
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: object())
+    monkeypatch.setattr(gpu, "load", plain)
+    for part in ("sweep", "token", "audios_an_hour"):
+        monkeypatch.setattr(gpu, part, lambda lm, options: {})
+    made = gpu.measure(SMOKE)
+    assert asked == [{"quantise": "nf4", "device": "cpu"}]
+    assert [case["numbers"] for case in made.cases] == ["float32", "nf4"] and "nf4: weights" in made.measured
+    assert made.cases[1]["parameters"] == made.cases[0]["parameters"] and "nf4" not in made.missing
+
+
+def test_a_part_that_fails_or_comes_too_late_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = gpu.Clock()
+    assert clock.part("bfloat16, sweep", lambda: {"a": 1}) == {"sweep": {"a": 1}}
+    assert clock.part("bfloat16, token", lambda: {}["no\nmemory"]) == {}
+    monkeypatch.setattr(gpu, "LATEST", -1.0)
+    assert clock.part("nf4, sweep", lambda: {"a": 1}) == {}
+    assert clock.left_out == ["bfloat16, token: KeyError: 'no\\nmemory'", "nf4, sweep: it was too late to begin"]
+
+
+def test_the_run_on_a_gpu_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu.on_a_gpu(SMOKE) is SMOKE
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="no GPU is at hand: torch sees none here; --smoke"):
+        gpu.on_a_gpu(Options())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert gpu.on_a_gpu(Options()) == Options(device="cuda", dtype="bfloat16", full_depth=True)
+
+
+def test_the_table_says_that_no_gpu_was_at_hand_until_one_was() -> None:
+    assert f"| {table.GPU[0]} | {table.GPU[1]} | no GPU was at hand | - | - |" in table.written([record()])
+    assert "no GPU was at hand" not in table.written([record(), record("gpu", None)])
 
 
 @pytest.mark.parametrize("name", peers.MODULES)
