@@ -109,6 +109,8 @@ def _mistake(error: ValidationError, checked: Any) -> str:
     first = error.errors()[0]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
+    if not first["loc"]:  # half a character in a name
+        return f"a setting's name cannot be read: {first['msg']}"
     name = first["loc"][0]
     if first["type"] == "unexpected_keyword_argument":
         return f"{name} is no setting; settings are {', '.join(sorted(entry.name for entry in fields(checked)))}"
