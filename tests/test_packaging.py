@@ -31,8 +31,9 @@ WEIGHTS = Path("steer_utils/pocket/weights")
 MAX_MODEL_BYTES = 16_000_000
 CORE = set(
     "torch transformers numpy scipy soundfile soxr safetensors pandas matplotlib seaborn tqdm typer pyyaml pydantic "
-    "filelock rich lazy-loader".split()
+    "filelock rich lazy-loader accelerate".split()
 )
+GPU_EXTRAS = {"quantise"}  # not in the lock, which is not for GPU machines
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
@@ -67,7 +68,7 @@ def test_core_dependencies_are_the_agreed_few() -> None:
     assert {canonicalize_name(r.name) for r in declared("core")} == CORE
 
 
-@pytest.mark.parametrize("group", ["core", *PROJECT["optional-dependencies"]])
+@pytest.mark.parametrize("group", ["core", *sorted(set(PROJECT["optional-dependencies"]) - GPU_EXTRAS)])
 def test_lock_pins_every_declared_dependency_within_its_bounds(group: str) -> None:
     pins = lock_pins()
     for requirement in declared(group):
