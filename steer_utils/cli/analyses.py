@@ -31,6 +31,9 @@ from steer_utils.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from steer_utils.show.analyses import Analysis
     from steer_utils.sound.labels import Labelled
 
 PRESETS = {"smoke": 6, "course": 100, "paper": 300}  # scenes of a benchmark
@@ -94,7 +97,9 @@ def benchmark(
     own = settings_of(lm, own, out)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
-    table = finished_table(
+    from steer_utils.study.report import report_json, report_text
+
+    finished_table(
         lambda resume_file: run_benchmark(
             lm,
             made,
@@ -106,10 +111,8 @@ def benchmark(
             progress=lambda indices: progress(indices, "scene"),
         ),
         out,
+        report_json if as_json else report_text,
     )
-    from steer_utils.study.report import report_json, report_text
-
-    typer.echo(report_json(table) if as_json else report_text(table))
 
 
 @analyses_app.command()
@@ -161,13 +164,21 @@ def analyse(
             lm, made, own, resume_file=resume_file, progress=lambda units: progress(units, "scene")
         ),
         out,
+        lambda table: (
+            json.dumps(analysis_report(analysis, table), indent=2) if as_json else analysis_text(analysis, table)
+        ),
     )
-    typer.echo(json.dumps(analysis_report(analysis, table), indent=2) if as_json else analysis_text(analysis, table))
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
         for name, drawn in analysis.figures(table).items():
             stem = figures / f"{analysis.name}_{name}_{Path(model).name}"
             note(f"drawn: {save_figure(drawn.figure, stem, drawn.alt, drawn.caption)[0]}")
+
+
+def _analysed(analysis: Analysis, table: DataFrame, as_json: bool) -> str:
+    from steer_utils.show.analyses import analysis_report, analysis_text
+
+    return json.dumps(analysis_report(analysis, table), indent=2) if as_json else analysis_text(analysis, table)
 
 
 @analyses_app.command()
@@ -212,13 +223,14 @@ def questions(
         assert sakura is not None
         asked = sets.sakura(sakura, track, drop_broken=drop_broken)
     given = read_settings(settings)
-    from steer_utils.show.analyses import ANALYSES, analysis_report, analysis_text
+    from steer_utils.show.analyses import ANALYSES
     from steer_utils.study.attention_shift import question_shift_table
 
     lm = open_model(model, device, dtype, revision, quantise)
     pairs = [(each.path, each.prompt) for each in asked[: limit or None]]
     own = settings_of(lm, given, out)
-    table = finished_table(
+    shift = ANALYSES["shift"]
+    finished_table(
         lambda resume_file: question_shift_table(
             lm,
             pairs,
@@ -228,9 +240,8 @@ def questions(
             progress=lambda units: progress(units, "audio"),
         ),
         out,
+        lambda table: _analysed(shift, table, as_json),
     )
-    shift = ANALYSES["shift"]
-    typer.echo(json.dumps(analysis_report(shift, table), indent=2) if as_json else analysis_text(shift, table))
 
 
 @analyses_app.command()

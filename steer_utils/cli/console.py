@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
 from collections.abc import Iterable
@@ -12,6 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 T = TypeVar("T")
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # writing itself fails, which names no file
 
 
 class Commands(TyperGroup):
@@ -31,9 +34,9 @@ class Commands(TyperGroup):
                     raise
                 say(f"steer-utils: {error}")
             except OSError as error:
-                if error.filename is None:
+                if error.filename is None and error.errno not in FULL:
                     raise
-                say(f"steer-utils: {error.filename}: {error.strerror}")
+                say(f"steer-utils: {error.filename or 'a file could not be written'}: {error.strerror}")
             raise typer.Exit(2)
 
 

@@ -81,6 +81,7 @@ def locate(
         progress=lambda starts: progress(starts, "window", quiet=None),
     )
     _note_doubts(located, lm)
+    typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))  # whatever becomes of the files
     if labels is not None:
         label = Labelled(located.interval, located.event, audio.name, round(located.presence, 4))
         write_intervals(labels, [label], duration=located.duration)
@@ -89,7 +90,6 @@ def locate(
 
         alt = alt_text_located(located)
         write_figure(located_figure(located), figure, alt, f"Where {model} hears the {located.event}")
-    typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))
 
 
 def _locate_all(

@@ -107,8 +107,11 @@ def open_bank(clips: Path | None) -> ClipBank | None:
     return ClipBank(open_clips(clips))
 
 
-def finished_table(make: Callable[[Path | None], DataFrame], out: Path | None) -> DataFrame:
-    """The table of a long run, written to `out`. `make` takes the file that keeps what is finished, beside `out`.
+def finished_table(
+    make: Callable[[Path | None], DataFrame], out: Path | None, report: Callable[[DataFrame], str]
+) -> DataFrame:
+    """The table of a long run: its report is printed, then it is written to `out`. `make` takes the file beside `out`
+    that keeps what is finished.
 
     Stopped by Ctrl-C it says how to go on, and exits with code 130.
     """
@@ -118,6 +121,7 @@ def finished_table(make: Callable[[Path | None], DataFrame], out: Path | None) -
     except KeyboardInterrupt:
         note("stopped" + (": the same command goes on from here" if resume_file is not None else ""))
         raise typer.Exit(130) from None
+    typer.echo(report(table))
     if out is not None and resume_file is not None:
         from steer_utils.study.report import write_table
 

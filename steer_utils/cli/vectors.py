@@ -106,13 +106,21 @@ def _read_vector(path: Path, num_blocks: int | None) -> SteeringVector:
 
 
 def _write_vector(vector: SteeringVector, path: Path) -> None:
-    """Write it by the ending of the name, then print what it is."""
-    if path.suffix.lower() == ".gguf":
-        from steer_utils.lm.gguf_vectors import to_gguf
+    """Write it by the ending of the name, and print what it is, also where the disk is full."""
+    try:
+        if path.suffix.lower() == ".gguf":
+            from steer_utils.lm.gguf_vectors import to_gguf
 
-        to_gguf(vector, path)
-    else:
-        vector.save(path)
+            to_gguf(vector, path)
+        else:
+            vector.save(path)
+    except OSError:
+        _print_vector(vector, path)
+        raise
+    _print_vector(vector, path)
+
+
+def _print_vector(vector: SteeringVector, path: Path) -> None:
     acting = vector.acting_blocks()
     typer.echo(f"{path}: {vector.num_blocks} blocks of width {vector.hidden_size}, acting on {len(acting)} of them")
     typer.echo(f"recipe: {vector.provenance.recipe}")

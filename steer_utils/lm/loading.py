@@ -10,7 +10,6 @@ read or fetched: what does not fit is refused with what would.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from transformers.utils import logging
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.environment import gpu_fault
 from steer_utils.lm.families import REFUSED, Family, UnsupportedModelError, family_of, listening_config, refusal
+from steer_utils.sound.files import strict_json
 
 Quantisation = Literal["int8", "nf4", "torchao-int8"]
 DeviceMap = str | dict[str, Any]
@@ -360,7 +360,7 @@ def known_events(folder: Path | None) -> tuple[str, ...] | None:
     if facts is None or not facts.is_file():
         return None
     try:
-        known = json.loads(facts.read_text(encoding="utf-8"))
+        known = strict_json(facts.read_text(encoding="utf-8"))
         events = [] if known.get("any_text") else known["events"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{facts} is damaged: it must be json with a list named 'events'") from error

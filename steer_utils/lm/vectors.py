@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from steer_utils.lm.blocks import Blocks, block_numbers, blocks_text, early, late
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import strict_json, whole_file
 
 if TYPE_CHECKING:
     from steer_utils.lm.checkpoints import Checkpoint
@@ -57,7 +57,7 @@ class Provenance:
     def from_json(cls, text: Any) -> Provenance:
         """What `to_json` wrote. Raises ValueError for anything else: the file may come from anywhere."""
         try:
-            entries = json.loads(text)
+            entries = strict_json(text)
             texts = {key: value for key, value in entries.items() if key != "versions"}
             versions = entries.get("versions", {})
             if unknown := sorted(set(entries) - {entry.name for entry in fields(cls)}):
@@ -259,7 +259,7 @@ class SteeringVector:
         }
         tensors = {"directions": self.directions.contiguous(), "hidden_norms": self.hidden_norms.contiguous()}
         with whole_file(target) as part:
-            save_file(tensors, part, metadata=header)
+            part.write_bytes(save(tensors, metadata=header))  # whose own writer hides why it failed
 
     @classmethod
     def load(cls, path: str | Path) -> SteeringVector:

@@ -19,7 +19,8 @@ from pydantic.dataclasses import dataclass
 from steer_utils.lm.blocks import Blocks, as_blocks, late
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.models import pocket_folder
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.config_files import read_config_file
+from steer_utils.sound.files import strict_json, whole_file
 
 Heads = tuple[tuple[int, int], ...]
 
@@ -192,10 +193,7 @@ class Settings:
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Read a settings file. Raises ValueError, with its path, for one that is missing or holds no such settings."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot read settings from {str(path)!r}: {error}") from error
+        values = read_config_file(path, "settings")
         if not isinstance(values, dict):
             raise ValueError(f"{str(path)!r} holds a {type(values).__name__}; settings are one json object")
         try:
@@ -238,7 +236,7 @@ def _kept_facts(checkpoint: Checkpoint) -> tuple[Path | None, dict[str, Any]]:
     if path is None or not path.is_file():
         return None, {}
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = strict_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(facts, dict):

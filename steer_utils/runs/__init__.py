@@ -1,6 +1,5 @@
 """Notebooks as runs, and grids of many runs on one machine or a cluster. Reading order:
 
-config_files    yaml and json that users write: no key twice, strict values, each mistake in one line
 
 One notebook:
 

@@ -28,12 +28,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from steer_utils.lm.environment import usable_cores
 from steer_utils.lm.threads import THREADS, polite, share_of_cores
-from steer_utils.runs.config_files import Config, Count, Text, config, read_config_file
 from steer_utils.runs.executors import RESOURCE
+from steer_utils.sound.config_files import Config, Count, Text, config, read_config_file
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
@@ -43,6 +43,9 @@ REMEDY = "sweeps need Dask: pip install 'steer-utils[sweep]' (or pass --workers 
 SLURM_REMEDY = "SLURM jobs need dask-jobqueue: pip install 'steer-utils[cluster]'"
 START_A_WORKER = f"dask worker {{address}} --nthreads 1 --resources {RESOURCE}=1"
 TextList = list[Text]
+Words = Annotated[
+    str | None, Field(pattern=r"\S", description='text, in quotes where it looks like something else: "0123", "no"')
+]
 
 TIMEOUT = 20.0  # seconds that a scheduler has to answer
 CHECK_EVERY = 5.0  # seconds
@@ -121,14 +124,22 @@ async def _stop(nannies: Sequence[Any]) -> None:
 # -- other machines --------------------------------------------------------------------------------------------------
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """A client of the scheduler at `address`. Raises ValueError if none answers there, or without Dask."""
+    """A client of the scheduler at `address`. Raises ValueError for what is no address, if none answers there, or
+    without Dask."""
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise ValueError(REMEDY) from error
     try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise ValueError(
+            f"{address!r} is no address of a Dask scheduler ({error}); pass one such as tcp://host:8786"
+        ) from error
+    try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
-    except (OSError, ValueError) as error:  # a timeout is an OSError too
+    except (OSError, OverflowError, ValueError) as error:  # a timeout is an OSError too; a port may be too large
         raise ValueError(
             f"no Dask scheduler answers at {address!r} ({' '.join(str(error).split())[:120]}); start one with "
             "`dask scheduler`, and pass the address that it prints"
@@ -140,19 +151,39 @@ def connected(address: str) -> Iterator[Client]:
 
 
 class Profile(Config):
-    """What a profile must hold, and what is easily written wrong. SLURMCluster checks the other arguments."""
-
-    model_config = ConfigDict(extra="allow")
+    """`jobs`, and the arguments of SLURMCluster that a file can hold."""
 
     jobs: Count
     cores: Count
     memory: Text
     processes: Count = 1
+    queue: Words = None
+    account: Words = None
+    project: Words = None
     # yaml reads 12:00:00 as 43200, and SLURM takes that for minutes
     walltime: Annotated[str | None, Field(description='the time in quotes, such as "12:00:00"')] = None
+    job_cpu: Annotated[int | None, Field(ge=1, description="a whole number from 1")] = None
+    job_mem: Words = None
+    job_name: Words = None
     job_extra_directives: TextList = Field(default=[], description='a list such as ["--gres=gpu:1"]')
+    job_directives_skip: TextList = Field(default=[], description='a list of text, such as ["--mem"]')
     job_script_prologue: TextList = Field(default=[], description='a list such as ["module load cuda"]')
     worker_extra_args: TextList = Field(default=[], description="a list of text")
+    worker_command: Words = None
+    python: Words = None
+    shebang: Words = None
+    interface: Words = None
+    protocol: Words = None
+    security: Annotated[bool | None, Field(description="true or false")] = None
+    nanny: Annotated[bool, Field(description="true or false")] = True
+    death_timeout: Annotated[float | None, Field(gt=0, description="a number of seconds")] = None
+    local_directory: Words = None
+    log_directory: Words = None
+    shared_temp_directory: Words = None
+    scheduler_options: Annotated[dict[str, Any], Field(description="a mapping")] = Field(default={})
+    host: Words = None
+    dashboard_address: Words = None
+    config_name: Words = None
 
     @property
     def threads(self) -> int:
@@ -213,7 +244,7 @@ def slurm_cluster(profile: Profile) -> SLURMCluster:
     arguments["worker_extra_args"] = [*profile.worker_extra_args, "--nthreads", "1", "--resources", f"{RESOURCE}=1"]
     try:
         return SLURMCluster(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise ValueError(f"the profile cannot be used: {' '.join(str(error).split())[:300]}") from error
 
 

@@ -30,7 +30,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, PlainValidator, field_validator, model_validator
 
 from steer_utils.lm.blocks import NAMED_BLOCKS, Blocks, as_blocks
-from steer_utils.runs.config_files import Config, Count, OptionalText, Several, Text, config, read_config_file
+from steer_utils.sound.config_files import Config, Count, OptionalText, Several, Text, config, read_config_file
 
 BLOCK_NAMES = ("each", *NAMED_BLOCKS)
 READS = ("after", "own")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steer_utils.lm.threads import polite
-from steer_utils.runs.parameters import REMEDY, checked_parameters, short_path
+from steer_utils.runs.parameters import REMEDY, checked_parameters, papermill_path, short_path
 from steer_utils.sound.files import whole_file
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _executed(
     bar = {"desc": source.stem, "unit": "cell", "leave": True} if progress else False
     try:
         papermill.execute_notebook(
-            str(source),
-            str(target),
+            papermill_path(source),
+            papermill_path(target),
             parameters=dict(parameters),
             kernel_name="python3",
             language="python",

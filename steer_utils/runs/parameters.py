@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steer_utils.runs.config_files import read_config_file
+from steer_utils.sound.config_files import read_config_file
 
 PRESETS = ("smoke", "course", "paper")
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # the last two for deep brackets
@@ -100,8 +100,16 @@ def read_parameters(path: Path) -> dict[str, Any]:
 
 def short_path(path: Path) -> str:
     """`path` from the current folder, or as it is if it lies elsewhere."""
-    shorter = os.path.relpath(path)
+    try:
+        shorter = os.path.relpath(path)
+    except ValueError:  # on another drive of Windows
+        return str(path)
     return str(path) if shorter.startswith("..") else shorter
+
+
+def papermill_path(path: Path) -> str:
+    """`path` for papermill, which formats paths by the parameters: braces in it are its own."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _written_defaults(path: Path) -> dict[str, str]:
@@ -113,7 +121,7 @@ def _written_defaults(path: Path) -> dict[str, str]:
     if not Path(path).is_file():
         raise ValueError(f"there is no notebook {short_path(path)!r}")
     try:
-        parameters = inspect_notebook(str(path))
+        parameters = inspect_notebook(papermill_path(path))
     except Exception as error:  # json, nbformat and papermill each have their own
         raise ValueError(f"{short_path(path)!r} is not a notebook that can be run: {error}") from error
     return {name: str(entry["default"]) for name, entry in parameters.items()}

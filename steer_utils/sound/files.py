@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import math
 import os
 import re
@@ -39,19 +40,28 @@ def check_target(path: Path, suffixes: Sequence[str]) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """`with whole_file(path) as part:` write to `part`; it becomes `path` at the end, or vanishes after an error."""
+    """`with whole_file(path) as part:` write to `part`; it becomes `path` at the end, or vanishes after an error.
+
+    What the system refuses (a full disk) is an OSError that names `path`.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    part = Path(name)
+    part: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        part = Path(name)
         yield part
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner may read
         os.replace(part, path)
+    except OSError as error:
+        if error.errno is None or (part is not None and error.filename not in (None, str(part))):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
 
 
 def find_root(folder: Path, marker: Path) -> Path | None:
@@ -77,7 +87,6 @@ def require_root(folder: Path, marker: Path, title: str) -> Path:
 
 
 #: What a file begins with whose text is not in UTF-8, and yet no guess; the longer mark first.
-MOST_HEADER = 100_000  # characters of a header in which delimiters are counted; csv itself takes 131 072 a cell
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | dict.fromkeys(
     (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"
 )
@@ -131,9 +140,9 @@ def parse_rows(
     columns are there. Raises ValueError, naming the line, for quotes that are not closed, missing columns (naming those
     found), a column that stands twice, values beyond the last column, and, without `short_rows`, rows of fewer cells.
     """
-    first = next(filter(str.strip, io.StringIO(text, newline="")), "")[:MOST_HEADER]
-    headers = {delimiter: _columns(next(csv.reader([first], delimiter=delimiter))) for delimiter in delimiters if first}
-    delimiter = max(headers, key=lambda one: len(set(required) & set(headers[one])), default=delimiters[0])
+    first = next(filter(str.strip, text.splitlines()), "").replace('"', "")
+    headers = {delimiter: set(_columns(first.split(delimiter))) for delimiter in delimiters}
+    delimiter = max(headers, key=lambda one: len(headers[one].intersection(required)))
     records = _records(text, name, delimiter)
     columns = _columns(next(records, ("", []))[1])
     if lacking := [column for column in required if column not in columns]:
@@ -239,6 +248,26 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+class RepeatedKeyError(ValueError):
+    """A key that stands twice in one mapping."""
+
+
+def check_once(keys: Sequence[Any], where: str = "") -> None:
+    """Raises RepeatedKeyError for a key that stands twice: most readers let the last one win."""
+    if twice := [str(key) for index, key in enumerate(keys) if key in keys[:index]]:
+        raise RepeatedKeyError(f"has {', '.join(dict.fromkeys(twice))} twice{where}; give each key once")
+
+
+def strict_json(text: str) -> Any:
+    """What a json text holds. Raises JSONDecodeError, RepeatedKeyError, or RecursionError for too many brackets."""
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        check_once([key for key, _ in pairs])
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=mapping)
 
 
 def json_safe(value: Any) -> Any:

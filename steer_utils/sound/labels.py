@@ -28,7 +28,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from steer_utils.sound.files import cell_seconds, check_target, parse_rows, read_text, whole_file
+from steer_utils.sound.files import (
+    RepeatedKeyError,
+    cell_seconds,
+    check_target,
+    parse_rows,
+    read_text,
+    strict_json,
+    whole_file,
+)
 from steer_utils.sound.spans import Interval
 
 if TYPE_CHECKING:
@@ -249,7 +257,9 @@ def _one_file(rows: Sequence[Labelled], what: str) -> str | None:
 
 def _parsed(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        return strict_json(text)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{name} {error}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} is not json ({error})") from error
 

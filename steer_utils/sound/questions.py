@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from steer_utils.sound.files import check_sounds, read_rows, read_text
+from steer_utils.sound.files import RepeatedKeyError, check_sounds, read_rows, read_text, strict_json
 
 TRACKS = ("Animal", "Emotion", "Gender", "Language")
 HOPS = ("single", "multi")
@@ -149,8 +149,10 @@ def mmau(
 
 def _records(path: Path) -> list[Any]:
     try:
-        records = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        records = strict_json(read_text(path))
+    except RepeatedKeyError as error:
+        raise ValueError(f"{str(path)!r} {error}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is not json ({error}); pass mmau-test-mini.json") from error
     if not isinstance(records, list) or not records:
         raise ValueError(f"{path.name} should hold a list of questions; pass mmau-test-mini.json")

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from steer_utils.sound.audio import read_audio
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import read_text, strict_json, whole_file
 from steer_utils.sound.spans import Interval
 
 
@@ -90,10 +90,10 @@ class Scene:
             if not file.is_file():
                 raise ValueError(f"there is no {str(file)!r}; a saved scene is a .wav and a .json of one name")
         try:
-            facts = json.loads(table.read_text(encoding="utf-8"))
+            facts = strict_json(read_text(table))
             events = tuple(Event(**{**event, "span": Interval(**event["span"])}) for event in facts["events"])
             rate, seed, index = facts["rate"], facts["seed"], facts["index"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{str(table)!r} does not describe a saved scene ({error!r})") from error
         return cls(read_audio(wav, target_rate=rate), rate, events, seed, index)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,25 @@ def test_unknown_words_are_a_note_and_a_contrast_of_nothing_is_refused(
     refused(contrast("Hör auf den Hund.", "Lausche nur dem Auto."), "are the same tokens to")
     refused(contrast("Focus on the bell.<|im_end|>", WHOLE), "the instruction holds '<|im_end|>', a special token")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_found_is_printed_though_the_disk_is_full(
+    street: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    commands = (
+        ("contrast", street, FOCUS, WHOLE, "--out", tmp_path / "v.safetensors"),
+        ("locate", street, "bell", "--labels", tmp_path / "v.txt"),
+        ("locate", street, "bell", "--figure", tmp_path / "v.png"),
+    )
+    for command in commands:
+        result = invoke(*command, "--model", folder)
+        assert result.exit_code == 2 and ("block " in result.stdout or "presence " in result.stdout), result.output
+        assert result.stderr.splitlines()[-1] == f"steer-utils: {command[-1]}: No space left on device"
+        assert not list(tmp_path.iterdir())
 
 
 def test_convert_there_and_back(saved: Path, tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_a_file_may_leave_settings_out(tmp_path: Path) -> None:
         ("[1, 2]", "holds a list; settings are one json object"),
         ('{"strength": "2"}', r"settings.json: strength is '2'; pass a number"),
         ('{"strength": NaN}', "finite"),
+        ('{"strength": 1, "strength": 2}', "settings.json has strength twice"),
+        ('{"chosen_on": {"events": [], "events": ["siren"]}}', "settings.json has events twice"),
         ("\x00\xff", "cannot read settings"),
     ],
 )

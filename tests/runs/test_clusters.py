@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import signal
 import socket
 import ssl
@@ -13,8 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import distributed
 import psutil
 import pytest
+from dask_jobqueue.core import Job, JobQueueCluster
+from dask_jobqueue.slurm import SLURMJob
 from distributed import Client
 from short_work import environment, short_units
 
@@ -27,8 +32,8 @@ from steer_utils.runs.clusters import (
     slurm_cluster,
     slurm_workers,
 )
-from steer_utils.runs.config_files import config
 from steer_utils.runs.executors import DaskExecutor
+from steer_utils.sound.config_files import config
 
 PROFILE = {"jobs": 1, "cores": 8, "memory": "32GB", "queue": "gpu", "walltime": "12:00:00"}
 NO_DASHBOARD = {"dashboard_address": ":0"}
@@ -108,9 +113,18 @@ def test_bad_numbers_of_workers_are_refused() -> None:
 # -- other machines --------------------------------------------------------------------------------------------------
 def test_an_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "TIMEOUT", 0.5)
-    for address in ("tcp://127.0.0.1:9", "nowhere"):
+    for address in ("tcp://127.0.0.1:9", "127.0.0.1:9", "tcp://127.0.0.1:99999999"):
         with pytest.raises(ValueError, match=r"no Dask scheduler answers at .*; start one with `dask scheduler`"):
             connected(address).__enter__()
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "nowhere", "tcp://host", "http://host:8786", "tcp://host:port", "", "tcp://"]
+)
+def test_what_is_no_address_is_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("it was called"))
+    with pytest.raises(ValueError, match=rf"^{re.escape(repr(address))} is no address of a Dask .*such as tcp://host"):
+        connected(address).__enter__()
 
 
 def test_without_dask_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +200,10 @@ def test_slurm_without_sbatch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("jobs: 2\ncores: 4\n", "memory is missing; a profile needs cores, jobs, memory"),
         ("jobs: 0\ncores: 4\nmemory: 1GB\n", "jobs is 0; pass a whole number from 1"),
         ("jobs: 1\ncores: many\nmemory: 1GB\n", "cores is 'many'"),
-        ("jobs: 1\ncores: 4\nmemory: 1GB\nwalltime: 12:00:00\n", "walltime is 43200; pass the time in quotes"),
+        (
+            "jobs: 1\ncores: 4\nmemory: 1GB\nwalltime: 12:00:00\n",
+            'line 4: yaml takes 12:00:00 for 43200; write "12:00:00" in quotes',
+        ),
         ("jobs: 1\ncores: 4\nmemory: 1GB\ncores: 8\n", "has cores twice"),
         ("jobs: 1\ncores: '4'\nmemory: 1GB\n", "cores is '4'; pass a whole number from 1"),
         ("jobs: true\ncores: 4\nmemory: 1GB\n", "jobs is True; pass a whole number from 1"),
@@ -194,6 +211,14 @@ def test_slurm_without_sbatch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pa
             "jobs: 1\ncores: 4\nmemory: 1GB\njob_extra_directives: --gres=gpu:1\n",
             "job_extra_directives is '--gres=gpu:1'; pass a list such as",
         ),
+        (
+            "jobs: 1\ncores: 4\nmemory: 1GB\njob_script_prologue: module load\n",
+            "job_script_prologue is 'module load'; pass",
+        ),
+        ("jobs: 1\ncores: 4\nmemory: 1GB\naccount: 123\n", "account is 123; pass text, in quotes where"),
+        ("jobs: 1\ncores: 4\nmemory: 1GB\naccount: 0123\n", "yaml takes 0123 for 83"),
+        ("jobs: 1\ncores: 4\nmemory: 1GB\nqueue: no\n", "yaml takes no for false"),
+        ("jobs: 1\ncores: 4\nmemory: 1GB\nquue: gpu\n", "unknown key 'quue'; did you mean 'queue'? a profile takes"),
     ],
 )
 def test_bad_profiles_are_refused(text: str | None, message: str, tmp_path: Path) -> None:
@@ -204,6 +229,18 @@ def test_bad_profiles_are_refused(text: str | None, message: str, tmp_path: Path
     assert message in str(raised.value) and "gpu.yaml" in str(raised.value)
 
 
-def test_a_profile_of_unknown_arguments_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the profile cannot be used: .*quue"):
-        slurm_cluster(profile(quue="gpu"))
+def test_what_slurm_cannot_do_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"the profile cannot be used: .*interface"):
+        slurm_cluster(profile(interface="none0"))
+
+
+def test_a_profile_takes_what_the_installed_cluster_takes() -> None:
+    """Each key is an argument of its own; none that a file can hold is forgotten."""
+    taken = set[str]()
+    for kind in (SLURMJob, Job, JobQueueCluster):
+        taken |= set(inspect.signature(kind.__init__).parameters)
+    ours = set(Profile.model_fields) - {"jobs"}
+    assert ours <= taken
+    no_file_holds = {"self", "loop", "job_cls", "scheduler_cls", "asynchronous", "n_workers", "scheduler", "name"}
+    renamed = {"job_extra", "env_extra", "header_skip", "extra"}  # which dask-jobqueue itself warns of
+    assert taken - ours - no_file_holds - renamed == {"base_class_kwargs", "job_kwargs", "silence_logs"}

@@ -15,6 +15,7 @@ import pytest
 import zmq
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from papermill.parameterize import parameterize_path
 from small_notebooks import write_notebook
 
 from steer_utils.runs.folder import run_in_folder
@@ -122,6 +123,16 @@ def test_nothing_else_is_tried_again(
     with pytest.raises(type(problem)):
         execute(notebook, tmp_path / "out.ipynb", {})
     assert len(calls) == 1
+
+
+def test_no_parameter_goes_into_a_path(tmp_path: Path, papermill_that: Callable[..., list]) -> None:
+    calls = papermill_that(None)
+    (tmp_path / "{seed}").mkdir()
+    source = write_notebook(tmp_path / "{seed}" / "{x}.ipynb", "print(seed)")
+    target = run_notebook(source, parameters={"seed": 3}, out=tmp_path / "out {seed}.ipynb", progress=False)
+    (call,) = calls
+    paths = [parameterize_path(call[name], call["parameters"]) for name in ("source", "target")]
+    assert paths == [str(source), str(target)]
 
 
 def test_a_failing_cell_is_named(notebook: Path, tmp_path: Path, papermill_that: Callable[..., list]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import ntpath
+import os
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from papermill.parameterize import parameterize_path
 from small_notebooks import write_notebook
 
 from steer_utils.runs.parameters import (
@@ -18,6 +21,7 @@ from steer_utils.runs.parameters import (
     checked_parameters,
     full_parameters,
     known_parameters,
+    papermill_path,
     parsed_parameters,
     read_parameters,
     short_path,
@@ -152,7 +156,9 @@ def test_what_yaml_takes_for_text_is_read_as_the_default_is(notebook: Path, tmp_
         ("p.yaml", "", "holds nothing; parameters are one mapping, such as seed: 3"),
         ("p.yaml", "seed", "holds a str"),
         ("p.yaml", "[1, 2]", "holds a list; parameters are one mapping"),
-        ("p.yaml", "on: 3", "has the name True, which is no text; write names in quotes"),
+        ("p.yaml", "on: 3", "yaml takes on for true"),
+        ("p.yaml", "true: 3", "has the name True, which is no text; write names in quotes"),
+        ("p.yaml", "seed: 010", "line 1: yaml takes 010 for 8"),
         ("p.yaml", "seed: 1\nseed: 2\n", "has seed twice"),
         ("p.json", '{"seed": 1, "clips": {"a": 1, "a": 2}}', "has a twice"),
         ("p.yaml", "seed: [1", "cannot read parameters from .*expected ',' or ']'"),
@@ -193,3 +199,22 @@ def test_paths_are_short_within_the_current_folder_only(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path / "here")
     assert short_path(tmp_path / "here" / "runs" / "a") == "runs/a"
     assert short_path(tmp_path / "there") == str(tmp_path / "there")
+
+
+def test_a_path_on_another_drive_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows there is no way from one drive to another."""
+    monkeypatch.setattr(os.path, "relpath", ntpath.relpath)
+    monkeypatch.setattr(os, "getcwd", lambda: "C:\\course")
+    assert short_path(PureWindowsPath("D:/runs/a.ipynb")) == "D:\\runs\\a.ipynb"  # type: ignore[arg-type]
+    assert short_path(PureWindowsPath("C:/course/runs/a.ipynb")) == "runs\\a.ipynb"  # type: ignore[arg-type]
+
+
+@given(st.text(max_size=20), st.dictionaries(st.sampled_from(("seed", "x", "0")), st.integers()))
+def test_braces_of_a_path_are_its_own(path: str, given_values: dict[str, int]) -> None:
+    """papermill puts parameters into paths."""
+    assert parameterize_path(papermill_path(path), given_values) == path  # type: ignore[arg-type]
+
+
+def test_a_notebook_whose_name_has_braces(tmp_path: Path) -> None:
+    (tmp_path / "{x}").mkdir()
+    assert known_parameters(write_notebook(tmp_path / "{x}" / "a{seed}.ipynb", parameters="seed = 3")) == {"seed": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from steer_utils.sound.files import (
     require_root,
     sound_files,
     whole_file,
+    whole_number,
 )
 
 
@@ -121,3 +123,49 @@ def test_the_sounds_of_a_folder_are_told_by_their_headers(tmp_path: Path) -> Non
         (tmp_path / name).unlink()
     with pytest.raises(ValueError, match=r"holds no sound file; it holds: \.c\.wav, folder\.wav, notes\.wav"):
         sound_files(tmp_path)
+
+
+def test_what_the_system_refuses_names_the_file(tmp_path: Path) -> None:
+    """A full disk, as `write` tells of it: without a name."""
+    target = tmp_path / "a.txt"
+    with pytest.raises(OSError, match="No space left") as raised, whole_file(target):
+        raise OSError(errno.ENOSPC, "as the system says it")
+    assert raised.value.filename == str(target) and not list(tmp_path.iterdir())
+    with pytest.raises(FileNotFoundError) as raised, whole_file(tmp_path / "no" / "a.txt"):
+        pass
+    assert raised.value.filename == str(tmp_path / "no" / "a.txt")
+    with pytest.raises(FileNotFoundError) as raised, whole_file(target):
+        (tmp_path / "other").read_text()  # another file's fault stays its own
+    assert raised.value.filename == str(tmp_path / "other")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as raised, whole_file(tmp_path / "a.txt"):
+        Path("/dev/full").write_text("x")
+    assert raised.value.filename == str(tmp_path / "a.txt")
+
+
+def test_encodings_by_their_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        path.write_bytes("dög\r\n".encode(encoding))
+        assert read_text(path) == "dög\r\n"
+    path.write_bytes("a\nd\xf6g".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"is not text in UTF-8 \(line 2: .* 0xf6\); save it as UTF-8"):
+        read_text(path)
+    path.write_bytes("a\nb".encode("utf-16-le"))  # without a mark
+    with pytest.raises(ValueError, match="holds a NUL character in line 1; if it is UTF-16"):
+        read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [("1", 1), ("1.0", 1), ("12.", 12), ("1_0", None), ("1.5", None), ("-1", None), ("", None), ("²", None)],
+)
+def test_whole_numbers(cell: str, number: int | None) -> None:
+    if number is None:
+        with pytest.raises(ValueError, match="no whole number from 0"):
+            whole_number("here", cell)
+    else:
+        assert whole_number("here", cell) == number

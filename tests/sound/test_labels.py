@@ -218,6 +218,7 @@ TEXT_FAULTS = {
 
 HEAD = "filename\tonset\toffset\tevent_label\n"
 TABLE_FAULTS = {
+    "onset\toffset\tevent_label\tonset\n1\t2\tdog\t3\n": "a.tsv has the column 'onset' twice",
     "": r"lacks the column\(s\) onset, offset, event_label; found: none",
     "filename,onset,offset,event_label\n": "found: filename,onset,offset,event_label",
     HEAD + "a.wav\t1.0\t\tdog\n": "line 2: '' is no number of seconds",
@@ -230,6 +231,7 @@ TABLE_FAULTS = {
 
 JSON_FAULTS = {
     "{": "a.json is not json",
+    '[{"event": "dog", "event": "cat", "start": 1, "end": 2}]': "a.json has event twice; give each key once",
     "[" * 100_000: "a.json is not json",
     "{}": "holds a dict; labels are a list",
     '[{"event": "dog", "start": 1}]': "entry 0: .* is no event, start and end",

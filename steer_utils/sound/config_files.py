@@ -1,4 +1,4 @@
-"""Files of keys and values that users write (grids, SLURM profiles, parameters), read so that no key is lost.
+"""Files of keys and values that users write (grids, SLURM profiles, parameters, settings), read so that no key is lost.
 
     class Split(Config): ...
     config(Split, read_mapping(Path("split.yaml"), "a split"))
@@ -9,8 +9,8 @@ that names the key, what it holds, and what to pass, which is the `description` 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,6 +18,8 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
+
+from steer_utils.sound.files import RepeatedKeyError, check_once, read_text, strict_json
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -92,41 +94,61 @@ def _kind_at(kind: type[BaseModel], names: Sequence[int | str]) -> type[BaseMode
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
+#: How numbers and truth values are written whose meaning everybody knows. yaml 1.1 knows more forms: 010 is 8 to it,
+#: 1:30 is 90, 1_0 is 10, no is false, 2026-11-26 a date.
+_PLAIN = {
+    "int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
+    "float": re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE),
+    "bool": re.compile(r"true|false", re.IGNORECASE),
+    "timestamp": re.compile(r"(?!)"),  # none
+}
+
+
+class _UnclearError(ValueError):
+    """A value that yaml takes for something else than is written there."""
+
+
 class _Loader(yaml.SafeLoader):
-    """yaml itself lets the last of two equal keys win."""
+    """yaml itself lets the last of two equal keys win, and takes some text for numbers."""
 
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        _check_once(keys, f" (line {node.start_mark.line + 1})")
-        return node
-
-
-class RepeatedKeyError(ValueError):
-    """A key that stands twice in one mapping."""
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
+        check_once(keys, f" (line {node.start_mark.line + 1})")
+        return super().construct_mapping(node, deep)
 
 
-def _check_once(keys: Sequence[Any], where: str = "") -> None:
-    if twice := [str(key) for index, key in enumerate(keys) if key in keys[:index]]:
-        raise RepeatedKeyError(f"has {', '.join(dict.fromkeys(twice))} twice{where}; give each key once")
+def _plainly(kind: str) -> Callable[[_Loader, yaml.ScalarNode], Any]:
+    """What constructs scalars of this kind. Raises _UnclearError for a form that only yaml reads so."""
+    construct = yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{kind}"]
+
+    def constructed(loader: _Loader, node: yaml.ScalarNode) -> Any:
+        value = construct(loader, node)
+        if not _PLAIN[kind].fullmatch(node.value):
+            meaning = {"timestamp": "a date", "bool": str(value).lower()}.get(kind, str(value))
+            raise _UnclearError(
+                f"line {node.start_mark.line + 1}: yaml takes {node.value} for {meaning}; write "
+                f'"{node.value}" in quotes, or what is meant in plain digits or as true or false'
+            )
+        return value
+
+    return constructed
 
 
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _check_once([key for key, _ in pairs])
-    return dict(pairs)
+for _kind in _PLAIN:
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _plainly(_kind))
 
 
 def read_config_file(path: Path, what: str) -> Any:
     """What a yaml file holds, or, named .json, a json file; messages call it `what` ("a grid").
 
-    Raises ValueError for a file that cannot be read, and for a key that stands twice in a mapping at any level.
+    Raises ValueError for a file that cannot be read, a key that stands twice in a mapping at any level, and values in
+    yaml that it takes for something else than they look like.
     """
+    path = Path(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        if Path(path).suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_json_object)
-        return yaml.load(text, Loader=_Loader)
-    except RepeatedKeyError as error:
+        text = read_text(path)
+        return strict_json(text) if path.suffix.lower() == ".json" else yaml.load(text, Loader=_Loader)
+    except (RepeatedKeyError, _UnclearError) as error:
         raise ValueError(f"{path} {error}") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {what} from {str(path)!r}: {' '.join(str(error).split())}") from error

@@ -1,0 +1,123 @@
+"""Files of keys and values: no key is lost, and no value becomes another one without a word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steer_utils.sound.config_files import read_config_file
+
+
+def read(folder: Path, text: str, name: str = "x.yaml") -> Any:
+    (folder / name).write_text(text, encoding="utf-8")
+    return read_config_file(folder / name, "a grid")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: [0, 7, -12, +3, 0.5, .5, 1., 1.5e+3, .inf]", [0, 7, -12, 3, 0.5, 0.5, 1.0, 1500.0, float("inf")]),
+        ("a: [true, False, TRUE, null, ~]", [True, False, True, None, None]),
+        ('a: ["010", "no", "1:30", \'2026-11-26\']', ["010", "no", "1:30", "2026-11-26"]),
+        ("a: [late, 4GB, 1e5, 0o10, 08]", ["late", "4GB", "1e5", "0o10", "08"]),  # text to yaml too
+        ("b: &x {c: 1}\na: {<<: *x, c: 2}", {"c": 2}),  # what is merged is meant to be replaced
+    ],
+)
+def test_what_everybody_reads_alike(text: str, value: Any, tmp_path: Path) -> None:
+    assert read(tmp_path, text)["a"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("010", "8"),
+        ("0123", "83"),
+        ("1:30", "90"),
+        ("12:00:00", "43200"),
+        ("1:30.5", "90.5"),
+        ("1_0", "10"),
+        ("1_000.5", "1000.5"),
+        ("0x10", "16"),
+        ("0b11", "3"),
+        ("no", "false"),
+        ("Off", "false"),
+        ("yes", "true"),
+        ("on", "true"),
+        ("2026-11-26", "a date"),
+        ("2026-11-26 10:00:00", "a date"),
+    ],
+)
+@pytest.mark.parametrize("form", ["a: {}", "a: [1, {}]", "- {}", "{}: 1", "a: {{b: {{c: {}}}}}"])
+def test_what_only_yaml_reads_so_is_refused(text: str, meaning: str, form: str, tmp_path: Path) -> None:
+    if ":" in text and form == "{}: 1":
+        form = "? {}\n: 1"
+    with pytest.raises(ValueError) as raised:
+        read(tmp_path, "# a comment\n" + form.format(text))
+    assert f'x.yaml line 2: yaml takes {text} for {meaning}; write "{text}" in quotes' in str(raised.value)
+
+
+@given(st.text(st.sampled_from("0123456789_:.+-exobnyf tT"), max_size=8))
+def test_a_plain_value_is_itself_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    """Whatever it is, it is not another number than Python reads there."""
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(f"a: {text}\n")
+    try:
+        value = read_config_file(path, "a grid")["a"]
+    except (ValueError, TypeError, KeyError):
+        return
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        assert value == float(text) and "_" not in text
+    elif isinstance(value, str):
+        assert value == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("x.yaml", "a: 1\nb: 2\na: 3", "a"),
+        ("x.yaml", "a: {b: {c: 1, c: 2}}", "c"),
+        ("x.yaml", "- {c: 1, 'c': 2}", "c"),
+        ("x.yaml", "{1: a, 1.0: b}", "1.0"),
+        ("x.json", '{"a": 1, "a": 2}', "a"),
+        ("X.JSON", '[{"a": {"b": 1, "b": 1}}]', "b"),
+    ],
+)
+def test_a_key_stands_once(name: str, text: str, key: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"{name} has {key} twice.*; give each key once"):
+        read(tmp_path, text, name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings(encoding: str, tmp_path: Path) -> None:
+    for name in ("x.yaml", "x.json"):
+        (tmp_path / name).write_bytes('{"a": "é"}'.encode(encoding))
+        assert read_config_file(tmp_path / name, "a grid") == {"a": "é"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1, 2", "a: " + "[" * 3000, "? [1]\n: 2", "a: !!python/object:os.system {}", "a: \0"]
+)
+def test_what_cannot_be_read_is_one_line(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^cannot read a grid from .*x\.yaml': [^\n]+$"):
+        read(tmp_path, text)
+    with pytest.raises(ValueError, match=r"^cannot read a grid from .*x\.json': [^\n]+$"):
+        read(tmp_path, "[" * 100_000, "x.json")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
+def test_what_yaml_and_json_write_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    assert read(folder, json.dumps(value), "back.json") == value
+    assert read(folder, yaml.safe_dump(value), "back.yaml") == value
