@@ -31,7 +31,7 @@ def test_a_promise_has_its_test(path: str, name: str) -> None:
 
 def test_every_promise_names_one() -> None:
     """Each row of a table of promises, and no name that is written otherwise."""
-    promises = PAGE.read_text(encoding="utf-8").split("## A file is read")[0]
+    promises = PAGE.read_text(encoding="utf-8").split("### Threads")[0]
     rows = [line for line in promises.splitlines() if line.startswith("| ") and not line.startswith("| what |")]
     assert len(rows) > 15 and all("::test_" in row for row in rows)
     assert PAGE.read_text(encoding="utf-8").count("::test_") == sum(
