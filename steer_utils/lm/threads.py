@@ -27,7 +27,7 @@ from typing import Any
 
 from steer_utils.lm.environment import usable_cores
 
-ONE_THREAD = 20_000_000  # parameters; pocket models have at most 3 million, mini models 143 million and more
+ONE_THREAD = 20_000_000  # parameters; pocket models have at most 3.7 million, mini models 164 million
 #: Where libraries read how many threads to take; torch reads the first two.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _SHARED = "STEER_UTILS_THREADS_SHARED"  # set where THREADS are a worker's share of the cores, which nobody asked for
