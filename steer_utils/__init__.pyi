@@ -28,7 +28,10 @@ from .methods.settings import Settings as Settings
 from .methods.settings import model_settings as model_settings
 from .methods.table import METHODS as METHODS
 from .sound.audio import AudioError as AudioError
+from .sound.audio import AudioWarning as AudioWarning
+from .sound.audio import Recording as Recording
 from .sound.audio import read_audio as read_audio
+from .sound.audio import read_recording as read_recording
 from .sound.labels import Labelled as Labelled
 from .sound.labels import read_intervals as read_intervals
 from .sound.labels import write_intervals as write_intervals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,8 +51,9 @@ def locate(
 
     Example: steer-utils locate recordings "dog bark" --json --labels barks.tsv
     """
-    from steer_utils.sound.audio import TARGET_RATE, read_audio
-    from steer_utils.sound.files import check_target, sound_files
+    from steer_utils.sound.audio import read_recording
+    from steer_utils.sound.decoding import sound_files
+    from steer_utils.sound.files import check_target, readable_name
     from steer_utils.sound.labels import Labelled, check_intervals, write_intervals
     from steer_utils.sound.spans import Interval
 
@@ -61,29 +63,31 @@ def locate(
             raise ValueError(f"a figure shows one sound, and {str(audio)!r} is a folder; pass one file, or no --figure")
     files = sound_files(audio) if audio.is_dir() else [audio]
     if labels is not None:  # with intervals to be found; this is about the names
-        check_intervals(labels, [Labelled(Interval(0.0, 1.0), " ".join(event.split()), path.name) for path in files])
-    samples = None if audio.is_dir() else read_audio(audio)  # before the model is loaded, which can take minutes
+        span, text = Interval(0.0, 1.0), " ".join(event.split())
+        check_intervals(labels, [Labelled(span, text, readable_name(path.name)) for path in files])
+    recording = None if audio.is_dir() else read_recording(audio)  # before the model is loaded, which can take minutes
+    for warning in recording.warnings if recording else ():
+        note(warning)
     from steer_utils.methods.locate import locate as find
     from steer_utils.methods.table import method_named
 
     method_named(method)
     lm = open_model(model, device, dtype, revision, quantise)
-    if samples is None:
+    if recording is None:
         _locate_all(lm, files, event, method, seconds, batch, labels, as_json)
         return
     located = find(
         lm,
-        samples,
+        recording,
         event,
         method=method,
         seconds=seconds,
-        sampling_rate=TARGET_RATE,
         progress=lambda starts: progress(starts, "window", quiet=None),
     )
     _note_doubts(located, lm)
     typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))  # whatever becomes of the files
     if labels is not None:
-        label = Labelled(located.interval, located.event, audio.name, round(located.presence, 4))
+        label = Labelled(located.interval, located.event, readable_name(audio.name), round(located.presence, 4))
         write_intervals(labels, [label], duration=located.duration)
     if figure is not None:
         from steer_utils.show.plots.located import alt_text_located, located_figure, write_figure
@@ -104,21 +108,28 @@ def _locate_all(
 ) -> None:
     """A line a file, then the labels of all. Exits with code 1 if any was left out."""
     from steer_utils.methods.locate import locate_many
+    from steer_utils.sound.audio import AudioWarning
+    from steer_utils.sound.files import readable_name
     from steer_utils.sound.labels import Labelled, write_intervals
 
     missed: list[Path] = []
 
     def left_out(path: Path, error: ValueError) -> None:
         missed.append(path)
-        note(f"{path.name} is left out: {error}")
+        note(f"{readable_name(path.name)} is left out: {error}")
 
     found, seconds_of = list[Labelled](), list[float]()
     every = locate_many(lm, files, event, method=method, seconds=seconds, batch=batch, left_out=left_out)
-    for path, located in every:
-        found.append(Labelled(located.interval, located.event, path.name, round(located.presence, 4)))
-        seconds_of.append(located.duration)
-        line = f"{path.name}: {located.interval}, score {located.score:.2f}, presence {located.presence:.2f}"
-        typer.echo(json.dumps({"file": path.name, **located.as_dict()}) if as_json else line)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AudioWarning)  # they are noted beside the file's line
+        for path, located in every:
+            name = readable_name(path.name)
+            for warning in located.warnings:
+                note(warning)
+            found.append(Labelled(located.interval, located.event, name, round(located.presence, 4)))
+            seconds_of.append(located.duration)
+            line = f"{name}: {located.interval}, score {located.score:.2f}, presence {located.presence:.2f}"
+            typer.echo(json.dumps({"file": name, **located.as_dict()}) if as_json else line)
     if labels is not None and found:
         write_intervals(labels, found, duration=seconds_of[0] if len(seconds_of) == 1 else None)
     if missed:
@@ -145,6 +156,7 @@ def _located_text(located: Located) -> str:
         f"method    {METHODS[located.method].label}\n"
         f"model     {located.model}\n"
         f"presence  {located.presence:.2f}  (probability that it is there at all, by the model's own yes or no)"
+        + "".join(f"\nwarning   {warning}" for warning in located.warnings)
     )
 
 

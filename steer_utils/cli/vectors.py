@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steer_utils.cli.console import note
 from steer_utils.cli.options import Device, Dtype, Model, Quantise, Revision, open_model
 from steer_utils.lm.blocks import parse_blocks
 
@@ -47,11 +48,13 @@ def contrast(
     _check_vector_target(out)
     if out.suffix.lower() == ".gguf" and (kept is None or 0 in kept):
         raise ValueError("GGUF has no direction for block 0: pass --blocks without it, such as --blocks 1-5")
-    from steer_utils.sound.audio import TARGET_RATE, read_audio
+    from steer_utils.sound.audio import read_recording
 
-    samples = read_audio(audio)  # before the model is loaded, which can take minutes
+    recording = read_recording(audio)  # before the model is loaded, which can take minutes
+    for warning in recording.warnings:
+        note(warning)
     lm = open_model(model, device, dtype, revision, quantise)
-    hearing = lm.hear(samples, sampling_rate=TARGET_RATE)
+    hearing = lm.hear(recording.samples, sampling_rate=recording.rate)
     vector = hearing.contrast(positive, negative, prompt=prompt)
     _write_vector(vector if kept is None else vector.select(kept), out)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -21,10 +21,10 @@ from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Finder, Localisation, Query
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
-from steer_utils.sound.audio import SILENCE, AudioError, check_several, read_audio, stretches
+from steer_utils.sound.audio import SILENCE, AudioError, Recording, check_several, read_recording, stretches
 from steer_utils.sound.spans import Interval, best_segment
 
-Audio = TypeVar("Audio", bound=str | Path | np.ndarray)
+Audio = TypeVar("Audio", bound=str | Path | np.ndarray | Recording)
 Progress = Callable[[Iterable[float]], Iterable[float]]
 
 DEFAULT_METHOD = "steering"
@@ -48,6 +48,7 @@ class Located:
     window     the stretch of the audio that was heard for this (all of it, unless the audio is long)
     windows    how many such stretches the audio was cut into; silent ones are passed over
     curve      one value an audio token of `window` (None for methods without a curve)
+    warnings   what was wrong with the audio, a sentence each: cut short, holes, channels that cancel, far too quiet
     """
 
     event: str
@@ -62,6 +63,7 @@ class Located:
     curve: np.ndarray | None
     samples: np.ndarray
     sampling_rate: int
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The answer without the arrays, for json."""
@@ -75,6 +77,7 @@ class Located:
             "model": self.model,
             "duration": round(self.duration, 3),
             "windows": self.windows,
+            "warnings": list(self.warnings),
         }
 
     def label_line(self) -> str:
@@ -84,7 +87,7 @@ class Located:
 
 def locate(
     checkpoint: Checkpoint,
-    audio: str | Path | np.ndarray,
+    audio: str | Path | np.ndarray | Recording,
     event: str,
     *,
     method: str = DEFAULT_METHOD,
@@ -93,12 +96,13 @@ def locate(
     settings: Settings | None = None,
     progress: Progress = iter,
 ) -> Located:
-    """Find `event` in `audio` (a file, or an array with its `sampling_rate`).
+    """Find `event` in `audio` (a file, an array with its `sampling_rate`, or a `Recording`).
 
     `seconds` is the width of the window; without it the width follows the curve (`spans.best_segment`), and methods
-    without a curve take 2 s. Raises AudioError for what cannot be heard, UnknownEventError for a sound that a
-    pocket model does not know, ValueError for an unknown method or width, all before the model runs; and ValueError
-    for an answer without a time (method "asking").
+    without a curve take 2 s. What is wrong with an audio that can be heard all the same is an AudioWarning, and kept in
+    the answer. Raises AudioError for what cannot be heard, UnknownEventError for a sound that a pocket model does not
+    know, ValueError for an unknown method or width, all before the model runs; and ValueError for an answer without a
+    time (method "asking").
     """
     task = _Task.checked(checkpoint, event, method, seconds, settings)
     ((_, located),) = _located(task, [audio], sampling_rate, None, progress, None)
@@ -161,11 +165,22 @@ class _Window(Generic[Audio]):
     """A stretch of one of several audios, from second `start` on. `last`: the last of this audio, of `windows`."""
 
     audio: Audio
-    samples: np.ndarray
+    recording: Recording
     start: float
     stretch: slice
     windows: int
     last: bool
+
+
+def _at_rate(audio: str | Path | np.ndarray | Recording, sampling_rate: int | None, rate: int) -> Recording:
+    """`audio`, read at `rate`; what is wrong with it is warned of, if that is not known yet."""
+    if not isinstance(audio, Recording):
+        recording = read_recording(audio, sampling_rate=sampling_rate, target_rate=rate)
+        recording.warn()
+        return recording
+    if audio.rate == rate:
+        return audio
+    return replace(read_recording(audio.samples, sampling_rate=audio.rate, target_rate=rate), warnings=audio.warnings)
 
 
 def _windows(
@@ -179,17 +194,18 @@ def _windows(
     rate = checkpoint.sampling_rate
     for audio in audios:
         try:
-            samples = read_audio(audio, sampling_rate=sampling_rate, target_rate=rate)
+            recording = _at_rate(audio, sampling_rate, rate)
         except AudioError as error:
             if left_out is None:
                 raise
             left_out(audio, error)
             continue
+        samples = recording.samples
         windows = dict(stretches(len(samples), rate, checkpoint.window_seconds, "slide"))
         audible = [start for start, window in windows.items() if np.abs(samples[window]).max() >= SILENCE]
         for start in progress(list(windows)):
-            if start in audible:  # never none: read_audio refuses sound that is silent all through
-                yield _Window(audio, samples, start, windows[start], len(windows), start == audible[-1])
+            if start in audible:  # never none: read_recording refuses sound that is silent all through
+                yield _Window(audio, recording, start, windows[start], len(windows), start == audible[-1])
 
 
 def _located(
@@ -201,7 +217,9 @@ def _located(
     left_out: Callable[[Audio, ValueError], None] | None,
 ) -> Iterator[tuple[Audio, Located]]:
     windows = _windows(task.checkpoint, audios, sampling_rate, progress, left_out)
-    heard = hear_each(task.checkpoint, ((window, window.samples[window.stretch]) for window in windows), batch)
+    heard = hear_each(
+        task.checkpoint, ((window, window.recording.samples[window.stretch]) for window in windows), batch
+    )
     surest: tuple[float, float, Hearing] | None = None
     for window, hearing in heard:
         presence = presence_probability(hearing, task.event, task.settings)
@@ -222,7 +240,7 @@ def _located(
 def _in_window(task: _Task, window: _Window[Audio], presence: float, start: float, hearing: Hearing) -> Located:
     """Where the event is in the window that was heard as `hearing`; any other window of its audio tells the rest."""
     rate = task.checkpoint.sampling_rate
-    duration = len(window.samples) / rate
+    duration = window.recording.duration
     answer = task.find(hearing, Query(task.event, task.seconds or min(2.0, hearing.duration)), task.settings)
     interval, score = _extent(answer, hearing, task.seconds)
     return Located(
@@ -236,8 +254,9 @@ def _in_window(task: _Task, window: _Window[Audio], presence: float, start: floa
         window=Interval(start, start + hearing.duration),
         windows=window.windows,
         curve=answer.curve,
-        samples=window.samples,
+        samples=window.recording.samples,
         sampling_rate=rate,
+        warnings=window.recording.warnings,
     )
 
 

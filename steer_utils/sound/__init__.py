@@ -3,9 +3,11 @@
 In the order to read them:
 
 spans       intervals in seconds, audio tokens, the window where a curve is largest
-audio       sound read safely, cut into stretches, measured, and with a stretch masked
 files       text and tables read strictly, targets checked, files written whole
 config_files yaml and json that users write: no key twice, strict values, each mistake in one line
+containers  what is in a sound file: Ogg, FLAC, MP3 and WAV walked, so that lengths and holes are known
+decoding    sound files decoded to their real end, a block at a time
+audio       sound read safely, cut into stretches, measured, and with a stretch masked
 tables      tables as text: aligned columns, and Markdown
 synthesis   building blocks of made sounds: onsets, tones, bands, fades
 sounds      the fourteen kinds of made sounds

@@ -1,6 +1,7 @@
 """Sound as samples: read safely, measured, and with a stretch masked.
 
-Everything that enters the library as sound passes `read_audio`: what comes out is finite, audible, mono float32.
+Everything that enters the library as sound passes `read_recording` or `read_audio`: what comes out is finite, audible,
+mono float32, and what was wrong with the source is said. Files are decoded by `decoding`.
 `active_span`, `rms_curve` and `mel_spectrogram` measure it; `occluded` takes a stretch out, and puts the audio's own
 background or silence in its place.
 """
@@ -9,18 +10,29 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
-import soundfile
 import soxr
 
+from steer_utils.sound.containers import AudioError as AudioError
+from steer_utils.sound.decoding import Decoding, open_sound
+from steer_utils.sound.files import readable_name
 from steer_utils.sound.spans import Interval
 
 TARGET_RATE = 16_000
 SILENCE = 1e-6  # a peak below this (-120 dBFS) is silence
 SHORTEST = 0.1  # seconds
+OFFSET = 0.002  # of the peak: a larger mean is taken out
+QUIET, LOUD, LEVEL = 0.03, 1.5, 0.7  # peaks outside QUIET ... LOUD are brought to LEVEL, as pocket models were taught
+INTEGERS = 100.0  # a peak above this is that of integers, stored as floating point
+CANCELLED = 0.1  # a mean of channels with less than this share of what unrelated ones would leave has lost its sound
+IN_MEMORY = 256 * 2**20  # bytes of samples, 70 minutes at 16 kHz; more go into a temporary file
 FRAME = 0.02  # seconds of an RMS frame
 MEL_FLOOR = 40.0  # Hz, lower edge of the mel spectrogram
 FADE = 0.01  # seconds of the crossfade at each edge of a masked stretch
@@ -32,8 +44,27 @@ Fill = Literal["noise", "silence"]  # of a masked stretch
 WhenLonger = Literal["refuse", "slide", "cut"]
 
 
-class AudioError(ValueError):
-    """The sound cannot be used; the message says what was found and what to pass instead."""
+class AudioWarning(UserWarning):
+    """The sound can be used, but something was wrong with it; the message says what, and what was made of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Sound that was read: `samples` (n,), mono float32 at `rate`, and `warnings`: what was wrong, a sentence each."""
+
+    samples: np.ndarray
+    rate: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / self.rate
+
+    def warn(self) -> None:
+        """Each of `warnings` as an AudioWarning."""
+        for text in self.warnings:
+            warnings.warn(text, AudioWarning, stacklevel=3)
 
 
 def read_audio(
@@ -41,32 +72,44 @@ def read_audio(
 ) -> np.ndarray:
     """The sound in `source` as mono float32 (n,) at `target_rate`.
 
-    `source` is a path to a file (WAV, FLAC, OGG, MP3, ...) or an array (samples,) or (samples, channels), which needs
-    `sampling_rate`. Integers are scaled to [-1, 1); channels are averaged. Raises AudioError for a file that is
-    missing or no sound, and for sound that is empty, shorter than 0.1 s, silent, or holds NaN or infinity.
+    These are the samples of `read_recording`, whose errors it raises; what that warns of is an AudioWarning here.
+    """
+    recording = read_recording(source, sampling_rate=sampling_rate, target_rate=target_rate)
+    recording.warn()
+    return recording.samples
+
+
+def read_recording(
+    source: str | os.PathLike[str] | np.ndarray, *, sampling_rate: int | None = None, target_rate: int = TARGET_RATE
+) -> Recording:
+    """The sound in `source`, of any length, and what was wrong with it.
+
+    `source` is a path to a file (WAV, FLAC, OGG, MP3, ...) or a pipe, or an array (samples,) or (samples, channels),
+    which needs `sampling_rate`. Integers are scaled to [-1, 1). Channels are averaged; where they cancel each other,
+    the loudest is taken. A mean that is not 0 is taken out, and what is much too quiet or too loud for a model is
+    brought to a peak of 0.7. Sound of more than an hour lies in a temporary file (`np.memmap`), not in memory.
+
+    Raises AudioError for a file that is missing or no sound, for sound that is empty, shorter than 0.1 s, silent, or
+    holds NaN or infinity, and for floating point samples in another range than [-1, 1].
     """
     target_rate = _checked_rate(target_rate, "target_rate")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        samples, rate = _decoded(path)
-        label = f"the file {str(path)!r}"
-        if sampling_rate is not None and _checked_rate(sampling_rate, "sampling_rate") != rate:
-            raise AudioError(f"{label} is at {rate} Hz, not {sampling_rate} Hz; leave sampling_rate out for files")
-    elif hasattr(source, "__array__"):
-        if sampling_rate is None:
-            raise AudioError("an array does not say its rate; pass sampling_rate=... (samples a second)")
-        samples, rate = np.asarray(source), _checked_rate(sampling_rate, "sampling_rate")
-        label = "the array"
-    else:
+        label = f"the file {readable_name(path)!r}"
+        with open_sound(path) as stream:
+            decoding = Decoding(stream, label)
+            if sampling_rate is not None and _checked_rate(sampling_rate, "sampling_rate") != decoding.rate:
+                raise AudioError(
+                    f"{label} is at {decoding.rate} Hz, not {sampling_rate} Hz; leave sampling_rate out for files"
+                )
+            return decoded_recording(decoding, label, target_rate)
+    if not hasattr(source, "__array__"):
         raise TypeError(f"cannot read sound from {type(source).__name__}; pass a path or a numpy array")
-    mono = _mono(_floats(samples, label), label)
-    if len(mono) / rate < SHORTEST:
-        raise AudioError(f"{label} lasts {len(mono) / rate:.3f} s; at least {SHORTEST} s of sound is needed")
-    if np.abs(mono).max() < SILENCE:
-        raise AudioError(f"{label} is silent (peak below 1e-6 after averaging its channels)")
-    if rate != target_rate:
-        mono = soxr.resample(mono, rate, target_rate, quality="HQ")
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    if sampling_rate is None:
+        raise AudioError("an array does not say its rate; pass sampling_rate=... (samples a second)")
+    samples, rate = _checked_array(np.asarray(source)), _checked_rate(sampling_rate, "sampling_rate")
+    firsts = range(0, len(samples), rate)
+    return _recording(lambda: (samples[first : first + rate] for first in firsts), rate, "the array", target_rate)
 
 
 def check_several(audios: object) -> None:
@@ -75,16 +118,135 @@ def check_several(audios: object) -> None:
         raise TypeError(f"audios is one {type(audios).__name__}; pass a list of files or arrays")
 
 
-def _decoded(path: Path) -> tuple[np.ndarray, int]:
-    if path.is_dir():
-        raise AudioError(f"{str(path)!r} is a folder; pass one sound file")
-    if not path.exists():
-        raise AudioError(f"there is no file {str(path)!r}")
-    try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError) as error:
-        # TypeError: soundfile takes a file without a header (.raw) only with a rate, which a plain path lacks
-        raise AudioError(f"cannot decode {str(path)!r} ({error}); pass a WAV, FLAC, OGG or MP3 file") from error
+def decoded_recording(decoding: Decoding, label: str, target_rate: int) -> Recording:
+    """All sound of a file that is being decoded. Raises AudioError as `read_recording` does."""
+    recording = _recording(decoding.blocks, decoding.rate, label, target_rate)
+    return replace(recording, warnings=(*decoding.warnings, *recording.warnings))
+
+
+def _recording(blocks: Callable[[], Iterable[np.ndarray]], rate: int, label: str, target_rate: int) -> Recording:
+    """`blocks()`: the whole sound, (frames, channels) at a time; called again where its channels cancel each other."""
+    _checked_rate(rate, f"the rate of {label}")
+    mix = _Mix(blocks(), rate, label, target_rate)
+    found = []
+    if mix.cancelling >= SHORTEST:
+        found.append(
+            f"{label} has channels that cancel each other for {mix.cancelling:.1f} s; channel {mix.loudest + 1} of "
+            f"{mix.channels}, the loudest, is heard alone"
+        )
+        mix = _Mix(blocks(), rate, label, target_rate, channel=mix.loudest)
+    samples = mix.samples
+    parts = [samples[first : first + 2**20] for first in range(0, len(samples), 2**20)]
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / len(samples)
+    peak = _peak(parts)
+    if abs(mean) > OFFSET * peak:
+        for part in parts:
+            part -= np.float32(mean)
+        peak = _peak(parts)
+    if peak < SILENCE:
+        raise AudioError(f"{label} is silent (peak below 1e-6 after averaging its channels)")
+    if not QUIET <= peak <= LOUD:
+        change = 20 * math.log10(LEVEL / peak)
+        what = (
+            f"is very quiet (peak {20 * math.log10(peak):.0f} dBFS)" if change > 0 else f"is too loud (peak {peak:.2f})"
+        )
+        found.append(f"{label} {what}; it is heard {abs(change):.0f} dB {'louder' if change > 0 else 'softer'}")
+        for part in parts:
+            part *= np.float32(LEVEL / peak)
+    return Recording(samples, target_rate, tuple(found))
+
+
+def _peak(parts: Iterable[np.ndarray]) -> float:
+    return max(float(np.abs(part).max()) for part in parts)
+
+
+class _Mix:
+    """One channel of a sound, or the mean of all, at another rate, from blocks (frames, channels) of it.
+
+    `cancelling`: seconds in which the mean of the channels is much softer than they are. `loudest`: a channel.
+    """
+
+    def __init__(
+        self, blocks: Iterable[np.ndarray], rate: int, label: str, target_rate: int, *, channel: int | None = None
+    ) -> None:
+        frames = bad = 0
+        whole, peak, self.channels = True, 0.0, 1
+        powers: list[np.ndarray] = []  # of 50 ms each: of the mean, and of each channel
+        store = _Store()
+        stream = soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
+        for block in blocks:
+            floats = _floats(block)
+            frames, self.channels = frames + len(floats), floats.shape[1]
+            infinite = ~np.isfinite(floats)
+            if infinite.any():
+                bad += int(infinite.sum())
+                floats = np.where(infinite, np.float32(0), floats)
+            peak = max(peak, float(np.abs(floats).max()))
+            whole = whole and bool((floats == np.rint(floats)).all())
+            if peak > INTEGERS or (whole and peak > LOUD):
+                raise AudioError(_out_of_range(label, peak))
+            mono = floats.mean(axis=1) if channel is None else floats[:, channel]
+            if channel is None and self.channels > 1:
+                powers.append(_frame_powers(np.column_stack([mono, floats]), max(1, round(0.05 * rate))))
+            store.add(mono if rate == target_rate else stream.resample_chunk(mono))
+        if rate != target_rate and frames:
+            store.add(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+        if not frames:
+            raise AudioError(f"{label} is empty")
+        if bad:
+            what = "1 sample that is" if bad == 1 else f"{bad} samples that are"
+            raise AudioError(f"{label} has {what} NaN or infinite; repair or cut them first")
+        if frames / rate < SHORTEST:
+            raise AudioError(f"{label} lasts {frames / rate:.3f} s; at least {SHORTEST} s of sound is needed")
+        self.samples = store.array()
+        self.cancelling, self.loudest = 0.0, 0
+        if powers:
+            power = np.concatenate(powers)
+            each = power[:, 1:].mean(axis=1)
+            heard = each > max(SILENCE**2, 1e-4 * each.max())  # not what is 40 dB below the loudest
+            # Uncorrelated channels give a mean of 1 / channels of their power, opposite ones give nothing.
+            self.cancelling = 0.05 * int((heard & (self.channels * power[:, 0] < CANCELLED * each)).sum())
+            self.loudest = int(power[:, 1:].sum(axis=0).argmax())
+
+
+def _frame_powers(columns: np.ndarray, size: int) -> np.ndarray:
+    """Variance of each column in frames of `size` rows: (frames, columns); a last, shorter frame is left out."""
+    count = len(columns) // size
+    return columns[: count * size].reshape(count, size, columns.shape[1]).var(axis=1)
+
+
+class _Store:
+    """Samples that come bit by bit: in memory, and in a temporary file when there are many."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+
+    def add(self, samples: np.ndarray) -> None:
+        """Float32 (n,), behind what is there."""
+        self._memory += np.ascontiguousarray(samples, dtype=np.float32).tobytes()
+        if len(self._memory) > IN_MEMORY or self._file:
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the samples
+            self._file.write(self._memory)
+            self._memory.clear()
+
+    def array(self) -> np.ndarray:
+        """All samples (n,), which can be written to."""
+        if self._file is None:
+            return np.frombuffer(self._memory, dtype=np.float32)
+        self._file.flush()
+        return np.asarray(np.memmap(self._file, dtype=np.float32, mode="r+"))
+
+
+def _out_of_range(label: str, peak: float) -> str:
+    """What to say of floating point samples that are integers in disguise."""
+    full = next((2**bits for bits in (7, 15, 23, 31) if peak <= 2**bits), None)
+    hint = (
+        f"divide them by {full}, if they were {full.bit_length()}-bit integers"
+        if full
+        else "divide them by their full scale"
+    )
+    return f"{label} holds samples as large as {peak:g}, but floating point samples lie in [-1, 1]; {hint}"
 
 
 def _checked_rate(rate: Any, name: str) -> int:
@@ -94,34 +256,34 @@ def _checked_rate(rate: Any, name: str) -> int:
     return int(rate)
 
 
-def _floats(samples: np.ndarray, label: str) -> np.ndarray:
-    """`samples` as finite float32, integers scaled by their type's full range."""
+def _checked_array(samples: np.ndarray) -> np.ndarray:
+    """`samples` as (frames, channels), of a type that can be read."""
+    label, numbers = "the array", (np.integer, np.floating)
     if samples.size == 0:
         raise AudioError(f"{label} is empty (shape {samples.shape})")
+    if not issubclass(samples.dtype.type, numbers):
+        raise AudioError(f"{label} holds {samples.dtype}; pass floating point or integer samples")
+    if samples.ndim not in (1, 2):
+        raise AudioError(f"{label} has shape {samples.shape}; pass (samples,) or (samples, channels)")
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise AudioError(f"{label} has shape {samples.shape}, more channels than samples; pass it transposed")
+    if samples.dtype in (np.int64, np.uint64) and (peak := max(abs(int(samples.min())), int(samples.max()))) < 2**31:
+        raise AudioError(
+            f"{label} holds {samples.dtype}, but none larger than {peak}; integers are scaled by their type's range, "
+            "so pass it as int16 or int32"
+        )
+    return samples.reshape(len(samples), -1)
+
+
+def _floats(samples: np.ndarray) -> np.ndarray:
+    """`samples` as float32, integers scaled by their type's full range."""
     if np.issubdtype(samples.dtype, np.integer):
         info = np.iinfo(samples.dtype)
         half = (float(info.max) - float(info.min) + 1) / 2
         middle = half if info.min == 0 else 0.0  # unsigned samples sit around the middle of their range
         return ((samples.astype(np.float64) - middle) / half).astype(np.float32)
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise AudioError(f"{label} holds {samples.dtype}; pass floating point or integer samples")
     with np.errstate(over="ignore"):
-        floats = samples.astype(np.float32)
-    bad = int(np.count_nonzero(~np.isfinite(floats)))
-    if bad:
-        what = "1 sample that is" if bad == 1 else f"{bad} samples that are"
-        raise AudioError(f"{label} has {what} NaN or infinite; repair or cut them first")
-    return floats
-
-
-def _mono(samples: np.ndarray, label: str) -> np.ndarray:
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim != 2:
-        raise AudioError(f"{label} has shape {samples.shape}; pass (samples,) or (samples, channels)")
-    if samples.shape[1] > samples.shape[0]:
-        raise AudioError(f"{label} has shape {samples.shape}, more channels than samples; pass it transposed")
-    return samples.mean(axis=1, dtype=np.float32)
+        return samples.astype(np.float32)
 
 
 # -- measures --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steer_utils.sound.files import check_sounds, find_root, read_rows, require_root
+from steer_utils.sound.decoding import check_sounds
+from steer_utils.sound.files import find_root, read_rows, require_root
 from steer_utils.sound.recordings import NAMES, Clip, check_rows_agree, clip_of, read_clips
 
 _ESC50_TABLE = Path("meta") / "esc50.csv"

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 
 def check_target(path: Path, suffixes: Sequence[str]) -> None:
     """Raises ValueError if a file cannot be written at `path`: no such folder, a folder itself, another suffix.
@@ -36,6 +34,18 @@ def check_target(path: Path, suffixes: Sequence[str]) -> None:
         raise ValueError(f"there is no folder {str(path.parent)!r} to write {path.name} in; make it first")
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"the folder {str(path.parent)!r} cannot be written to")
+
+
+def readable_name(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and written: bytes that are no UTF-8 are read as Latin-1."""
+    name = os.fspath(path)
+    if name.isprintable():
+        return name
+    raw = os.fsencode(name)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 @contextmanager
@@ -207,41 +217,6 @@ def check_inside(folder: Path, name: str) -> None:
         raise ValueError(f"{name[:80]!r} cannot be the name of a file") from error
     if not inside:
         raise ValueError(f"{name!r} leads out of the folder {str(folder)!r}; pass paths inside it")
-
-
-def check_sounds(folder: Path, names: Sequence[str], table: str) -> None:
-    """Raises ValueError unless each of `names` is a sound file in `folder`: how many are not, and the first three.
-
-    Only headers are read (under a millisecond a file). `table` is what named the files.
-    """
-    for name in names:
-        check_inside(folder, name)
-    missing = [name for name in names if not (folder / name).is_file()]
-    wrong = missing or [name for name in names if not _is_sound(folder / name)]
-    if wrong:
-        fault = "are not in" if missing else "cannot be decoded in"
-        first = ", ".join(name or "(no name)" for name in wrong[:3])
-        raise ValueError(f"{len(wrong)} of the {len(names)} sound files of {table} {fault} {str(folder)!r}: {first}")
-
-
-def sound_files(folder: Path) -> list[Path]:
-    """The sound files directly in `folder`, by name; hidden files are passed over. Only headers are read.
-
-    Raises ValueError for a folder that holds none, saying what it holds.
-    """
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    sounds = [path for path in files if _is_sound(path)]
-    if not sounds:
-        inside = ", ".join(path.name for path in sorted(folder.iterdir())[:6]) or "nothing"
-        raise ValueError(f"the folder {str(folder)!r} holds no sound file; it holds: {inside}")
-    return sounds
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        return bool(soundfile.info(path).frames > 0)
-    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError):  # as in `read_audio`
-        return False
 
 
 def write_whole(path: Path, text: str) -> None:

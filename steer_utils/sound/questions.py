@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from steer_utils.sound.files import RepeatedKeyError, check_sounds, read_rows, read_text, strict_json
+from steer_utils.sound.decoding import check_sounds
+from steer_utils.sound.files import RepeatedKeyError, read_rows, read_text, strict_json
 
 TRACKS = ("Animal", "Emotion", "Gender", "Language")
 HOPS = ("single", "multi")

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from steer_utils.sound.audio import AudioError, active_span, read_audio
-from steer_utils.sound.files import cell_seconds, check_inside, read_rows, whole_number
+from steer_utils.sound.files import cell_seconds, check_inside, read_rows, readable_name, whole_number
 from steer_utils.sound.spans import Interval
 from steer_utils.sound.synthesis import faded
 
@@ -27,6 +27,7 @@ RATE = 16_000
 LOOP_BELOW = 0.6  # a clip shorter than this share of what is asked is repeated
 LOOP_GAP = (0.05, 0.15)  # seconds of silence between repeats
 SPEED = (0.85, 1.18)
+PAST_END = 0.05  # seconds by which an active span may pass the end: tables are rounded
 
 #: ESC-10's classes under the names that the pocket models were trained with, where ESC-50 calls them otherwise.
 NAMES = {
@@ -101,8 +102,9 @@ def known_name(category: str, names: Iterable[str]) -> str | None:
 
 
 def _letters(name: str) -> str:
-    """What two spellings of a file name share: macOS parts an accent from its letter, Windows knows no case."""
-    return unicodedata.normalize("NFC", name).casefold()
+    """What two spellings of a file name share: macOS parts an accent from its letter, Windows knows no case, and on Linux
+    a name may be in Latin-1."""
+    return unicodedata.normalize("NFC", readable_name(name)).casefold()
 
 
 def _table_path(root: Path, table: str | None) -> Path:
@@ -234,9 +236,16 @@ class ClipBank:
         if clip not in self._decoded:
             whole = read_audio(clip.path, target_rate=RATE)
             span = clip.active or active_span(whole, RATE)
+            if span.end > len(whole) / RATE + PAST_END:
+                raise AudioError(
+                    f"{readable_name(clip.path.name)} lasts {len(whole) / RATE:.2f} s, but its active span ends at "
+                    f"{span.end:.2f} s; correct active_end_s in the table"
+                )
             part = whole[int(span.start * RATE) : round(span.end * RATE)]
             if len(part) < RATE // 50 or np.abs(part).max() < 1e-6:
-                raise AudioError(f"{clip.path.name}: nothing sounds in its active span {span.start}-{span.end} s")
+                raise AudioError(
+                    f"{readable_name(clip.path.name)}: nothing sounds in its active span {span.start}-{span.end} s"
+                )
             self._decoded[clip] = np.round(part / np.abs(part).max() * 32767).astype(np.int16)
         return self._decoded[clip].astype(np.float32) / 32767
 

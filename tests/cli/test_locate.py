@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,33 @@ def test_models_lists_what_ships() -> None:
     listing = invoke("models").stdout
     models = steer_utils.lm.models
     assert all(name in listing for name in (*models.POCKET_MODELS, *models.MINI_MODELS))
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_wrong_with_a_file_is_noted(folder: Path, street: Path, tmp_path: Path, as_json: bool) -> None:
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(street.read_bytes()[:48_000])
+    result = invoke("locate", cut, "bell", "--model", folder, "--method", "loudest", *(["--json"] if as_json else []))
+    assert "note: the file " in result.stderr and "cut.wav' is cut short: it announces 3.00 s" in result.stderr
+    if as_json:
+        assert "is cut short" in json.loads(result.stdout)["warnings"][0]
+    else:
+        assert "warning   the file" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_a_name_in_latin_1(folder: Path, street: Path, tmp_path: Path) -> None:
+    audio = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    audio.write_bytes(street.read_bytes())
+    labels, figure = tmp_path / "l.tsv", tmp_path / "f.svg"
+    done(
+        invoke(
+            "locate", audio, "bell", "--model", folder, "--method", "loudest", "--labels", labels, "--figure", figure
+        )
+    )
+    assert [label.file for label in read_intervals(labels)] == ["café.wav"]
+    audio.write_bytes(b"no sound")
+    refused(invoke("locate", audio, "bell", "--labels", labels), "cannot decode")
 
 
 # -- labels ---------------------------------------------------------------------------------------------------------

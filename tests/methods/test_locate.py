@@ -22,7 +22,7 @@ from steer_utils.methods.base import Query
 from steer_utils.methods.locate import Located, NoTimeError, UnknownEventError, known_event, locate, locate_many
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS
-from steer_utils.sound.audio import AudioError
+from steer_utils.sound.audio import AudioError, AudioWarning, read_recording
 from steer_utils.sound.spans import Interval, best_segment
 
 RATE = 16_000
@@ -103,6 +103,19 @@ def test_settings_beside_the_model_are_used(model_folder: Path, samples: np.ndar
     assert with_file.curve is not None and given.curve is not None and papers.curve is not None
     np.testing.assert_array_equal(with_file.curve, given.curve)
     assert not np.allclose(with_file.curve, papers.curve)
+
+
+def test_what_is_wrong_with_the_audio_is_warned_of_and_kept(one_model: AudioLM, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", noise(3.0, level=0.1), RATE)
+    content = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
+    with pytest.warns(AudioWarning, match="is cut short"):
+        located = locate(one_model, tmp_path / "a.flac", "bell", method="loudest")
+    assert "is cut short" in located.warnings[0] and located.as_dict()["warnings"] == list(located.warnings)
+    recording = read_recording(tmp_path / "a.flac", target_rate=44_100)
+    again = locate(one_model, recording, "bell", method="loudest")  # known already: no second warning
+    assert again.warnings == located.warnings and again.duration == pytest.approx(located.duration, abs=1e-3)
+    assert locate(one_model, noise(1.0), "bell", sampling_rate=RATE, method="loudest").as_dict()["warnings"] == []
 
 
 # Long audio ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from steer_utils.sound import audio
 from steer_utils.sound.audio import (
     AudioError,
+    AudioWarning,
     WhenLonger,
     active_span,
     background,
@@ -21,6 +25,7 @@ from steer_utils.sound.audio import (
     mel_spectrogram,
     occluded,
     read_audio,
+    read_recording,
     rms_curve,
     sliding_starts,
     stretches,
@@ -85,7 +90,7 @@ def test_float64_and_noncontiguous_input() -> None:
         (np.zeros((0, 2)), "empty"),
         (np.zeros(RATE), "silent"),
         (np.full(RATE, 128, np.uint8), "silent"),
-        (np.stack([sine(), -sine()], axis=1), "silent"),
+        (np.full(RATE, 0.3), "silent"),
         (sine(0.09), "at least 0.1 s"),
         (np.array(0.5), r"shape \(\)"),
         (np.ones((4, 5, 6)), "shape"),
@@ -94,6 +99,17 @@ def test_float64_and_noncontiguous_input() -> None:
         (sine() + 1j, "complex"),
         (np.array(["a"] * 2000), "<U1"),
         (np.full(RATE, 1e300), "infinite"),
+        (
+            np.round(32767 * sine()),
+            r"samples as large as 16\d+, .* lie in \[-1, 1\]; divide them by 32768, if .* 16-bit",
+        ),
+        (np.round(100 * sine()), "divide them by 128, if they were 8-bit"),
+        (8e6 * sine(), "divide them by 8388608, if they were 24-bit"),
+        (1e12 * sine(), "divide them by their full scale"),
+        (
+            np.round(32767 * sine()).astype(np.int64),
+            "holds int64, but none larger than 16.*; so pass it as int16 or int32",
+        ),
     ],
 )
 def test_bad_arrays_are_refused(samples: np.ndarray, message: str) -> None:
@@ -149,6 +165,84 @@ def test_any_array_is_either_sound_or_an_audio_error(samples: np.ndarray, rate: 
     assert abs(len(out) - len(samples) / rate * RATE) <= 2
 
 
+# Sound that a model would not hear --------------------------------------------------------------------------------
+
+
+def bursts(seconds: float = 3.0, rate: int = RATE) -> np.ndarray:
+    """Noise that comes and goes, peak 0.7."""
+    times = np.arange(round(seconds * rate)) / rate
+    made = np.random.default_rng(0).normal(size=len(times)) * (np.sin(4 * times) > 0) + 1e-4
+    return (0.7 * made / np.abs(made).max()).astype(np.float32)
+
+
+@given(st.floats(-0.5, 0.5).filter(lambda offset: abs(offset) > 0.01))
+@settings(max_examples=10, deadline=None)
+def test_an_offset_is_taken_out(offset: float) -> None:
+    recording = read_recording(bursts() + np.float32(offset), sampling_rate=RATE)
+    assert np.abs(recording.samples - (bursts() - bursts().mean())).max() < 1e-5 and recording.warnings == ()
+
+
+@given(st.floats(-100, -31))
+@settings(max_examples=10, deadline=None)
+def test_what_is_very_quiet_is_raised_and_said(decibels: float) -> None:
+    gain = np.float32(10 ** (decibels / 20))
+    recording = read_recording(gain * bursts(), sampling_rate=RATE)
+    assert np.abs(recording.samples - bursts()).max() < 1e-3
+    assert f"is very quiet (peak {decibels - 3.1:.0f}"[:-2] in recording.warnings[0]
+    with pytest.warns(AudioWarning, match="heard .* dB louder"):
+        read_audio(gain * bursts(), sampling_rate=RATE)
+
+
+def test_what_is_too_loud_is_lowered_and_said() -> None:
+    recording = read_recording(10 * bursts(), sampling_rate=RATE)
+    assert np.abs(recording.samples - bursts()).max() < 1e-5
+    assert recording.warnings == ("the array is too loud (peak 7.00); it is heard 20 dB softer",)
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.1, 1.0, 1.4, 2.0])
+def test_usual_levels_are_left_alone(gain: float) -> None:
+    samples = (gain * bursts()).astype(np.float32)
+    recording = read_recording(samples, sampling_rate=RATE)
+    np.testing.assert_array_equal(recording.samples, samples)
+    assert recording.warnings == ()
+
+
+@pytest.mark.parametrize("others", [[-0.99], [-0.95], [-0.95, 0.0], [-0.9, 0.1, 0.0]])
+def test_of_channels_that_cancel_the_loudest_is_heard(tmp_path: Path, others: list[float]) -> None:
+    channels = np.stack([*[share * bursts() for share in others], bursts()], axis=1)
+    soundfile.write(tmp_path / "a.wav", channels, RATE, subtype="FLOAT")
+    for recording in (read_recording(channels, sampling_rate=RATE), read_recording(tmp_path / "a.wav")):
+        np.testing.assert_array_equal(recording.samples, bursts())
+        assert f"channel {channels.shape[1]} of {channels.shape[1]}, the loudest" in recording.warnings[0]
+
+
+def test_channels_that_cancel_at_one_time_only() -> None:
+    left = bursts(6.0)
+    right = np.where(np.arange(len(left)) < 3 * RATE, left, -left)
+    recording = read_recording(np.stack([left, right], axis=1), sampling_rate=RATE)
+    np.testing.assert_array_equal(recording.samples, left)
+    assert 1.0 < float(recording.warnings[0].split(" for ")[1].split()[0]) < 2.0  # of 3 s, half of it silent
+
+
+def test_usual_stereo_is_averaged() -> None:
+    rng = np.random.default_rng(0)
+    left, right = bursts(), bursts() * np.float32(0.5)
+    apart = (0.2 * rng.normal(size=(2, len(left)))).astype(np.float32)
+    for stereo in ([left, right], [left, 0 * left], list(apart), [left + apart[0], -0.5 * left + apart[1]]):
+        recording = read_recording(np.stack(stereo, axis=1), sampling_rate=RATE)
+        assert recording.warnings == () and np.allclose(recording.samples, np.mean(stereo, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_long_sound_lies_in_a_file(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
+    samples = bursts(5.0, rate) + np.float32(0.1)
+    in_memory = read_audio(samples, sampling_rate=rate)
+    monkeypatch.setattr(audio, "IN_MEMORY", 100_000)
+    in_file = read_audio(samples, sampling_rate=rate)
+    np.testing.assert_array_equal(in_file, in_memory)
+    assert type(in_file) is np.ndarray and in_file.flags.writeable and isinstance(in_file.base, np.memmap)
+
+
 # Files -----------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +254,29 @@ def test_files_are_decoded_mixed_and_resampled(tmp_path: Path, name: str, tolera
         out = read_audio(source)
         assert abs(len(out) - RATE) <= 1
         assert np.abs(out[2000:14000] - sine(1.0)[2000:14000]).max() < max(tolerance, 2e-3)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_names_in_latin_1(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    with pytest.raises(AudioError, match=r"there is no file '.*café\.wav'"):
+        read_audio(path)
+    path.write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"cannot decode '.*café\.wav'"):
+        read_audio(path)
+    with path.open("wb") as file:
+        soundfile.write(file, 0.02 * sine(), RATE, format="WAV")
+    recording = read_recording(path)
+    assert len(recording.samples) == RATE // 2 and "café.wav" in recording.warnings[0]
+
+
+def test_what_is_wrong_with_a_file_is_warned_of(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", sine(2.0), RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
+    with pytest.warns(AudioWarning, match=r"a\.wav' is cut short: it announces 2\.00 s, 1\.00 s are there"):
+        samples = read_audio(tmp_path / "a.wav")
+    assert read_recording(tmp_path / "a.wav").duration == len(samples) / RATE == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_files_own_rate_counts(tmp_path: Path) -> None:

@@ -6,19 +6,15 @@ import errno
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from steer_utils.sound.files import (
-    check_sounds,
     check_target,
     find_root,
     parse_rows,
     read_rows,
     read_text,
     require_root,
-    sound_files,
     whole_file,
     whole_number,
 )
@@ -93,36 +89,6 @@ def test_missing_text_is_a_value_error(tmp_path: Path) -> None:
     for path in (tmp_path / "none.txt", tmp_path):
         with pytest.raises(ValueError, match="cannot be read"):
             read_text(path)
-
-
-def test_sounds_are_there_inside_and_decodable(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.ones(100) * 0.1, 8000)
-    soundfile.write(tmp_path / "none.wav", np.ones(0), 8000)
-    (tmp_path / "b.wav").write_bytes(b"")
-    (tmp_path / "folder.wav").mkdir()
-    check_sounds(tmp_path, ["a.wav", "./a.wav"], "t")
-    for names, message in (
-        (["a.wav", "b.wav", "none.wav"], r"2 of the 3 sound files of t cannot be decoded in .*: b\.wav, none\.wav$"),
-        (["a.wav", "x.wav", ""], r"2 of the 3 sound files of t are not in .*: x\.wav, \(no name\)$"),
-        (["folder.wav"], "1 of the 1"),
-        (["../a.wav"], "leads out"),
-        ([str(tmp_path.parent / "a.wav")], "leads out"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            check_sounds(tmp_path, names, "t")
-
-
-def test_the_sounds_of_a_folder_are_told_by_their_headers(tmp_path: Path) -> None:
-    """Whatever their names end in; hidden ones, such as macOS writes beside each file, are passed over."""
-    for name in ("b.WAV", "a.flac", ".c.wav"):
-        soundfile.write(tmp_path / name, np.zeros(100), 16_000, format="FLAC" if "flac" in name else "WAV")
-    (tmp_path / "notes.wav").write_text("not a sound")
-    (tmp_path / "folder.wav").mkdir()
-    assert [path.name for path in sound_files(tmp_path)] == ["a.flac", "b.WAV"]
-    for name in ("b.WAV", "a.flac"):
-        (tmp_path / name).unlink()
-    with pytest.raises(ValueError, match=r"holds no sound file; it holds: \.c\.wav, folder\.wav, notes\.wav"):
-        sound_files(tmp_path)
 
 
 def test_what_the_system_refuses_names_the_file(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from inspect import signature
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
-from steer_utils.sound.audio import AudioError, read_audio, stretches
+from steer_utils.sound.audio import AudioError, decoded_recording, read_audio, stretches
+from steer_utils.sound.decoding import Decoding
+from steer_utils.sound.files import readable_name
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Event, Scene
 
@@ -69,19 +70,14 @@ def uploaded(content: bytes | memoryview, name: str, checkpoint: Checkpoint) -> 
             f"the file {file!r} has {len(content) / 2**20:.1f} MiB; a browser can hand over {MOST_BYTES // 2**20} MiB: "
             "cut it, save it as OGG or MP3, or pass its path"
         )
-    stream = io.BytesIO(bytes(content))
-    try:
-        with soundfile.SoundFile(stream) as opened:
-            _check_length(f"the file {file!r}", opened.frames, opened.samplerate, checkpoint)
-            samples, rate = opened.read(dtype="float32", always_2d=True), opened.samplerate
-    except AudioError:
-        raise
-    except (soundfile.LibsndfileError, RuntimeError, OSError, TypeError, MemoryError) as error:
-        said = str(error).replace(repr(stream), repr(file))
-        raise AudioError(f"cannot decode {file!r} ({said}); pass a WAV, FLAC, OGG or MP3 file") from error
-    samples = _read(samples, rate, checkpoint.sampling_rate, f"the file {file!r}")
+    label = f"the file {file!r}"
+    decoding = Decoding(io.BytesIO(bytes(content)), label)
+    _check_length(label, decoding.announced, decoding.rate, checkpoint)
+    recording = decoded_recording(decoding, label, checkpoint.sampling_rate)
+    recording.warn()
+    _check_length(label, len(recording.samples), recording.rate, checkpoint)
     code = f"hearing = lm.hear({file!r})  # the file that was uploaded"
-    return Sound(samples, checkpoint.sampling_rate, file, code)
+    return Sound(recording.samples, recording.rate, file, code)
 
 
 def recorded(content: bytes | memoryview, rate: int, checkpoint: Checkpoint) -> Sound:
@@ -115,7 +111,7 @@ def given(audio: str | os.PathLike[str] | np.ndarray, sampling_rate: int | None,
     if isinstance(audio, np.ndarray):
         title, code = "your samples", f"hearing = lm.hear(samples, sampling_rate={sampling_rate})"
     else:
-        title, code = Path(audio).name, f"hearing = lm.hear({os.fspath(audio)!r})"
+        title, code = readable_name(Path(audio).name), f"hearing = lm.hear({os.fspath(audio)!r})"
     _check_length(title, len(samples), rate, checkpoint)
     return Sound(samples, rate, title, code)
 
