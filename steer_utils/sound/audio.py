@@ -30,6 +30,9 @@ SILENCE = 1e-6  # a peak below this (-120 dBFS) is silence
 SHORTEST = 0.1  # seconds
 OFFSET = 0.002  # of the peak: a larger mean is taken out
 QUIET, LOUD, LEVEL = 0.03, 1.5, 0.7  # peaks outside QUIET ... LOUD are brought to LEVEL, as pocket models were taught
+#: Raised sound whose quietest frame is this far below its peak (-70 dB) was rounded to digital silence, which pocket
+#: models were never taught: noise of a level that they were taught, -42 dBFS, goes over it.
+SILENT_BELOW, DITHER = 10**-3.5, 10**-2.1
 INTEGERS = 100.0  # a peak above this is that of integers, stored as floating point
 CANCELLED = 0.1  # a mean of channels with less than this share of what unrelated ones would leave has lost its sound
 IN_MEMORY = 256 * 2**20  # bytes of samples, 70 minutes at 16 kHz; more go into a temporary file
@@ -147,12 +150,18 @@ def _recording(blocks: Callable[[], Iterable[np.ndarray]], rate: int, label: str
         raise AudioError(f"{label} is silent (peak below 1e-6 after averaging its channels)")
     if not QUIET <= peak <= LOUD:
         change = 20 * math.log10(LEVEL / peak)
-        what = (
-            f"is very quiet (peak {20 * math.log10(peak):.0f} dBFS)" if change > 0 else f"is too loud (peak {peak:.2f})"
-        )
-        found.append(f"{label} {what}; it is heard {abs(change):.0f} dB {'louder' if change > 0 else 'softer'}")
         for part in parts:
             part *= np.float32(LEVEL / peak)
+        if change > 0:
+            what, how = f"is very quiet (peak {20 * math.log10(peak):.0f} dBFS)", f"{change:.0f} dB louder"
+            if min(float(frame_rms(part, round(FRAME * target_rate)).min()) for part in parts) < SILENT_BELOW * LEVEL:
+                how += ", over a faint noise where it was silent"
+                rng = np.random.default_rng(0)
+                for part in parts:
+                    part += np.float32(DITHER) * rng.standard_normal(len(part), dtype=np.float32)
+        else:
+            what, how = f"is too loud (peak {peak:.2f})", f"{-change:.0f} dB softer"
+        found.append(f"{label} {what}; it is heard {how}")
     return Recording(samples, target_rate, tuple(found))
 
 

@@ -59,7 +59,7 @@ def test_a_width_makes_it_the_window_of_the_method(one_model: AudioLM, samples: 
 
 def test_the_loudest_burst(one_model: AudioLM) -> None:
     samples = noise(3.0)
-    samples[RATE : 2 * RATE] *= 50
+    samples[RATE : 2 * RATE] *= 20
     located = locate(one_model, samples, "bell", sampling_rate=RATE, method="loudest")
     assert (located.interval.start, located.interval.end) == pytest.approx((1.0, 2.0), abs=0.1)
     assert 2.4 < located.score < 3.1  # times the even share: all of it in about a third of the time
@@ -127,7 +127,7 @@ def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
 ) -> None:
     samples = noise(10.0)  # 2.5 windows of 4 s, hop 2 s: windows start at 0, 2, 4 and 6 s
     burst = round((2 * surest + 1.5) * RATE)
-    samples[burst : burst + RATE] *= 50
+    samples[burst : burst + RATE] *= 20
     heard: list[np.ndarray] = []
 
     def sure(hearing: Hearing, event: str, settings: Settings) -> float:

@@ -193,6 +193,15 @@ def test_what_is_very_quiet_is_raised_and_said(decibels: float) -> None:
         read_audio(gain * bursts(), sampling_rate=RATE)
 
 
+def test_quiet_sound_that_was_rounded_to_silence_gets_a_background() -> None:
+    samples = bursts()
+    samples[np.abs(samples) < 2e-4] = 0
+    recording = read_recording(np.round(1e-3 * samples * 32768).astype(np.int16), sampling_rate=RATE)
+    assert recording.warnings[0].endswith("dB louder, over a faint noise where it was silent")
+    silent = recording.samples[samples == 0]
+    assert abs(20 * np.log10(rms(silent)) + 42) < 1 and 0.7 < np.abs(recording.samples).max() < 0.75
+
+
 def test_what_is_too_loud_is_lowered_and_said() -> None:
     recording = read_recording(10 * bursts(), sampling_rate=RATE)
     assert np.abs(recording.samples - bursts()).max() < 1e-5
