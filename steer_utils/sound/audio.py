@@ -28,7 +28,7 @@ from steer_utils.sound.spans import Interval
 TARGET_RATE = 16_000
 SILENCE = 1e-6  # a peak below this (-120 dBFS) is silence
 SHORTEST = 0.1  # seconds
-OFFSET = 0.002  # of the peak: a larger mean is taken out
+OFFSET = 0.005  # of the peak: a larger mean is taken out
 QUIET, LOUD, LEVEL = 0.03, 1.5, 0.7  # peaks outside QUIET ... LOUD are brought to LEVEL, as pocket models were taught
 #: Raised sound whose quietest frame is this far below its peak (-70 dB) was rounded to digital silence, which pocket
 #: models were never taught: noise of a level that they were taught, -42 dBFS, goes over it.

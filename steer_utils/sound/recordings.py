@@ -102,8 +102,8 @@ def known_name(category: str, names: Iterable[str]) -> str | None:
 
 
 def _letters(name: str) -> str:
-    """What two spellings of a file name share: macOS parts an accent from its letter, Windows knows no case, and on Linux
-    a name may be in Latin-1."""
+    """What two spellings of a file name share: macOS parts an accent from its letter, Windows knows no case, and a name
+    on Linux may be in Latin-1."""
     return unicodedata.normalize("NFC", readable_name(name)).casefold()
 
 
