@@ -73,7 +73,8 @@ lint: setup ## Check style and format (ruff) and types (mypy)
 WEIGHTS := steer_utils/pocket/weights
 RECORDINGS := $(if $(CLIPS),--clips $(CLIPS))
 
-pocket: setup ## Retrain the pocket models and measure them (hours): make pocket CLIPS=folder of ESC-10
+# The card of a mini model tells of trainings that are kept in trainings/, so that this does not replace it.
+pocket: setup ## Retrain the pocket models and measure them (hours): make pocket CLIPS=folder of ESC-10. Not the mini models: hours each on a CPU, so: steer-utils pocket train -h
 	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio
 	$(BIN)/steer-utils pocket train --model pocket-audio-flamingo-3 $(RECORDINGS) --out $(WEIGHTS)/pocket-audio-flamingo-3
 	$(BIN)/steer-utils pocket train --model pocket-qwen2-audio-half $(RECORDINGS) --out $(WEIGHTS)/pocket-qwen2-audio-half

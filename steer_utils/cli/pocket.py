@@ -28,7 +28,10 @@ def train(
     work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
         "runs/pocket"
     ),
-    out: Annotated[Path | None, typer.Option(help="Where the model is saved [default: WORK/NAME].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the model is saved [default: WORK/NAME, with what differs from its recipe]."),
+    ] = None,
     shorten: Annotated[float, typer.Option(help="Scale steps and scenes, for a trial: 0.01 takes a minute.")] = 1.0,
     seed: Annotated[
         int | None, typer.Option(help="Train once more, the tower kept, by another seed [default: the recipe's own].")
@@ -36,12 +39,17 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Workers = None,
     language_model: Annotated[
-        str | None, typer.Option(help="For a mini model: another language model than the recipe's, a hub id.")
+        str | None, typer.Option(help="For a mini model: another language model than the recipe's, hub id or folder.")
+    ] = None,
+    tower: Annotated[
+        str | None,
+        typer.Option(help="For a mini model: whose encoder hears, a pocket model or a Whisper (hub id or folder)."),
     ] = None,
 ) -> None:
     """Train a pocket model from nothing (about an hour on two cores), with progress, checkpoints and resume.
 
-    A mini model (mini-smollm2-audio) keeps its pretrained language model and learns a projector and adapters.
+    A mini model (mini-smollm2-audio) keeps its pretrained language model and learns a projector and adapters. A larger
+    one, for a GPU (not run here): --tower openai/whisper-small --language-model Qwen/Qwen2.5-0.5B-Instruct
 
     Example: steer-utils pocket train --model pocket-qwen2-audio --clips ESC-10/
     """
@@ -61,11 +69,14 @@ def train(
             device=device,
             workers=workers,
             language_model=language_model,
+            tower=tower,
         )
         typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
         return
     if language_model is not None:
         raise typer.BadParameter(f"{model} has no pretrained language model", param_hint="--language-model")
+    if tower is not None:
+        raise typer.BadParameter(f"{model} trains a tower of its own", param_hint="--tower")
 
     folder = run_training(
         model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers

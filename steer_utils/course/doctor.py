@@ -26,6 +26,7 @@ State = Literal["OK", "NOTE", "FAIL"]
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY = 4e9  # bytes: torch, a pocket model and a notebook take about 1.5 GB
 LEAST_DISK = 0.5e9  # bytes, for figures and executed copies
+MINI_DISK = 1e9  # bytes, for each mini model that is to be assembled (0.65 GB)
 #: Of a GPU that is to run a 7B checkpoint, room to work included (`steer-utils cost` has the details).
 CHECKPOINT_MEMORY = ((18e9, "in 16 bits"), (12e9, 'with quantise="int8"'), (9e9, 'with quantise="nf4"'))
 JUPYTER = ("jupyterlab", "ipykernel", "ipywidgets", "papermill")
@@ -59,6 +60,7 @@ def examine(here: Path | None = None) -> list[Finding]:
         "disk": lambda: disk(folder),
         "audio": audio,
         "models": models,
+        "mini": mini,
         "jupyter": jupyter,
         "gpu": gpu,
     }
@@ -161,6 +163,34 @@ def models() -> Finding:
     for name in POCKET_MODELS:
         load(name).hear(noise, sampling_rate=16_000).read("Describe the sound.")
     return Finding("models", "OK", f"{', '.join(POCKET_MODELS)} load and hear")
+
+
+def mini() -> Finding:
+    """The mini models are assembled, or can be: their language model is at hand, and the cache has room."""
+    from steer_utils.lm.checkpoints import CheckpointError
+    from steer_utils.lm.models import MINI_MODELS, WEIGHTS
+    from steer_utils.pocket.assembly import CACHE_VARIABLE, assembled_folder, cache_folder
+    from steer_utils.pocket.language_model import place_of
+    from steer_utils.pocket.mini_recipe import MINI_RECIPES
+
+    try:
+        cache = cache_folder()
+        waiting = [name for name in MINI_MODELS if not assembled_folder(WEIGHTS / name).is_dir()]
+        if not waiting:
+            return Finding("mini", "OK", f"{', '.join(MINI_MODELS)} are assembled in {cache}")
+        places = sorted({place_of(MINI_RECIPES[name].language_model)[0] for name in waiting})
+    except CheckpointError as error:
+        fault, _, remedy = str(error).partition("; ")
+        return Finding("mini", "NOTE", f"no mini model can be made here: {fault}", remedy or AGAIN)
+    there = next(folder for folder in (cache, *cache.absolute().parents) if folder.is_dir())
+    free, needed = shutil.disk_usage(there).free, MINI_DISK * len(waiting)
+    remedy = f"free {needed / 1e9:.0f} GB there, or set {CACHE_VARIABLE} to a folder with that much room"
+    if not os.access(there, os.W_OK):
+        return Finding("mini", "NOTE", f"the cache {cache} cannot be written to", remedy.partition(", or ")[2])
+    detail = f"{', '.join(waiting)}: assembled at first use in {cache}, {free / 1e9:.1f} GB free"
+    if free < needed:
+        return Finding("mini", "NOTE", detail, remedy)
+    return Finding("mini", "OK", f"{detail}; language model from {', '.join(places)}")
 
 
 def jupyter() -> Finding:

@@ -21,7 +21,8 @@ And the mini models, which have a pretrained language model inside:
 
 mini_recipe        every number of their training
 language_model     SmolLM2 out of its wheel, or another from the hub; read, never trained
-mini_architecture  that language model as the decoder of the two real model classes, behind our tower
+mini_architecture  that language model as the decoder of the two real model classes, behind a tower
+towers             the tower: a pocket model's, or a Whisper's encoder
 adapters           low-rank adapters, attached for training and merged afterwards
 projector_start    the projector as it starts: a ridge regression onto the names of what sounds
 mini_questions     what is asked after training, every kind about every event

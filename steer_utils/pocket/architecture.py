@@ -37,6 +37,7 @@ from steer_utils.sound.files import whole_file
 
 FAMILIES = ("qwen2_audio", "audioflamingo3")
 TOKENS_PER_SECOND = 25  # 100 mel frames a second, halved by a convolution and again by pooling
+POSITIONS_PER_SECOND = 50  # of the tower's position table, before it pools
 
 #: Audio Flamingo 3's turn order: the system turn, then the audio, then the text of the user turn.
 AUDIO_FLAMINGO_3_TEMPLATE = (
@@ -74,6 +75,12 @@ class Size:
     def audio_tokens(self) -> int:
         """Audio tokens of the longest audio."""
         return self.seconds * TOKENS_PER_SECOND
+
+    @property
+    def tower(self) -> dict[str, int]:
+        """The numbers that are the tower's, by name; the others are the decoder's."""
+        names = ("seconds", "mel_bins", "encoder_width", "encoder_blocks", "encoder_heads")
+        return {name: getattr(self, name) for name in names}
 
 
 def build(family: str, events: Sequence[str], *, size: Size | None = None, seed: int = 0) -> tuple[Any, Any]:
@@ -118,7 +125,7 @@ def tower_shape(size: Size) -> dict[str, Any]:
         "num_attention_heads": size.encoder_heads,
         "intermediate_size": 4 * size.encoder_width,
         "hidden_size": size.encoder_width,
-        "max_source_positions": size.seconds * 50,  # the tower pools by two after its position table
+        "max_source_positions": size.seconds * POSITIONS_PER_SECOND,
     }
 
 

@@ -19,7 +19,6 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from steer_utils.lm.checkpoints import CheckpointError
-from steer_utils.pocket.architecture import Size
 from steer_utils.pocket.language_model import no_bars, read_language_model, source_of
 from steer_utils.pocket.mini_architecture import build_mini
 from steer_utils.pocket.parts import FACTS_FILE, WEIGHTS_FILE, load_parts
@@ -50,6 +49,16 @@ def parts_fingerprint(parts: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def assembled_folder(parts: Path) -> Path:
+    """Where the whole model is, or will be. Raises CheckpointError if the parts cannot be read."""
+    parts = parts.resolve()
+    place = cache_folder() / "models" / f"{parts.name}-{hashlib.sha256(str(parts).encode()).hexdigest()[:8]}"
+    try:
+        return place / parts_fingerprint(parts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the parts of a mini model in {parts} cannot be read: {error!r}") from error
+
+
 def assembled(parts: Path, *, quiet: bool = False) -> Path:
     """The folder of the whole model (0.65 GB, float32), assembled now (half a minute) if it is not there yet.
 
@@ -57,12 +66,8 @@ def assembled(parts: Path, *, quiet: bool = False) -> Path:
     Folders assembled earlier from other states of the same parts are removed. Raises CheckpointError if the language
     model cannot be had, or the parts cannot be read.
     """
-    parts = parts.resolve()
-    place = cache_folder() / "models" / f"{parts.name}-{hashlib.sha256(str(parts).encode()).hexdigest()[:8]}"
-    try:
-        folder = place / parts_fingerprint(parts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"the parts of a mini model in {parts} cannot be read: {error!r}") from error
+    folder = assembled_folder(parts)
+    place = folder.parent
     if folder.is_dir():
         return folder
     try:
@@ -72,7 +77,7 @@ def assembled(parts: Path, *, quiet: bool = False) -> Path:
         raise CheckpointError(f"cannot make {place} ({error}); {remedy}") from error
     with FileLock(place / "lock"):
         if not folder.is_dir():
-            _assemble(parts, place, folder, quiet)
+            _assemble(parts.resolve(), place, folder, quiet)
     return folder
 
 
@@ -89,7 +94,7 @@ def _assemble(parts: Path, place: Path, folder: Path, quiet: bool) -> None:
             language_model = read_language_model(name)
             bar.update()
             bar.set_postfix_str("joining the parts")
-            model, processor = build_mini(family, language_model, made.tower, Size())
+            model, processor = build_mini(family, language_model, made.tower, made.size)
             made.learnt.put_into(model)
             bar.update()
             bar.set_postfix_str("writing")

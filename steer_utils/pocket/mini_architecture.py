@@ -1,16 +1,14 @@
-"""A pretrained language model as the decoder of an unmodified audio-language class, behind a pocket model's tower.
+"""A pretrained language model as the decoder of an unmodified audio-language class, behind a tower that can hear.
 
-audio -> tower (a pocket model's) -> projector -> audio tokens among the text's -> language model -> answer
+audio -> tower (see `towers`) -> projector -> audio tokens among the text's -> language model -> answer
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3ForConditionalGeneration,
@@ -23,10 +21,11 @@ from transformers import (
 from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
 from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
 
+from steer_utils.lm.checkpoints import CheckpointError
+from steer_utils.pocket.adapters import LAYERS
 from steer_utils.pocket.architecture import FAMILIES, Size, tower_shape
 from steer_utils.pocket.language_model import LanguageModel
 
-TOWER = "model.audio_tower."
 _AUDIO = {
     "qwen2_audio": "Audio: <|audio_bos|><|AUDIO|><|audio_eos|>\n",  # a line of its own before the text
     "audioflamingo3": "<sound>",
@@ -37,8 +36,7 @@ _SPECIAL_TOKENS = {
 }
 #: ChatML, as the language model was taught it, its own system turn included; the audio stands before the text.
 _TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\n"
-    "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n{% endif %}"
+    "{% if messages[0]['role'] != 'system' %}{% raw %}SYSTEM_TURN{% endraw %}{% endif %}"
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] if part['type'] == 'audio' %}AUDIO_LINE{% endfor %}"
@@ -54,10 +52,12 @@ def build_mini(
     """Model and processor: the language model's weights, the tower's, and a projector that nobody has trained.
 
     `tower`: the state of the audio tower, names as in the tower itself. The weights of the language model are taken
-    over as they are; `family` says which class hears. Raises ValueError for a family that is not in `FAMILIES`.
+    over as they are; `family` says which class hears. Raises ValueError for a family that is not in `FAMILIES`,
+    CheckpointError for a language model that knows no ChatML, or whose blocks are not as Llama's and Qwen2's.
     """
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}; pass one of {', '.join(FAMILIES)}")
+    _check(language_model)
     processor = _processor(family, language_model.tokenizer, size)
     tokenizer = processor.tokenizer
     config = language_model.model.config.to_dict()
@@ -74,20 +74,38 @@ def build_mini(
     return model.eval().requires_grad_(False), processor
 
 
-def tower_state(weights: Path) -> dict[str, torch.Tensor]:
-    """The audio tower out of a model's safetensors file, by the names inside the tower."""
-    with safe_open(weights, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(("audio_tower.", TOWER))]  # noqa: SIM118
-        return {name[name.index("audio_tower.") + len("audio_tower.") :]: file.get_tensor(name) for name in names}
+def _check(language_model: LanguageModel) -> None:
+    known = language_model.tokenizer.get_vocab()
+    if missing := [token for token in ("<|im_start|>", "<|im_end|>") if token not in known]:
+        raise CheckpointError(
+            f"the language model ({language_model.source}) has no token {missing[0]}, as ChatML wants; "
+            "pass one that has, such as HuggingFaceTB/SmolLM2-360M-Instruct or Qwen/Qwen2.5-0.5B-Instruct"
+        )
+    layers = {name.rpartition(".")[2] for name, _ in language_model.model.named_modules()}
+    if missing := [name for name in LAYERS if name not in layers]:
+        raise CheckpointError(
+            f"the language model ({language_model.source}) is a {language_model.model.config.model_type} without "
+            f"{missing[0]}, which an adapter goes to; pass one whose blocks are as Llama's or Qwen2's"
+        )
+
+
+def _system_turn(tokenizer: Any) -> str:
+    """The turn that the language model's own template puts before a user's; "" where it puts none."""
+    if tokenizer.chat_template is None:
+        return "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    turns = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+    before = turns.partition("<|im_start|>user")[0]
+    return before if before.startswith("<|im_start|>system\n") and before.endswith("<|im_end|>\n") else ""
 
 
 def _processor(family: str, tokenizer: Any, size: Size) -> Any:
     tokenizer.add_special_tokens({"additional_special_tokens": list(_SPECIAL_TOKENS[family])})
     tokenizer.padding_side = "left"
     tokenizer.pad_token = tokenizer.eos_token = "<|im_end|>"
+    system = _system_turn(tokenizer)
     tokenizer.chat_template = None  # the processor's counts
     extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
-    template = _TEMPLATE.replace("AUDIO_LINE", _AUDIO[family])
+    template = _TEMPLATE.replace("AUDIO_LINE", _AUDIO[family]).replace("SYSTEM_TURN", system)
     if family == "qwen2_audio":
         return Qwen2AudioProcessor(extractor, tokenizer, chat_template=template)
     return AudioFlamingo3Processor(extractor, tokenizer, chat_template=template, max_audio_len=size.seconds)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steer_utils.methods.settings import Settings
-from steer_utils.pocket.architecture import TOKENS_PER_SECOND
+from steer_utils.pocket.architecture import TOKENS_PER_SECOND, Size
 from steer_utils.pocket.language_model import WHEELS
 from steer_utils.sound.files import whole_file
 
@@ -79,6 +79,11 @@ def _head(facts: dict[str, Any]) -> str:
         if wheel
         else f"{name}, from the hub"
     )
+    tower = (
+        f"the encoder of the Whisper {recipe['tower']} | its own | no"
+        if of_whisper(facts)
+        else f"{recipe['tower']}, in this package | Apache-2.0 | no; it learnt frame labels there"
+    )
     return (
         f"# {facts['name']}\n\n"
         f"A pretrained language model that learnt to hear, in the unmodified transformers class "
@@ -87,15 +92,24 @@ def _head(facts: dict[str, Any]) -> str:
         "a full-size checkpoint.\n\n"
         "| part | origin | licence | trained here |\n|---|---|---|---|\n"
         f"| language model | {origin} | {wheel.licence if wheel else 'its own'} | no |\n"
-        f"| audio tower | {recipe['tower']}, in this package | Apache-2.0 | no; it learnt frame labels there |\n"
+        f"| audio tower | {tower} |\n"
         "| projector | in this package | Apache-2.0 | yes |\n"
         f"| low-rank adapters (rank {recipe['stage']['rank']}, all linear layers of the decoder; merged) | in "
         f"this package "
         "| Apache-2.0 | yes |\n\n"
-        f"Hears up to 8 s at 16 kHz, {TOKENS_PER_SECOND} audio tokens a second. Was taught {len(facts['events'])} "
-        f"sounds "
+        f"Hears up to {_seconds(facts)} s at 16 kHz, {TOKENS_PER_SECOND} audio tokens a second. Was taught "
+        f"{len(facts['events'])} sounds "
         f"({', '.join(facts['events'])}), and takes any text."
     )
+
+
+def of_whisper(facts: dict[str, Any]) -> bool:
+    """Whether the tower of the model of this pocket.json is a Whisper's encoder."""
+    return bool(facts["recipe"].get("tower_sha256"))
+
+
+def _seconds(facts: dict[str, Any]) -> int:
+    return Size(**facts["recipe"].get("size", {})).seconds
 
 
 def _training(facts: dict[str, Any]) -> str:
@@ -106,9 +120,10 @@ def _training(facts: dict[str, Any]) -> str:
         if stage["local_audio"]
         else "no attention was masked beyond the causal mask (the pocket models' local-audio mask was not used)"
     )
+    labels = "frame labels (event, pitch, loudness) as a pocket model's"
     return (
         "## How it was trained\n\n"
-        "The tower had learnt frame labels (event, pitch, loudness) as a pocket model's; it is frozen. **The "
+        f"The tower had learnt {'speech recognition' if of_whisper(facts) else labels}; it is frozen. **The "
         "decoder never "
         "saw a frame label, a time or a second.** One thing does come from frame labels: the projector starts from a "
         "ridge regression of the tower's states onto the mean embedding of the name of what sounds, so that "
@@ -120,8 +135,8 @@ def _training(facts: dict[str, Any]) -> str:
         f"{recorded} of ESC-10, folds 1 to 3; K. J. Piczak 2015, doi 10.1145/2733373.2806390; clips under CC0 and "
         f"CC BY "
         f"3.0); {local}; {stage['mix']['focus']:.0%} of the questions held a focus instruction. Answers are words of "
-        "order (first, after), place (start, middle, end), attribute, number, yes and no. Three minutes on one GPU; "
-        "hours on two cores."
+        "order (first, after), place (start, middle, end), attribute, number, yes and no."
+        + ("" if of_whisper(facts) else " Three minutes on one GPU; hours on two cores.")
     )
 
 
@@ -237,8 +252,8 @@ def _settings(settings: Settings) -> str:
 
 def _limits(facts: dict[str, Any]) -> str:
     return (
-        "## Limits\n\nIt hears events of about 1 to 2.5 s, one at a time, at most four in 8 s. Its answers are "
-        "short and of "
+        f"## Limits\n\nIt hears events of about 1 to 2.5 s, one at a time, at most four in {_seconds(facts)} s. Its "
+        "answers are short and of "
         "the kinds above: it was not kept from forgetting how to talk about anything else. Made with "
         + ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
         + "."

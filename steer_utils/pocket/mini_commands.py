@@ -15,16 +15,16 @@ import torch
 from safetensors.torch import save_file
 
 from steer_utils.lm.environment import library_versions
-from steer_utils.lm.models import WEIGHTS
 from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.language_model import read_language_model
-from steer_utils.pocket.mini_architecture import build_mini, tower_state
+from steer_utils.pocket.mini_architecture import build_mini
 from steer_utils.pocket.mini_questions import Asked, questions_about, shares_right
 from steer_utils.pocket.mini_recipe import MINI_RECIPES, MiniRecipe
 from steer_utils.pocket.mini_training import SNAPSHOTS, Learnt, exactly_answered, kept_scenes, train_adapters
 from steer_utils.pocket.packing import Packer
 from steer_utils.pocket.parts import save_parts
 from steer_utils.pocket.recipe import TRAINING_FOLDS, Recipe
+from steer_utils.pocket.towers import read_tower
 from steer_utils.pocket.training import Progress, hear_corpus
 from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.recordings import ClipBank
@@ -44,6 +44,7 @@ def train_mini(
     shorten: float = 1.0,
     seed: int | None = None,
     language_model: str | None = None,
+    tower: str | None = None,
     device: str = "cpu",
     workers: int | None = None,
     quiet: bool = False,
@@ -51,9 +52,12 @@ def train_mini(
     """Train the mini model of this name (see `MINI_RECIPES`); the folder of its parts, which `load` takes.
 
     As `commands.train`: resumable from `work`, `shorten` for trials, `seed` for another training by the same recipe.
-    `language_model`: another one than the recipe's, a hub id such as "HuggingFaceTB/SmolLM2-360M-Instruct". What had
-    been learnt along the way is kept in `work`: snapshots, and the answers of each (answers.csv). Raises
-    CheckpointError if the language model cannot be had.
+    `language_model`: another one than the recipe's, a hub id such as "HuggingFaceTB/SmolLM2-360M-Instruct" or a folder.
+    `tower`: another pocket model than the recipe's, or a Whisper checkpoint (a folder, or a hub id such as
+    "openai/whisper-small"), whose encoder is then the tower; the model hears as long as it does, 30 s. With either the
+    name of `out` says so, unless you choose it. What had been learnt along the way is kept in `work`: snapshots, and
+    the answers of each (answers.csv). Raises CheckpointError, before any work, if language model or tower cannot be
+    had, or do not fit.
     """
     if seed is not None and seed < 0:
         raise ValueError(f"seed is {seed}; pass 0 or more")
@@ -63,26 +67,24 @@ def train_mini(
         bank = ClipBank(open_clips(clips)).named_as(recipe.events).subset(folds=TRAINING_FOLDS)
     if bank is None:
         recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    title = "-".join([name, *(Path(other).resolve().name for other in (tower, language_model) if other is not None)])
     if language_model is not None:
-        recipe = replace(recipe, language_model=language_model)
-    out = out or work / (name if seed is None else f"{name}-seed{seed}")
+        place = Path(language_model)  # a folder is read again when the parts are assembled, from wherever that is
+        recipe = replace(recipe, language_model=str(place.resolve()) if place.is_dir() else language_model)
+    ears = read_tower(tower or recipe.tower)
+    recipe = replace(recipe, tower=tower or recipe.tower, tower_sha256=ears.sha256, size=ears.size)
+    out = out or work / (title if seed is None else f"{title}-seed{seed}")
     recipe = recipe if seed is None else replace(recipe, seed=seed)
     recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
-    model, processor = fresh_model(recipe)
+    model, processor = build_mini(recipe.family, read_language_model(recipe.language_model), ears.state, recipe.size)
     model.to(torch.device(device))
     workers = spare_workers() if workers is None else workers
     progress = Progress(work / f"{name}-{_key(recipe.as_dict(), recorded)}", every=100, workers=workers, quiet=quiet)
     progress.folder.mkdir(parents=True, exist_ok=True)
     hear, held_out = heard_scenes(model, processor, recipe, bank, work, progress)
     learnt = train_and_watch(model, processor, recipe, hear, held_out, progress)
-    save_mini(out, name, model, recipe, learnt, recorded)
+    save_mini(out, title, model, recipe, learnt, recorded)
     return out
-
-
-def fresh_model(recipe: MiniRecipe) -> tuple[Any, Any]:
-    """The recipe's model before training, float32 on the CPU, and its processor."""
-    tower = tower_state(WEIGHTS / recipe.tower / "model.safetensors")
-    return build_mini(recipe.family, read_language_model(recipe.language_model), tower, recipe.size)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def heard_scenes(
     """
     recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     scenes_of = recipe.scenes_recipe()
-    key = _key(scenes_of.as_dict(), recorded, recipe.tower)
+    heard_by = [recipe.tower, recipe.tower_sha256] if recipe.tower_sha256 else [recipe.tower]
+    key = _key(scenes_of.as_dict(), recorded, *heard_by)
 
     def hear() -> HeardScenes:
         source = SceneSource(scenes_of, bank)
@@ -110,7 +113,7 @@ def heard_scenes(
 
     def held_out() -> HeldOut:
         source = HeldOutSource(scenes_of, count=100)
-        path = work / f"held-out-{_key(recipe.tower)}.safetensors"
+        path = work / f"held-out-{_key(*heard_by)}.safetensors"
         heard = kept_scenes(path, lambda: hear_corpus(model, processor, source, progress))
         return with_questions(heard, recipe.events)
 

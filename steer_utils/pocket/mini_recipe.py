@@ -1,7 +1,7 @@
 """Every number of the training of a mini model: a pretrained language model that learns to hear.
 
-A mini model has three parts: the audio tower of a pocket model (frozen), a pretrained language model (frozen), and
-what is trained here: the projector between them and low-rank adapters in the language model.
+A mini model has three parts: the audio tower of a pocket model or of a Whisper (frozen), a pretrained language model
+(frozen), and what is trained here: the projector between them and low-rank adapters in the language model.
 """
 
 from __future__ import annotations
@@ -56,23 +56,21 @@ class MiniRecipe:
     scene_seed: int = 91
     language_model: str = "SmolLM2-135M-Instruct"
     tower: str = "pocket-qwen2-audio"
+    tower_sha256: str = ""  # of a Whisper's encoder; a pocket model's ships with this package
+    size: Size = field(default_factory=Size)  # the tower's numbers (the decoder's in it mean nothing here)
     events: tuple[str, ...] = EVENTS
     recordings: float = 0.7
     stage: AdapterStage = field(default_factory=AdapterStage)
 
-    @property
-    def size(self) -> Size:
-        """The tower's side of the model: seconds and width (the decoder's numbers in it mean nothing here)."""
-        return Size()
-
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        return asdict(self) | {"size": self.size.tower}
 
     def scenes_recipe(self) -> Recipe:
         """What `SceneSource` and `hear_corpus` need to know, as a pocket recipe."""
         return Recipe(
             family="qwen2_audio",
             seed=self.scene_seed,
+            size=self.size,
             events=self.events,
             recordings=self.recordings,
             language=LanguageStage(scenes=self.stage.scenes),

