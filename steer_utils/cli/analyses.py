@@ -149,7 +149,7 @@ def analyse(
     if figures is not None and figures.exists() and not figures.is_dir():
         raise ValueError(f"{str(figures)!r} is a file; pass a folder for the figures")
     check_scenes(scenes, seed)
-    from steer_utils.show.analyses import analysis_named, analysis_report, analysis_text
+    from steer_utils.show.analyses import analysis_named
     from steer_utils.show.plots.figures import save_figure
     from steer_utils.study.benchmark import scene_set
 
@@ -164,9 +164,7 @@ def analyse(
             lm, made, own, resume_file=resume_file, progress=lambda units: progress(units, "scene")
         ),
         out,
-        lambda table: (
-            json.dumps(analysis_report(analysis, table), indent=2) if as_json else analysis_text(analysis, table)
-        ),
+        lambda table: _analysed(analysis, table, as_json),
     )
     if figures is not None:
         figures.mkdir(parents=True, exist_ok=True)
