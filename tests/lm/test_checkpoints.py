@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -148,7 +149,20 @@ def test_threads_that_share_a_model_do_not_disturb_each_other(one_model: AudioLM
         torch.testing.assert_close(hidden, right[place % 4], atol=1e-5, rtol=1e-5)
 
 
-def test_one_lock_a_model_which_may_be_nested(one_model: AudioLM) -> None:
-    assert alone(one_model) is alone(one_model)
-    with alone(one_model), alone(one_model):
-        pass
+def test_one_lock_a_model_which_may_be_nested(tiny_models: dict[str, AudioLM]) -> None:
+    one, other, *_ = tiny_models.values()
+
+    def free(checkpoint: AudioLM) -> bool:
+        """Whether another thread gets in."""
+        entered = threading.Event()
+
+        def enter() -> None:
+            with alone(checkpoint):
+                entered.set()
+
+        threading.Thread(target=enter, daemon=True).start()
+        return entered.wait(0.2)
+
+    with alone(one), alone(one):
+        assert not free(one) and free(other)
+    assert free(one)

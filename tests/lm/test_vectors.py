@@ -138,7 +138,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("steer_utils.lm.vectors.save_file", fail)
+    monkeypatch.setattr("steer_utils.lm.vectors.save", fail)
     with pytest.raises(OSError, match="disk full"):
         vector(1).save(path)
     assert SteeringVector.load(path).allclose(vector(0))

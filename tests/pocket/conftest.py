@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from minis import small_language_model
 
-from steer_utils.pocket import assembly, corpus, mini_commands
+from steer_utils.pocket import assembly, corpus, mini_commands, mini_studies
 from steer_utils.pocket.architecture import FAMILIES, Size, build
 from steer_utils.pocket.assembly import CACHE_VARIABLE
 from steer_utils.pocket.corpus import SceneSource
@@ -93,7 +93,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Two steps from a small language model; the folder of the training."""
     stage = AdapterStage(scenes=6, steps=2, batch=2, turns=2, rank=2, warm_up=1, ridge_scenes=4)
     monkeypatch.setitem(MINI_RECIPES, MINI, replace(MINI_RECIPES[MINI], stage=stage))
-    for module in (mini_commands, assembly):
+    for module in (mini_commands, mini_studies, assembly):
         monkeypatch.setattr(module, "read_language_model", lambda name: small_language_model())
     made = mini_commands.HeldOutSource.__init__
     monkeypatch.setattr(mini_commands.HeldOutSource, "__init__", lambda self, recipe, count: made(self, recipe, 2))

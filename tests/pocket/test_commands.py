@@ -209,7 +209,7 @@ def test_what_is_finished_is_not_measured_again(measured: Path, work: Path, monk
     before = {name: (measured / name).read_bytes() for name in ("settings.json", "evaluation.json", "README.md")}
     monkeypatch.setattr(commands, "tune", no_work)
     monkeypatch.setattr("steer_utils.pocket.evaluation.Hearing", no_work)
-    monkeypatch.setattr("steer_utils.study.benchmark.Hearing", no_work)
+    monkeypatch.setattr("steer_utils.study.benchmark.hear_each", no_work)
     measure(str(measured), clips=None, work=work, scenes=2, tuning_scenes=1, quiet=True)
     assert {name: (measured / name).read_bytes() for name in before} == before
 

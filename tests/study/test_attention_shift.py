@@ -343,7 +343,7 @@ def test_question_sets_are_checked_before_any_work(lm: AudioLM, items: list[tupl
         with pytest.raises(ValueError, match=said):
             question_shift_table(lm, wrong, SETTINGS, conditions={"none": lambda *_: pytest.fail("worked")})
     late = np.zeros(6 * RATE)
-    late[5 * RATE :] = 0.1
+    late[5 * RATE :] = 0.1 * np.sin(0.3 * np.arange(RATE))
     soundfile.write(tmp_path / "late.wav", late, RATE)
     with pytest.raises(AudioError, match=r"the first 4 s of .*late\.wav' are silent"):
         question_shift_table(lm, [(tmp_path / "late.wav", "What?")], SETTINGS, conditions=FEW)

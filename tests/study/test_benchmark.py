@@ -364,7 +364,7 @@ def test_recordings_of_another_release_are_left_out_too(
 @pytest.mark.parametrize("methods", [["stearing"], [], ["random", "random"]])
 def test_methods_are_checked_before_any_work(lm: AudioLM, tmp_path: Path, methods: list[str]) -> None:
     scenes = scene_set(lm, with_settings(), count=1, seed=0)
-    with pytest.raises(ValueError, match="steering, steering-heads, steering-paper, prompting"):
+    with pytest.raises(ValueError, match="steering, steering-heads, steering-paper, steering-paper-free, prompting"):
         run_benchmark(lm, scenes, with_settings(), methods=methods, resume_file=tmp_path / "run", progress=stopping(0))
     assert not (tmp_path / "run").exists()
 

@@ -406,7 +406,7 @@ def test_a_killed_run_goes_on_and_other_settings_start_anew(
         sensitivity_table(qwen2, scenes(), OWN, resume_file=resume_file, progress=killed)
     heard: list[int] = []
     made = Hearing.__init__
-    monkeypatch.setattr(Hearing, "__init__", lambda self, *given: heard.append(1) or made(self, *given))
+    monkeypatch.setattr(Hearing, "__init__", lambda self, *given, **more: heard.append(1) or made(self, *given, **more))
     again = sensitivity_table(qwen2, scenes(), OWN, resume_file=resume_file)
     assert len(heard) == 1
     pd.testing.assert_frame_equal(again, table)

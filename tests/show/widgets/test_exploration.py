@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import steer_utils
-from steer_utils.lm.checkpoints import alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row
@@ -187,11 +186,6 @@ def test_two_threads_do_not_steer_each_other(lm: AudioLM, samples: np.ndarray, o
         assert len(seen[index]) == 4
         for curve in seen[index]:
             np.testing.assert_allclose(curve, alone_seen[index].curve, atol=1e-6)
-
-
-def test_the_lock_is_one_for_a_model(tiny_models: dict[str, AudioLM]) -> None:
-    one, other = tiny_models.values()
-    assert alone(one) is alone(one) and alone(one) is not alone(other)
 
 
 def test_why_nothing_moved(hearing: Hearing) -> None:
