@@ -152,7 +152,7 @@ def walk(stream: BinaryIO, label: str) -> Walk:
         found = _walk_chunks(stream, size, label)
     elif _mp3_frame(head[:4]):
         found = _walk_mp3(stream, size)
-    if found is not None:
+    if found is not None and found.parts:
         return found
     whole = Part(Pieces(stream, [(0, size)]))
     with whole.opened(label) as file:

@@ -296,3 +296,13 @@ def test_the_sounds_of_a_folder_are_told_by_their_headers(tmp_path: Path) -> Non
         (tmp_path / name).unlink()
     with pytest.raises(ValueError, match=r"holds no sound file; it holds: \.c\.wav, folder\.wav, notes\.wav"):
         sound_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head", [b"fLaC", b"OggS", b"RIFF....WAVE", b"RF64....WAVE", b"FORM....AIFF", b"\xff\xfb\x90\x00", b"ID3"]
+)
+@pytest.mark.parametrize("rest", [b"", b"\0" * 60], ids=["alone", "zeros"])
+def test_a_signature_with_nothing_behind_it_is_refused_in_one_line(head: bytes, rest: bytes) -> None:
+    with pytest.raises(AudioError, match=r"^cannot decode it") as refused:
+        Decoding(io.BytesIO(head + rest), "it")
+    assert "\n" not in str(refused.value)
