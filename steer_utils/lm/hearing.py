@@ -92,15 +92,20 @@ class Hearing:
         silence._known = None if self._known is None else {}
         return silence
 
-    def share_silence(self, other: Hearing) -> None:
-        """Take over the silence that `other` has encoded, if it is as long; this hearing then need not encode its own.
-        Raises ValueError for a hearing of another model."""
-        if other.checkpoint is not self.checkpoint:
+    @property
+    def encoded_silence(self) -> Hearing | None:
+        """`silence`, if it was asked for already."""
+        return self.__dict__.get("silence")
+
+    def take_silence(self, silence: Hearing) -> None:
+        """Take over a silence that another hearing has encoded, if it is as long; this one need not encode its own.
+        Raises ValueError for one of another model."""
+        if silence.checkpoint is not self.checkpoint:
             raise ValueError(
-                f"the silence is one of {other.checkpoint.name}; this is a hearing of {self.checkpoint.name}"
+                f"the silence is one of {silence.checkpoint.name}; this is a hearing of {self.checkpoint.name}"
             )
-        if "silence" in other.__dict__ and len(other.samples) == len(self.samples):
-            self.silence = other.silence
+        if len(silence.samples) == len(self.samples):
+            self.silence = silence
 
     # -- reading -----------------------------------------------------------------------------------------------
     def read(
@@ -168,7 +173,7 @@ class Hearing:
 
     def _both(self) -> list[Hearing]:
         """This hearing, and its silence if that was encoded."""
-        return [self, *([self.silence] if "silence" in self.__dict__ else [])]
+        return [self, *([] if self.encoded_silence is None else [self.encoded_silence])]
 
     def contrast(self, positive: str, negative: str, *, prompt: str = "") -> SteeringVector:
         """The paper's steering vector: v_l = h_l(audio, positive) - h_l(audio, negative), for each block l.

@@ -198,13 +198,15 @@ def run_benchmark(
     scenes.warn_of_development(settings)
     per_query = [method for method in chosen if method.find is not None]
 
-    before: list[HeardScene] = []
+    silence: Hearing | None = None  # of the scene before: kept alone, not with all that was heard there
 
     def rows_of(heard: HeardScene) -> list[Record]:
-        if before:
-            heard.hearing.share_silence(before.pop().hearing)
-        before.append(heard)
-        return _scene_rows(heard, settings, per_query)
+        nonlocal silence
+        if silence is not None:
+            heard.hearing.take_silence(silence)
+        rows = _scene_rows(heard, settings, per_query)
+        silence = heard.hearing.encoded_silence
+        return rows
 
     table = resumable_table(
         scenes.count,

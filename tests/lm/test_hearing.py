@@ -452,3 +452,19 @@ def test_how_many_are_encoded_at_once_is_left_to_the_machine(lm: AudioLM, monkey
     sizes.clear()
     list(lm.hear_many(tones(*[0.2] * 9, 3.0, 1.0, 3.5, 0.2), sampling_rate=16_000))
     assert sizes == [8, 2, 2, 1]
+
+
+def test_a_silence_as_long_is_taken_over(one_model: AudioLM, samples: np.ndarray, other_samples: np.ndarray) -> None:
+    first, second = (one_model.hear(audio, sampling_rate=16_000) for audio in (samples, other_samples))
+    assert first.encoded_silence is None
+    second.take_silence(first.silence)
+    assert second.silence is first.silence is first.encoded_silence
+    shorter = one_model.hear(samples[:16_000], sampling_rate=16_000)
+    shorter.take_silence(first.silence)
+    assert shorter.encoded_silence is None
+
+
+def test_a_silence_of_another_model_is_refused(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> None:
+    first, second, *_ = (lm.hear(samples, sampling_rate=16_000) for lm in tiny_models.values())
+    with pytest.raises(ValueError, match="the silence is one of"):
+        second.take_silence(first.silence)
