@@ -170,7 +170,7 @@ def contribute(
     """Put a run of a published checkpoint into results/.
 
     Checks that the table and the report are of one checkpoint and one commit, that nothing private is in them, and
-    leaves out curves and answers. The tables of the README and of lesson 07 then show it.
+    leaves out curves and answers. The tables of docs/results.md and of lesson 07 then show it.
 
     Example: steer-utils contribute run.parquet verify.json --name qwen2-audio-nf4
     """

@@ -197,9 +197,8 @@ def ablation_page(measured: dict[str, Any]) -> str:
         f"one frozen tower, procedural scenes), alike but for the number named; measured on {n} queries of classes "
         "on which no setting was chosen. Only differences between these rows mean something: the models that ship "
         "were trained longer. And each row is one training: two trainings by the same recipe can lie as far apart "
-        "(README, *One training is one draw*), so a difference here is a hint and no proof. A training that describes "
-        "few named events right has not learnt to follow an instruction "
-        "yet: its other columns say nothing about the question. Written by `steer-utils pocket ablate`.",
+        "(docs/results.md, *One training is one draw*), so a difference here is a hint and no proof. A training that "
+        "describes few named events right has not learnt to follow an instruction yet: its other columns say nothing about the question. Written by `steer-utils pocket ablate`.",
         "",
     ]
     rows = []

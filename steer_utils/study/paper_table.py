@@ -1,4 +1,4 @@
-"""The result table of the README and the course: what was measured, beside what the paper reports.
+"""The result table, whole in docs/results.md and the course, five rows in the README, beside what the paper reports.
 
 Every figure comes from a file that a command wrote: evaluation.json beside a pocket model's weights, a run of a
 published checkpoint in results/. Only the paper's own figures are constants. A model that was not run says so.
@@ -7,7 +7,7 @@ published checkpoint in results/. Only the paper's own figures are constants. A 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS, WEIGHTS
@@ -24,8 +24,9 @@ PAPER_FIGURES: dict[str, tuple[str, str]] = {
     "asking": ("31.84", "46.75"),
     "random": ("27.74", "27.74"),
 }
+#: The rows and models by which the README sums the table up.
+MAIN_METHODS = ("steering", "prompting-best", "random-vector", "asking", "random")
 _KINDS = {"procedural": "synthetic", "recordings": "recordings"}
-_START, _END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def evaluation_of(name: str) -> dict | None:
@@ -78,6 +79,29 @@ def results_table() -> str:
     return "\n".join(lines)
 
 
+def main_table() -> str:
+    """Five rows of `results_table`, in Markdown: overlap in per cent on synthetic scenes, without intervals.
+
+    The paper's steering, by its own settings, stands beside ours.
+    """
+    names = (*MAIN_MODELS, *MINI_MODELS)
+    rows_of: dict[str, dict[str, dict]] = {}
+    for name in names:
+        evaluation = evaluation_of(name) or {}
+        rows = evaluation.get("procedural", {}).get("where", {}).get("rows", [])
+        rows_of[name] = {row["method"]: row for row in rows if row["slot"] == "all"}
+    table = [
+        [
+            METHODS[method].label,
+            *(f"{100 * rows[method]['overlap']:.1f}" if method in rows else NOT_RUN for rows in rows_of.values()),
+            " / ".join(PAPER_FIGURES.get("steering-paper" if method == "steering" else method, ("",))),
+        ]
+        for method in MAIN_METHODS
+    ]
+    heads = ["overlap, %", *(f"`{name}`" for name in names), "paper, its 7B models"]
+    return "\n".join(markdown_table(heads, table))
+
+
 def _contributed(runs: Sequence[ContributedRun]) -> str:
     """What is said below the table of the published checkpoints that users ran."""
     if not runs:
@@ -104,11 +128,20 @@ def _cell(row: dict | None, reference: dict | None) -> str:
     return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer}{unread})"
 
 
+#: What stands between which marks of a page: `<!-- results: begin -->` and `<!-- results: end -->`.
+_TABLES: dict[str, Callable[[], str]] = {"results": results_table, "main results": main_table}
+
+
 def write_results_table(page: Path) -> None:
-    """Put the table between the two result marks of a Markdown page. Raises ValueError if it has no such marks."""
+    """Put each table between its two marks of a Markdown page. Raises ValueError if the page has marks of none."""
     text = page.read_text(encoding="utf-8")
-    if not 0 <= text.find(_START) < text.find(_END):
-        raise ValueError(f"{page} has no '{_START}' and after it '{_END}' to put the table between")
-    head, rest = text.split(_START, 1)
-    tail = rest.split(_END, 1)[1]
-    write_whole(page, f"{head}{_START}\n{results_table()}\n{_END}{tail}")
+    marked = {name: (f"<!-- {name}: begin -->", f"<!-- {name}: end -->") for name in _TABLES}
+    there = [name for name, (start, end) in marked.items() if 0 <= text.find(start) < text.find(end)]
+    if not there:
+        start, end = marked["results"]
+        raise ValueError(f"{page} has no '{start}' and after it '{end}' to put the table between")
+    for name in there:
+        start, end = marked[name]
+        head, rest = text.split(start, 1)
+        text = f"{head}{start}\n{_TABLES[name]()}\n{end}{rest.split(end, 1)[1]}"
+    write_whole(page, text)

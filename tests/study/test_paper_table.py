@@ -10,7 +10,15 @@ import pytest
 from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS
 from steer_utils.methods.table import FURTHER, METHODS, STANDARD
 from steer_utils.study import paper_table as results
-from steer_utils.study.paper_table import NOT_RUN, PAPER_FIGURES, evaluation_of, results_table, write_results_table
+from steer_utils.study.paper_table import (
+    MAIN_METHODS,
+    NOT_RUN,
+    PAPER_FIGURES,
+    evaluation_of,
+    main_table,
+    results_table,
+    write_results_table,
+)
 
 MARKS = "<!-- results: begin -->", "<!-- results: end -->"
 
@@ -131,11 +139,27 @@ def test_a_failed_write_keeps_the_page(weights: Path, tmp_path: Path, monkeypatc
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
 
 
-def test_the_readme_has_its_marks() -> None:
-    page = Path(__file__).parents[2] / "README.md"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_pages_show_what_was_measured(page: str, tmp_path: Path) -> None:
+    """Written again they are the same: `steer-utils results --write` was run after the last measurement."""
+    committed = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    copy = tmp_path / "page.md"
+    copy.write_text(committed, encoding="utf-8")
+    write_results_table(copy)
+    assert copy.read_text(encoding="utf-8") == committed
+
+
+def test_both_tables_go_into_one_page(weights: Path, tmp_path: Path) -> None:
+    evaluated(weights, MAIN_MODELS[0], 0.5)
+    page = tmp_path / "page.md"
+    page.write_text(f"{MARKS[0]}\n{MARKS[1]}\n<!-- main results: begin -->\nold\n<!-- main results: end -->\nend\n")
+    write_results_table(page)
     text = page.read_text(encoding="utf-8")
-    assert text.count(MARKS[0]) == text.count(MARKS[1]) == 1
-    assert text.index(MARKS[0]) < text.index(MARKS[1])
+    assert results_table() in text and main_table() in text and "old" not in text and text.endswith("end\n")
+    rows = main_table().splitlines()
+    assert [cells(row)[0] for row in rows[2:]] == [METHODS[name].label for name in MAIN_METHODS]
+    assert cells(rows[2])[1:3] == ["50.0", "not run here"]
+    assert cells(rows[-1])[-1] == "27.74 / 27.74"
 
 
 def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Path) -> None:
