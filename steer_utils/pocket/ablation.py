@@ -198,7 +198,8 @@ def ablation_page(measured: dict[str, Any]) -> str:
         "on which no setting was chosen. Only differences between these rows mean something: the models that ship "
         "were trained longer. And each row is one training: two trainings by the same recipe can lie as far apart "
         "(docs/results.md, *One training is one draw*), so a difference here is a hint and no proof. A training that "
-        "describes few named events right has not learnt to follow an instruction yet: its other columns say nothing about the question. Written by `steer-utils pocket ablate`.",
+        "describes few named events right has not learnt to follow an instruction yet: its other columns say nothing "
+        "about the question. Written by `steer-utils pocket ablate`.",
         "",
     ]
     rows = []
