@@ -1,8 +1,9 @@
-"""Work on a busy machine: a benchmark on a pocket and on a mini model, and the course; alone, and three at once.
+"""Work on a busy machine: a benchmark on a pocket and on a mini model, and three lessons; alone, and three at once.
 
 As torch does by itself: a thread a core, which spin while they wait for each other. With one thread. As it is here:
 one for a small model, else threads that sleep while they wait (`steer_utils.lm.threads`). All are the same program,
-told by its environment. Needs a quiet machine, and on two cores about two hours, of which the course takes most.
+told by its environment. Needs a quiet machine, and on two cores about half an hour. (Three courses at once take torch's
+own threads hours, and say nothing that three lessons do not.)
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ TOLD = {
 }
 UNTOLD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 PROGRAM = (sys.executable, "-c", "from steer_utils.cli.main import main; main()")
-ROOT = Path(__file__).parents[1]
+LESSONS = 3  # the first ones of the course
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def environment_of(whose: str) -> dict[str, str]:
@@ -64,11 +66,11 @@ def seconds_of(command: Sequence[str], environment: Mapping[str, str], folders: 
 
 
 def timed(
-    work: str, arguments: Sequence[str], rounds: int, contestants: Sequence[str], notebooks: Path | None = None
+    work: str, arguments: Sequence[str], rounds: int, contestants: Sequence[str], lessons: Sequence[Path] = ()
 ) -> dict[str, Any]:
     """Seconds of a command under each contestant's environment in turn, each number at once.
 
-    `notebooks`: a folder of which each process gets a copy to work in.
+    `lessons`: notebooks of which each process gets copies to work in.
     """
     seconds: dict[str, dict[int, list[float]]] = {whose: {count: [] for count in AT_ONCE} for whose in contestants}
     for number in range(rounds):
@@ -77,9 +79,9 @@ def timed(
                 with tempfile.TemporaryDirectory() as place:
                     folders = [Path(place) / str(process) for process in range(count)]
                     for folder in folders:
-                        folder.mkdir()
-                        if notebooks is not None:
-                            shutil.copytree(notebooks, folder / notebooks.name)
+                        (folder / NOTEBOOKS.name).mkdir(parents=True)
+                        for lesson in lessons:
+                            shutil.copy(lesson, folder / NOTEBOOKS.name)
                     took = seconds_of((*PROGRAM, *arguments), environment_of(whose), folders)
                 seconds[whose][count].append(rounded(took))
                 say(f"under_load, {work}: {whose}, {count} at once: {took:.1f} s")
@@ -97,16 +99,17 @@ def told(case: Mapping[str, Any]) -> str:
 
 
 def measure(options: Options) -> Result:
-    """`options.repeats`: rounds of the benchmarks (2 unless said); the course runs once each way."""
+    """`options.repeats`: rounds of the benchmarks (2 unless said); the lessons run once each way."""
     rounds, benchmark = options.rounds(2), ("benchmark", "--device", options.device)
     if options.smoke:
         cases = [timed("help", ["--help"], 1, (OWN, ONE, OURS))]
     else:
+        lessons = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))[:LESSONS]
         mini = (*benchmark, "--model", "mini-smollm2-audio", "--scenes", "4", "--methods", "steering,unsteered")
         cases = [
             timed("24 scenes, pocket", (*benchmark, "--scenes", "24"), rounds, (OWN, ONE, OURS)),
             timed("4 scenes, mini", mini, rounds, (OWN, ONE, OURS)),
-            timed("course", ["course"], 1, (OWN, OURS), ROOT / "notebooks"),
+            timed(f"the first {LESSONS} lessons", ["course"], 1, (OWN, OURS), lessons),
         ]
     least = cases[0]["least_s"]
     alone, busy = (least[OURS][count] / least[OWN][count] for count in AT_ONCE)
