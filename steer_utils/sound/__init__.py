@@ -14,6 +14,7 @@ sounds      the fourteen kinds of made sounds
 recordings  a folder of recordings with its table, and a bank that cuts events from it
 scenes      a track with its events and when each one sounds
 scenemaker  scenes drawn from a seed
+conditions  scenes that are less kind, by name
 labels      what sounds when, as Audacity, DCASE, json and JAMS write it
 datasets    published data sets: their licences, and ESC-50's layout
 questions   multiple-choice sets: SAKURA and MMAU

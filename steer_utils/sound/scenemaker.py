@@ -7,6 +7,7 @@ for scene in maker.balanced(200, seed=0): ...      # every name equally often in
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -17,10 +18,12 @@ from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import PITCHES, SOUNDS, synthesise
 from steer_utils.sound.spans import Interval
-from steer_utils.sound.synthesis import RATE, faded
+from steer_utils.sound.synthesis import RATE, faded, wander
 
 LOUDNESS = {"loud": (-3.0, 0.0), "quiet": (-16.0, -12.0)}  # range of an event's peak, dBFS
 NOISE_CUTOFF = (400.0, 6000.0)  # Hz
+BED_LEVEL = -32.0  # of a background bed, dBFS RMS: sparse sounds at its level have peaks 25 dB above it
+BED_SWELL = 3.0  # dB by which a bed rises and falls
 PAPER_SECONDS = 17.0  # three clips of 5 s, two gaps of 1 s: a random 5 s window then covers 27.8 %
 
 
@@ -61,6 +64,8 @@ class SoundBank:
 class SceneMaker:
     """Makes scenes of distinct events in random gaps on faint noise; every choice follows from the seed.
 
+    What makes scenes harder (`conditions` has names for it): `bed_db`, `overlap` and `twice`.
+
     names           what may sound: procedural (`sounds.SOUNDS`) or a category of `clips`
     clips           recordings; a name that is both is a recording with probability `recordings`
     seconds         duration of a scene, or a range (low, high) drawn a scene
@@ -70,6 +75,11 @@ class SceneMaker:
     noise_db        range of the noise's level, dBFS RMS
     augment         vary recordings (training)
     bank            a SoundBank to cut procedural sounds from, instead of making each anew
+    bed_db          level of each event over a background bed of noise, both as RMS over the event's span, dB; None: no
+                    bed. The bed takes the place of the faint noise, and levels that of loud and quiet.
+    overlap         share of the shorter of two neighbours in which both sound; up to a half, so that never three do.
+                    Above 0 there are no gaps: the events are a chain
+    twice           one name of the scene sounds twice, in slots that take turns
     """
 
     def __init__(
@@ -85,12 +95,16 @@ class SceneMaker:
         recordings: float = 1.0,
         augment: bool = False,
         bank: SoundBank | None = None,
+        bed_db: float | None = None,
+        overlap: float = 0.0,
+        twice: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.clips, self.bank = clips, bank
         self.seconds = (float(seconds), float(seconds)) if isinstance(seconds, (int, float)) else seconds
         self.events, self.event_seconds, self.noise_db = events, event_seconds, noise_db
         self.min_gap, self.recordings, self.augment = min_gap, recordings, augment
+        self.bed_db, self.overlap, self.twice = bed_db, overlap, twice
         self._check()
 
     def _check(self) -> None:
@@ -112,6 +126,12 @@ class SceneMaker:
             raise ValueError(f"event_seconds {self.event_seconds} must start at 0.1 s, min_gap {self.min_gap} at 0")
         if not 0.0 <= self.recordings <= 1.0:
             raise ValueError(f"recordings is {self.recordings}; pass a probability")
+        if self.bed_db is not None and not -60.0 <= self.bed_db <= 20.0:
+            raise ValueError(f"bed_db is {self.bed_db}; pass a level over the bed between -60 and 20 dB, or None")
+        if not 0.0 <= self.overlap <= 0.5:
+            raise ValueError(f"overlap is {self.overlap}; pass a share of the shorter event, 0 to 0.5")
+        if self.twice and low < 2:
+            raise ValueError(f"events is {self.events}; a name that sounds twice needs at least two")
         self._check_fit(high)
         if self.bank is not None and self.bank.seconds < self.event_seconds[1]:
             raise ValueError(f"the bank's sounds last {self.bank.seconds} s, events up to {self.event_seconds[1]} s")
@@ -128,13 +148,15 @@ class SceneMaker:
         """A scene of randomly drawn names; an int seed is kept in the scene."""
         generator = np.random.default_rng(rng)
         count = int(generator.integers(self.events[0], self.events[1] + 1))
-        names = [self.names[i] for i in generator.permutation(len(self.names))[:count]]
+        names = tuple(self.names[i] for i in generator.permutation(len(self.names))[:count])
+        if self.twice:
+            names = _repeated(names, int(generator.integers(count * (count - 1) // 2)))
         return self._scene(names, generator, _seed(rng), None)
 
     def make_with(self, names: Sequence[str], rng: np.random.Generator | int) -> Scene:
         """A scene of exactly these names, in this order of time."""
         unknown = [name for name in names if name not in self.names]
-        if unknown or not names or len(set(names)) != len(names):
+        if unknown or not names or (len(set(names)) != len(names) and not self.twice):
             raise ValueError(f"pass distinct names out of {', '.join(self.names)}; got {list(names)}")
         self._check_fit(len(names))
         return self._scene(names, np.random.default_rng(rng), _seed(rng), None)
@@ -143,14 +165,16 @@ class SceneMaker:
         """Names of scene `index` in the balanced design.
 
         A block of len(names) scenes is a shuffled cyclic design: slot s of row j holds name j + offset_s, offsets
-        distinct. So in a whole block every name is once in every slot, and no scene holds a name twice.
+        distinct. So in a whole block every name is once in every slot, and no scene holds a name twice. With `twice`
+        one of its names then takes another's slot.
         """
         size = len(self.names)
         block, row = divmod(index, size)
         rng = np.random.default_rng([seed, block])
         order, rows, offsets = rng.permutation(size), rng.permutation(size), rng.permutation(size)
         count = int(rng.integers(self.events[0], self.events[1] + 1))  # one count a block keeps the balance exact
-        return tuple(self.names[order[(rows[row] + offset) % size]] for offset in offsets[:count])
+        names = tuple(self.names[order[(rows[row] + offset) % size]] for offset in offsets[:count])
+        return _repeated(names, index) if self.twice else names
 
     def scene(self, index: int, seed: int) -> Scene:
         """Scene `index` of the balanced design, made alone: it depends on (seed, index) only."""
@@ -167,21 +191,41 @@ class SceneMaker:
         n = round(rng.uniform(*self.seconds) * RATE)
         durations = self._durations(len(names), n / RATE, rng)
         sounds = [self._sound(name, seconds, rng) for name, seconds in zip(names, durations, strict=True)]
-        track = self._noise(n, rng)
-        slack = n - sum(len(samples) for samples, *_ in sounds) - (len(sounds) - 1) * round(self.min_gap * RATE)
+        track = self._noise(n, rng) if self.bed_db is None else self._bed(n, rng)
+        bed = track.copy()
+        lengths = [len(samples) for samples, *_ in sounds]
+        gaps = [0] + [self._gap(*pair) for pair in itertools.pairwise(lengths)]  # least one before each event
+        slack = max(0, n - sum(lengths) - sum(gaps))
         shares = rng.dirichlet(np.ones(len(sounds) + 1))
+        if self.overlap:  # a chain: all that is left lies before and after it
+            shares = np.array([shares[0] / (shares[0] + shares[-1]), *[0.0] * len(sounds)])
         events, position = [], 0
         for i, (name, (samples, pitch, source)) in enumerate(zip(names, sounds, strict=True)):
-            position += int(shares[i] * max(slack, 0)) + (round(self.min_gap * RATE) if i else 0)
+            position += int(shares[i] * slack) + gaps[i]
             position = min(position, n - len(samples))  # rounding may cost a sample
-            loudness = ("loud", "quiet")[rng.integers(2)]
-            gain = np.float32(10 ** (rng.uniform(*LOUDNESS[loudness]) / 20))
-            track[position : position + len(samples)] += gain * samples
-            span = Interval(position / RATE, (position + len(samples)) / RATE)
-            events.append(Event(name, span, pitch, loudness, source))
+            loudness: str | None = ("loud", "quiet")[rng.integers(2)]
+            gain = np.float32(10 ** (rng.uniform(*LOUDNESS[str(loudness)]) / 20))
+            place = slice(position, position + len(samples))
+            if self.bed_db is not None:
+                loudness, gain = None, np.float32(10 ** (self.bed_db / 20) * _rms(bed[place]) / _rms(samples))
+            track[place] += gain * samples
+            events.append(
+                Event(name, Interval(position / RATE, (position + len(samples)) / RATE), pitch, loudness, source)
+            )
             position += len(samples)
+        if self.overlap or self.bed_db is not None:
+            track /= max(1.0, float(np.abs(track).max()))  # a clipped sum would be another sound
         np.clip(track, -1.0, 1.0, out=track)
         return Scene(track, RATE, tuple(events), seed, index)
+
+    def _gap(self, length: int, following: int) -> int:
+        """Least number of samples between two neighbours of so many; negative where both sound at once."""
+        return -int(self.overlap * min(length, following)) if self.overlap else round(self.min_gap * RATE)
+
+    def _bed(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """A background (n,): noise of a random colour that rises and falls a few times a second, at BED_LEVEL."""
+        bed = self._noise(n, rng) * 10 ** (BED_SWELL * wander(n, 2.0, rng) / 20)
+        return (bed * (10 ** (BED_LEVEL / 20) / _rms(bed))).astype(np.float32)
 
     def _durations(self, count: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
         """Event durations, shortened towards the least one where they would not fit the scene."""
@@ -221,6 +265,17 @@ def three_event_maker(names: Sequence[str], longest: float, clips: ClipBank | No
     if longest >= PAPER_SECONDS:
         return SceneMaker(names, clips=clips, seconds=PAPER_SECONDS, event_seconds=(5.0, 5.0), min_gap=1.0)
     return SceneMaker(names, clips=clips, seconds=longest)
+
+
+def _repeated(names: tuple[str, ...], turn: int) -> tuple[str, ...]:
+    """The names with one of them in two slots; all pairs of slots take turns."""
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    first, second = pairs[turn % len(pairs)]
+    return (*names[:second], names[first], *names[second + 1 :])
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
 def _seed(rng: np.random.Generator | int) -> int | None:
