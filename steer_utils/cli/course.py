@@ -1,4 +1,4 @@
-"""The course from the command line: `course`, `run`, `exercises` and `doctor`. Mounted by `steer_utils.cli.main`."""
+"""The course from the command line: `course`, `run`, `exercises`, `grade`, `doctor`. Mounted by `cli.main`."""
 
 from __future__ import annotations
 
@@ -108,6 +108,36 @@ def exercises(
 
     for path in write_exercises(notebooks, out or notebooks / "exercises"):
         typer.echo(str(path))
+
+
+@course_app.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="Notebooks named by student, or a folder for each student.")],
+    notebooks: Annotated[Path, typer.Option(help="The folder of the lessons.")] = Path("notebooks"),
+    out: Annotated[Path | None, typer.Option(help="A csv file [default: print it].")] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Execute a copy of each first, with the lesson's checks: students' code.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that one notebook may take with --run.")] = 600.0,
+) -> None:
+    """Make a class table of the notebooks that students handed in.
+
+    By exercise: passed, wrong, not run, edited, stale, missing or blank; how many guesses were written, how many cells
+    failed, and what a marker should look at. Nothing is executed without --run.
+
+    Example: steer-utils grade handed_in --out grades.csv
+    """
+    from steer_utils.course.grade import grade_folder, lessons_of, table_text, write_table
+
+    grades = grade_folder(folder, lessons_of(notebooks), run=run, timeout=timeout)
+    if out is None:
+        typer.echo(table_text(grades), nl=False)
+        return
+    write_table(grades, out)
+    remarked = sum(bool(each.remarks) for each in grades)
+    note(
+        f"{out}: {len(grades)} notebooks of {len({each.student for each in grades})} students, {remarked} with remarks"
+    )
 
 
 @course_app.command()

@@ -1,7 +1,9 @@
 """The course around the notebooks. In the order to read it:
 
-lessons    what every notebook starts with: sizes by preset, the scene, where figures and results go
-checks/    the checks of the exercises, one module a lesson
-exercises  the lessons with their solutions blanked
-doctor     is this machine ready for the course?
+lessons      what every notebook starts with: sizes by preset, the scene, where figures and results go
+checks/      the checks of the exercises, one module a lesson
+exercises    the lessons with their solutions blanked
+predictions  guesses before the answer, drawn against it
+grade        a class table of what students hand in
+doctor       is this machine ready for the course?
 """
