@@ -21,7 +21,7 @@ endif
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course exercises test test-slow lab lint bench pocket lock clean
+.PHONY: help setup course exercises test test-slow site lab lint bench pocket lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ test: setup ## Check style and types and run every test but the slow ones, noteb
 test-slow: setup ## Run the slow tests
 	$(PYTEST) -m slow
 
+site: setup ## Build the website into build/site, offline (a minute)
+	$(BIN)/python -m website.build
+
 lab: setup ## Open the notebooks in JupyterLab
 	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/jupyter lab --notebook-dir=notebooks
 
@@ -88,7 +91,7 @@ bench: setup ## Time everything beside its peers and write benchmarks/README.md 
 # torch on Linux names CUDA packages; the lock must not, or nobody could install a CPU torch from it.
 lock: ## Write requirements.lock again from pyproject.toml (needs uv)
 	cp requirements.lock .lock
-	uv pip compile pyproject.toml --extra course --extra test --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra course --extra test --extra site --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-header --no-annotate --quiet -o .lock
 	{ grep '^#' requirements.lock; grep -vE '^(#|nvidia-|cuda-|triton==)' .lock; } > .lock.new
 	mv .lock.new requirements.lock

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from site_pages import built_site
 from sweep_work import SIX, small_sweep
 from tinies import EVENTS, tiny
 
@@ -120,6 +121,13 @@ def finished_sweep(six_classes: Path, tmp_path_factory: pytest.TempPathFactory) 
     sweep = small_sweep(six_classes, tmp_path_factory.mktemp("finished") / "out")
     assert all(outcome.done for outcome in run_sweep(sweep, SerialExecutor()))
     return sweep
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The website, built once for all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return built_site(base if worker_id == "master" else base.parent)
 
 
 @pytest.fixture(scope="module")  # not longer: tests that run notebooks close the event loop

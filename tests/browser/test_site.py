@@ -1,0 +1,120 @@
+"""The site as a reader sees it: each kind of page passes axe's rules of WCAG 2.1 AA, narrow, wide, light and dark."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from site_pages import pages
+
+from .lab import Watch, expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"], "preload": False}
+VIEWS = {"wide, light": (1280, "light"), "narrow, dark": (390, "dark")}
+KINDS = "index notebooks/00_start_here notebooks/exercises/README api/study search".split()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Where the built site is served."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Any]:
+    """`open_page(name, view)` opens a page; nothing may go wrong in it until the test ends."""
+    opened: list[tuple[Page, Watch]] = []
+
+    def opens(name: str, view: str) -> Page:
+        width, theme = VIEWS[view]
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+        watch = Watch()
+        watch.over(page)
+        opened.append((page, watch))
+        page.goto(f"{address}/{name}.html")
+        page.wait_for_load_state("load")
+        page.wait_for_function("() => !window.MathJax?.Hub || window.MathJax.Hub.queue?.pending === 0")
+        return page
+
+    yield opens
+    for page, watch in opened:
+        page.wait_for_timeout(50)
+        page.context.close()
+        watch.check()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds, a line a rule, with the first place."""
+    import axe_playwright_python.base as axe
+
+    page.evaluate(axe.AXE_FILE_PATH.read_text(encoding="utf-8"))
+    result = page.evaluate("rules => axe.run(rules)", RULES)
+    return [
+        f"{hit['id']} in {len(hit['nodes'])} places, e.g. {hit['nodes'][0]['html'][:160]}: "
+        f"{hit['nodes'][0]['failureSummary'].splitlines()[-1].strip()}"
+        for hit in result["violations"]
+    ]
+
+
+def check(page: Page) -> None:
+    assert not (wrong := violations(page)), "\n".join(wrong)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("name", KINDS)
+def test_a_page_of_each_kind_can_be_read_by_everybody(open_page: Any, name: str, view: str) -> None:
+    check(open_page(name, view))
+
+
+@pytest.mark.slow  # the fast one has a page of each kind
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_page_can_be_read_by_everybody(open_page: Any, site: Path, view: str) -> None:
+    for name in pages(site):
+        page = open_page(name, view)
+        assert not (wrong := violations(page)), f"{name}:\n" + "\n".join(wrong)
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        page.close()
+
+
+def test_search_theme_copy_and_folded_solutions_work(open_page: Any) -> None:
+    page = open_page("notebooks/00_start_here", "wide, light")
+    assert page.locator(".MathJax").count(), "formulas are drawn"
+    solution = page.locator("details.hide").first
+    assert not solution.locator("pre").first.is_visible()
+    solution.locator("summary").click()
+    expect(solution.locator("pre").first).to_be_visible()
+    theme = page.locator("html")
+    expect(theme).to_have_attribute("data-theme", "light")
+    page.locator(".theme-switch-button:visible").first.click()
+    page.locator(".dropdown-menu:visible [data-mode=dark], [data-mode=dark]:visible").first.click()
+    expect(theme).to_have_attribute("data-theme", "dark")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    cell = page.locator(".cell_input .highlight").first
+    cell.hover()
+    cell.locator("button.copybtn").click()
+    assert page.evaluate("navigator.clipboard.readText()") == cell.locator("pre").inner_text().rstrip("\n")
+
+    page = open_page("search", "wide, light")
+    page.locator("input[name=q]:visible").first.fill("integrated gradients")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=*")
+    expect(page.locator("#search-results a").first).to_be_visible()
