@@ -1,4 +1,4 @@
-"""The course from the command line: `course`, `run`, `exercises`, `grade`, `doctor`. Mounted by `cli.main`."""
+"""The course from the command line: run it, exercises, quizzes, grading, the doctor. Mounted by `cli.main`."""
 
 from __future__ import annotations
 
@@ -107,6 +107,21 @@ def exercises(
     from steer_utils.course.exercises import write_exercises
 
     for path in write_exercises(notebooks, out or notebooks / "exercises"):
+        typer.echo(str(path))
+
+
+@course_app.command()
+def quizzes(
+    source: Annotated[Path, typer.Option(help="The folder of the questions (yaml).")] = Path("docs/quizzes/source"),
+    out: Annotated[Path | None, typer.Option(help="Where the pages go [default: beside SOURCE].")] = None,
+) -> None:
+    """Make the pages of the quizzes: five questions a lesson, with the answers folded.
+
+    Example: steer-utils quizzes
+    """
+    from steer_utils.course.quizzes import write_quizzes
+
+    for path in write_quizzes(source, out or source.parent):
         typer.echo(str(path))
 
 

@@ -67,6 +67,10 @@ class Lesson:
     exercises: tuple[Exercise, ...]
     guesses: frozenset[str]
 
+    def column(self, exercise: Exercise) -> str:
+        """What the table calls an exercise: 04.1, or with the name of the notebook where its number has none."""
+        return exercise.number if "." in exercise.number else f"{self.path.stem} {exercise.number}"
+
 
 @dataclass
 class Grade:
@@ -171,7 +175,7 @@ def _grade(path: Path, folder: Path, lessons: Mapping[str, Lesson], run: bool, t
     for exercise in lesson.exercises:
         solution, check = placed[exercise.number]
         state = _state(cells, exercise, solution, check)
-        grade.exercises[exercise.number] = "edited" if exercise.number in edited and not run else state
+        grade.exercises[lesson.column(exercise)] = "edited" if exercise.number in edited and not run else state
         if solution is not None and not _same(source := _source(cells[solution]), exercise.blank):
             if _same(source, exercise.solved):
                 grade.remarks.append(f"{exercise.number}: the lesson's own solution")
@@ -267,12 +271,12 @@ def _compare(grades: Sequence[Grade]) -> None:
             grade.remarks.append(f"handed in twice: {seen[key].file}")
         seen.setdefault(key, grade)
         for number, digest in grade.answers.items():
-            authors.setdefault((number, digest), []).append(grade)
-    for (number, _), same in authors.items():
+            authors.setdefault((f"{grade.lesson} {number}", digest), []).append(grade)
+    for (exercise, _), same in authors.items():
         names = sorted({grade.student for grade in same})
         for grade in same if len(names) > 1 else ():
             others = ", ".join(name for name in names if name != grade.student)
-            grade.remarks.append(f"{number}: same answer as {others}")
+            grade.remarks.append(f"{exercise.rsplit(' ', 1)[-1]}: same answer as {others}")
 
 
 # -- running ---------------------------------------------------------------------------------------------------------

@@ -92,6 +92,15 @@ def test_lost_tags_do_not_matter(course: Path) -> None:
     assert graded(course, ada=bare)["ada"].exercises == {"00.1": "passed"}
 
 
+def test_an_elective_numbers_its_exercises_without_a_lesson(course: Path) -> None:
+    elective = notebook(SOLVED)
+    elective.cells[0].source, elective.cells[3].source = "# Elective · Sums", "**Exercise 1** · Twice"
+    (course / "electives").mkdir()
+    nbformat.write(elective, course / "electives" / "sums.ipynb")
+    elective.cells[4].source = MINE
+    assert graded(course, ada=elective)["ada"].exercises == {"sums 1": "passed"}
+
+
 def test_guesses_and_errors_are_counted(course: Path) -> None:
     failing = notebook(guess="40")
     failing.cells[1].outputs = [new_output("error", ename="NameError", evalue="x", traceback=[])]
