@@ -126,6 +126,29 @@ def quizzes(
 
 
 @course_app.command()
+def slides(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="Executed lessons, by path or number [default: all numbered ones].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The html file to write.")] = Path("slides.html"),
+) -> None:
+    """Make slides from lessons: their aims, their predictions and the figures that they drew, in one html file.
+
+    Arrow keys go through it; printed from a browser it is a pdf with a slide a page.
+
+    Example: steer-utils slides 04 05 --out week3.html
+    """
+    from steer_utils.course.slides import write_slides
+
+    paths = [_lesson(name) for name in notebooks or []] or sorted(Path("notebooks").glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ValueError("there are no lessons in notebooks/; run it from the course's folder, or pass their paths")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"cannot write {str(out)!r}; its name must end in .html")
+    note(f"{out}: {write_slides(paths, out)} slides of {len(paths)} lessons")
+
+
+@course_app.command()
 def grade(
     folder: Annotated[Path, typer.Argument(help="Notebooks named by student, or a folder for each student.")],
     notebooks: Annotated[Path, typer.Option(help="The folder of the lessons.")] = Path("notebooks"),

@@ -5,6 +5,7 @@ checks/      the checks of the exercises, one module a lesson
 exercises    the lessons with their solutions blanked
 predictions  guesses before the answer, drawn against it
 quizzes      five questions a lesson, and their pages
+slides       slides from the lessons' figures
 grade        a class table of what students hand in
 doctor       is this machine ready for the course?
 """
