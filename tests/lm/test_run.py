@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from two_devices import CPU, place_of, spread
 
 from steer_utils.lm import plan as planning
 from steer_utils.lm.hearing import Hearing, Reading
@@ -185,3 +186,46 @@ def test_nothing_is_left_on_the_model_after_an_exception(
     handle.remove()
     assert (hook_count(lm), lm.decoder.config._attn_implementation) == (before, attention)
     assert all(torch.equal(run(heard._prefix, plan).logits, was) for plan, was in zip(plans, logits, strict=True))
+
+
+# -- on GPUs, which are stood in for -------------------------------------------------------------------------------
+def test_tensors_follow_the_tensor_that_they_index(lm: AudioLM, samples: np.ndarray) -> None:
+    as_on_the_cpu(lm, samples, second_from=2)
+
+
+def test_everything_is_brought_to_the_one_gpu(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> None:
+    as_on_the_cpu(tiny_models["qwen2_audio"], samples, second_from=None)
+
+
+def as_on_the_cpu(lm: AudioLM, samples: np.ndarray, second_from: int | None) -> None:
+    """Blocks from `second_from` on a second GPU: what CUDA refuses is refused, and numbers are as on the CPU."""
+
+    def everything() -> tuple[list[Reading], list[str]]:
+        hearing = lm.hear(samples, sampling_rate=16_000)
+        rows = many_rows(hearing)
+        return hearing.read_rows(rows), hearing.answers(rows[-4:-2], max_new_tokens=2)
+
+    readings, answers = everything()
+    with spread(lm, second_from):
+        there, answers_there = everything()
+        assert {place_of(tensor) for reading in there for tensor in (reading.logits, reading.hidden)} == {CPU}
+        assert {place_of(reading.attention.share) for reading in there} == {CPU}
+    same(there, readings)
+    assert answers_there == answers
+
+
+def test_a_tensor_left_behind_is_refused(tiny_models: dict[str, AudioLM]) -> None:
+    """Without this the test above could not fail."""
+    lm = tiny_models["qwen2_audio"]
+    with spread(lm, 2):
+        weight = lm.blocks[3].self_attn.q_proj.weight
+        assert str(lm.device) == "cuda:0" and str(weight.device) == "cuda:1"
+        here = torch.zeros(1, dtype=torch.long)
+        with pytest.raises(RuntimeError, match="at least two devices, cpu and cuda:1"):
+            weight.index_select(0, here)
+        assert place_of(weight.index_select(0, here.to(weight.device))) == weight.device
+        with pytest.raises(RuntimeError, match="cuda:0 and cuda:1"):
+            lm.blocks[0].self_attn.q_proj.weight + weight
+        with pytest.raises(TypeError, match=r"use Tensor\.cpu"):
+            weight.numpy()
+    assert weight.device == CPU and not hasattr(weight, "_hf_hook")
