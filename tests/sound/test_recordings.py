@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -251,6 +253,46 @@ def test_the_tables_active_span_is_obeyed(folder: Path) -> None:
     assert len(bank.samples(bank.clips[0])) == int(0.75 * RATE)
     with pytest.raises(AudioError, match=r"short.wav.*nothing sounds"):
         bank.samples(bank.clips[1])
+
+
+@pytest.mark.parametrize(("span", "ends"), [("3.5,4.2", "4.20"), ("5,6", "6.00"), ("0,1e9", "1000000000.00")])
+def test_an_active_span_past_the_end_is_refused(folder: Path, span: str, ends: str) -> None:
+    """By the file's real length, which the table does not know."""
+    write(folder, f"filename,category,active_start_s,active_end_s\nlong.wav,sea,{span}\n")
+    bank = ClipBank.read(folder)
+    message = rf"long\.wav lasts 4\.00 s, but its active span ends at {ends} s; correct active_end_s in the table"
+    with pytest.raises(AudioError, match=message):
+        bank.samples(bank.clips[0])
+    with pytest.raises(AudioError, match=message):
+        bank.take("sea", 1.0, 0)
+
+
+def test_an_active_span_may_pass_the_end_by_what_tables_round(folder: Path) -> None:
+    write(folder, "filename,category,active_start_s,active_end_s\nlong.wav,sea,3.5,4.04\n")
+    bank = ClipBank.read(folder)
+    assert len(bank.samples(bank.clips[0])) == RATE // 2
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_names_in_latin_1_inside_a_table(folder: Path) -> None:
+    """The table in UTF-8 names a file whose own name is in Latin-1, as an old archive leaves it."""
+    audio = Path(os.fsdecode(os.fsencode(folder) + b"/audio/caf\xe9.wav"))
+    (folder / "long.wav").rename(audio)
+    write(folder, "filename,category\ncafé.wav,sea\naudio/café.wav,sea\nshort.wav,beep\n")
+    clips = read_clips(folder)
+    assert [clip.path for clip in clips] == [audio, folder / "audio" / "short.wav"]
+    bank = ClipBank(clips)
+    assert len(bank.samples(clips[0])) == 4 * RATE
+    assert len(bank.subset(exclude_files=[audio.name])) == 1
+    audio.write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"cannot decode '.*café\.wav'"):
+        ClipBank(clips).samples(clips[0])
+    audio.unlink()
+    with pytest.raises(ValueError, match=r"2 of 3 recordings in table\.csv are not in the folder: café\.wav"):
+        read_clips(folder)
+    (folder / "table.csv").write_bytes("filename,category\ncafé.wav,sea\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"is not text in UTF-8 \(line 2.*save it as UTF-8"):
+        read_clips(folder)
 
 
 def test_decoding_happens_once_and_is_shared_with_subsets(folder: Path) -> None:
