@@ -8,12 +8,17 @@ from .lm.gguf_vectors import from_gguf as from_gguf
 from .lm.gguf_vectors import to_gguf as to_gguf
 from .lm.hearing import Hearing as Hearing
 from .lm.hearing import Reading as Reading
+from .lm.hearing import Seeing as Seeing
 from .lm.hidden_states import hidden_states as hidden_states
 from .lm.loading import open_checkpoint as open_checkpoint
 from .lm.models import MINI_MODELS as MINI_MODELS
+from .lm.models import PICTURE_MODELS as PICTURE_MODELS
 from .lm.models import POCKET_MODELS as POCKET_MODELS
 from .lm.models import AudioLM as AudioLM
 from .lm.models import load as load
+from .lm.patch_grid import Box as Box
+from .lm.patch_grid import PatchGrid as PatchGrid
+from .lm.patch_grid import best_box as best_box
 from .lm.plan import Row as Row
 from .lm.steering import Injection as Injection
 from .lm.steering import steer as steer

@@ -36,8 +36,8 @@ from transformers.masking_utils import sdpa_mask
 
 from steer_utils.lm.blocks import within
 from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.lm.patch_grid import MediaSpan
 from steer_utils.lm.positions import TokenMask
-from steer_utils.sound.spans import AudioSpan
 
 NAME = "sdpa_rows"
 CHUNK_BYTES = 256 * 2**20
@@ -49,7 +49,7 @@ KeysValues = tuple[torch.Tensor, torch.Tensor]  # both (1, kv heads, prefix, hea
 def attention_rows(
     checkpoint: Checkpoint,
     wanted: TokenMask,
-    span: AudioSpan | Sequence[AudioSpan],
+    span: MediaSpan | Sequence[MediaSpan],
     *,
     blocks: Iterable[int] | None = None,
 ) -> Iterator[AttentionRows]:
@@ -59,7 +59,7 @@ def attention_rows(
     Contexts may be nested. On exit, also by an exception, the model is as it was before. Needs a growing cache (the
     default of `generate`) or none: a static cache hides how far the sequence has come, and raises ValueError.
     """
-    spans = [span] if isinstance(span, AudioSpan) else list(span)
+    spans = [span] if isinstance(span, MediaSpan) else list(span)
     if not spans or len({audio.count for audio in spans}) != 1:
         raise ValueError(
             f"the audio spans of a batch must have equally many tokens, got {[audio.count for audio in spans]}"
@@ -95,7 +95,7 @@ class AttentionRows:
     All rows of a batch are recorded at the same slots: the union of the slots that any of them wants.
     """
 
-    def __init__(self, wanted: TokenMask, spans: Sequence[AudioSpan], blocks: tuple[int, ...]) -> None:
+    def __init__(self, wanted: TokenMask, spans: Sequence[MediaSpan], blocks: tuple[int, ...]) -> None:
         self.blocks = blocks
         self._wanted = wanted.union()
         self._first = torch.tensor([span.first for span in spans])
@@ -161,7 +161,7 @@ def row_weights(
 # -- behind a shared prefix -------------------------------------------------------------------------------------------
 @contextmanager
 def line_rows(
-    checkpoint: Checkpoint, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan
+    checkpoint: Checkpoint, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: MediaSpan
 ) -> Iterator[LineRows]:
     """Run a line of tokens behind a prefix that is not copied, and record the attention of its tokens `kept[block]`.
 
@@ -186,7 +186,7 @@ class LineRows:
     `weights`: (blocks, heads, rows kept, audio tokens), float32 on the CPU, softmaxed over all keys.
     """
 
-    def __init__(self, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: AudioSpan) -> None:
+    def __init__(self, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: MediaSpan) -> None:
         self.prefix = prefix
         self.weights = torch.empty(0)
         self._kept = kept

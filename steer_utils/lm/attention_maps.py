@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from steer_utils.lm.blocks import within
+from steer_utils.lm.patch_grid import Box, MediaSpan, PatchGrid, best_box
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
 
 NO_MASS = 1e-20  # below this the row does not look at the audio, and its share is taken to be even
@@ -27,7 +28,7 @@ class AttentionMap:
 
     share: torch.Tensor
     mass: torch.Tensor
-    span: AudioSpan
+    span: MediaSpan
     first_block: int = 0
 
     def __post_init__(self) -> None:
@@ -44,8 +45,15 @@ class AttentionMap:
             f"AttentionMap({blocks} blocks, {heads} heads, {rows} rows, {tokens} tokens, from block {self.first_block})"
         )
 
+    @property
+    def audio_span(self) -> AudioSpan:
+        """`span`, of an audio. Raises TypeError for a picture, which has no seconds."""
+        if not isinstance(self.span, AudioSpan):
+            raise TypeError("this attention lies over a picture, which has no seconds; read a box: .box(width, height)")
+        return self.span
+
     @classmethod
-    def from_weights(cls, weights: torch.Tensor, span: AudioSpan, first_block: int = 0) -> AttentionMap:
+    def from_weights(cls, weights: torch.Tensor, span: MediaSpan, first_block: int = 0) -> AttentionMap:
         """From attention weights over the audio tokens, (blocks, heads, rows, tokens), softmaxed over all tokens."""
         weights = weights.detach().to("cpu", torch.float32)
         mass = weights.sum(dim=-1)
@@ -103,8 +111,11 @@ class AttentionMap:
         heads: Iterable[int] | None = None,
         row: int | None = None,
     ) -> tuple[Interval, float]:
-        """The window of `seconds` with the most attention, and the mean of the curve in it."""
-        return best_window(self.curve(blocks, heads, row), self.span, seconds)
+        """The window of `seconds` with the most attention, and the mean of the curve in it.
+
+        Raises TypeError for a picture, which has no seconds.
+        """
+        return best_window(self.curve(blocks, heads, row), self.audio_span, seconds)
 
     def window(
         self,
@@ -115,6 +126,22 @@ class AttentionMap:
     ) -> Interval:
         """The window of `seconds` with the most attention (for a difference map: the largest rise)."""
         return self.located(seconds, blocks, heads, row)[0]
+
+    def box(
+        self,
+        width: float,
+        height: float,
+        blocks: Iterable[int] | None = None,
+        heads: Iterable[int] | None = None,
+        row: int | None = None,
+    ) -> Box:
+        """The box of so many pixels with the most attention, in a picture (of a difference map: the largest rise).
+
+        Raises TypeError for an audio, which has no pixels.
+        """
+        if not isinstance(self.span, PatchGrid):
+            raise TypeError("this attention lies over an audio, which has no pixels; read a window: .window(seconds)")
+        return best_box(self.curve(blocks, heads, row), self.span, width, height)[0]
 
     def _kept(
         self, values: torch.Tensor, blocks: Iterable[int] | None, heads: Iterable[int] | None, row: int | None

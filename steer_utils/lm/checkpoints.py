@@ -132,7 +132,7 @@ class Checkpoint:
     @property
     def sampling_rate(self) -> int:
         """Samples a second that the processor expects."""
-        return int(self.processor.feature_extractor.sampling_rate)
+        return self.family.sampling_rate(self.processor)
 
     @property
     def window_seconds(self) -> float:
@@ -146,8 +146,8 @@ class Checkpoint:
 
     @property
     def audio_token_id(self) -> int:
-        """The id that stands for one audio token in the prompt."""
-        return int(self.processor.audio_token_id)
+        """The id that stands for one audio token (or for one patch) in the prompt."""
+        return self.family.media_token(self.processor)[1]
 
     def prompt(self, instruction: str) -> str:
         """The chat text for `instruction` (stripped), with one audio placeholder before it.
@@ -163,7 +163,7 @@ class Checkpoint:
 
     @cached_property
     def _special_tokens(self) -> frozenset[str]:
-        return special_tokens(self.processor.tokenizer) | {self.processor.audio_token}
+        return special_tokens(self.processor.tokenizer) | {self.family.media_token(self.processor)[0]}
 
     def check_text(self, text: str, what: str = "the instruction") -> None:
         """Raises ValueError if `text`, which messages call `what`, holds a special token: it would begin a turn, or an

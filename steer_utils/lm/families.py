@@ -24,10 +24,15 @@ from transformers import (
     AutoConfig,
     AutoProcessor,
     AutoTokenizer,
+    CLIPImageProcessorPil,
+    LlavaProcessor,
     Qwen2AudioProcessor,
     VoxtralProcessor,
     WhisperFeatureExtractor,
 )
+
+from steer_utils.lm.patch_grid import MediaSpan, PatchGrid
+from steer_utils.sound.spans import AudioSpan
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ class UnsupportedModelError(ValueError):
 
 @dataclass(frozen=True)
 class Family:
-    """What the library must know about one kind of audio-language model.
+    """What the library must know about one kind of audio-language model (or, `Llava`, of one that sees).
 
     name            for people
     model_type      of its transformers config; the key in FAMILIES
@@ -52,6 +57,7 @@ class Family:
     pooling         frames of the tower to an audio token
     covers_padding  whether audio tokens stand for whole windows, the silence behind a shorter clip with them (Voxtral)
     turn_end        the token that ends a turn of its chat
+    medium          "audio" or "image": what the prompt shows before the instruction
     attention_name  what the attention module of a decoder block is called
     ..._path        where the parts are, from the model that `from_pretrained` returns; `backbone` is that model without
                     its output head
@@ -71,6 +77,7 @@ class Family:
     pooling: int = 2
     covers_padding: bool = False
     turn_end: str = "<|im_end|>"
+    medium: str = "audio"
     attention_name: str = "self_attn"
     backbone_path: str = "model"
     decoder_path: str = "model.language_model"
@@ -131,7 +138,7 @@ class Family:
 
     def prompt(self, processor: Any, instruction: str) -> str:
         """The chat text of one user turn, audio first and then `instruction`, up to where the answer begins."""
-        content = [{"type": "audio", "audio": "audio.wav"}, {"type": "text", "text": instruction}]
+        content = [{"type": self.medium, self.medium: "audio.wav"}, {"type": "text", "text": instruction}]
         turns = [{"role": "user", "content": content}]
         return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
 
@@ -146,15 +153,47 @@ class Family:
         )
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
+    def media_inputs(self, processor: Any, text: str, media: np.ndarray) -> dict[str, torch.Tensor]:
+        """`inputs` of what is heard, at the processor's rate; a picture has no rate."""
+        return self.inputs(processor, text, media, self.sampling_rate(processor))
+
+    def media_token(self, processor: Any) -> tuple[str, int]:
+        """What stands for one token of the audio (or for one patch) in the chat text, and its id."""
+        return str(getattr(processor, f"{self.medium}_token")), int(getattr(processor, f"{self.medium}_token_id"))
+
+    def span(self, processor: Any, media: np.ndarray, first: int, count: int) -> MediaSpan:
+        """Where in the prompt the audio is, if the processor made `count` tokens of it from slot `first` on.
+
+        Raises ValueError, which goes on after "the processor ...", where the family makes another number of them.
+        """
+        extractor = processor.feature_extractor
+        frames = math.ceil(len(media) / extractor.hop_length)
+        expected, heard = self.token_counts(frames, extractor.nb_max_frames)
+        seconds = self.seconds_per_token(processor)
+        if count != expected:
+            raise ValueError(
+                f"makes {count} audio tokens of {len(media) / extractor.sampling_rate:.2f} s, where {self.name} makes "
+                f"{expected} of {1000 * seconds:g} ms: seconds would be wrong, so this checkpoint is not supported"
+            )
+        return AudioSpan(first, heard, seconds)
+
+    def extractor(self, processor: Any) -> Any:
+        """What makes features of an audio. Raises UnsupportedModelError for a model that hears nothing."""
+        return processor.feature_extractor
+
+    def sampling_rate(self, processor: Any) -> int:
+        """Samples a second that the processor expects."""
+        return int(self.extractor(processor).sampling_rate)
+
     def window_seconds(self, processor: Any) -> float:
         """The longest audio in seconds that the processor takes without cutting it off."""
-        chunk = processor.feature_extractor.chunk_length
+        chunk = self.extractor(processor).chunk_length
         longest = getattr(processor, "max_audio_len", None)  # Audio Flamingo 3 and its kin join several chunks
         return float(chunk if longest is None else max(1, longest // chunk) * chunk)
 
     def seconds_per_token(self, processor: Any) -> float:
         """Seconds one audio token stands for: the mel hop, made longer by the convolution and by pooling."""
-        extractor = processor.feature_extractor
+        extractor = self.extractor(processor)
         return self.tower_stride * self.pooling * extractor.hop_length / extractor.sampling_rate
 
     def audio_tokens(self, mel_frames: int) -> int:
@@ -243,6 +282,39 @@ class Voxtral(Family):
 
     def window_seconds(self, processor: Any) -> float:
         return float(self.max_windows * processor.feature_extractor.chunk_length)
+
+
+class Llava(Family):
+    """A model that sees: one token a patch, row by row. CLIP's image processor is the one that computes with PIL; the
+    other needs torchvision."""
+
+    def processor(self, source: str, revision: str | None = None) -> Any:
+        pixels = CLIPImageProcessorPil.from_pretrained(source, revision=revision or "main")
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        stored, _ = LlavaProcessor.get_processor_dict(source, revision=revision)
+        names = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens", "image_token")
+        chosen = {name: stored[name] for name in names if name in stored}
+        template = stored.get("chat_template") or tokenizer.chat_template
+        return LlavaProcessor(pixels, tokenizer, chat_template=template, **chosen)
+
+    def expanded(self, processor: Any, text: str, tokens: int) -> str:
+        return text.replace(processor.image_token, processor.image_token * tokens)
+
+    def media_inputs(self, processor: Any, text: str, media: np.ndarray) -> dict[str, torch.Tensor]:
+        """`media`: (side, side, 3), 0 to 255."""
+        return dict(processor(text=[text], images=[media], return_tensors="pt"))
+
+    def span(self, processor: Any, media: np.ndarray, first: int, count: int) -> PatchGrid:
+        side = processor.image_processor.crop_size["height"] // processor.patch_size
+        if count != side**2:
+            raise ValueError(
+                f"makes {count} image tokens of a picture, where {self.name} makes {side} x {side}: boxes would be "
+                "wrong, so this checkpoint is not supported"
+            )
+        return PatchGrid(first, side, side, media.shape[0] / side)
+
+    def extractor(self, processor: Any) -> Any:
+        raise UnsupportedModelError(f"{self.name} sees pictures and hears nothing: show it one with lm.see(picture)")
 
 
 # Both towers have the shape of Whisper large-v3's encoder (arXiv 2407.10759; arXiv 2507.08128). It is named in
@@ -375,6 +447,23 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
+#: What sees instead of hearing. The methods that give seconds do not fit them, and say so.
+PICTURE_FAMILIES: dict[str, Family] = {
+    "llava": Llava(
+        name="LLaVA",
+        model_type="llava",
+        model_class="LlavaForConditionalGeneration",
+        checkpoint="llava-hf/llava-1.5-7b-hf",
+        licence="LLaVA 1.5 weights: Llama 2 Community License",
+        non_commercial=False,
+        parameters=7_063_427_072,
+        full_size={"text_config": {"model_type": "llama", "vocab_size": 32064}},  # the rest are LlavaConfig's defaults
+        turn_end="</s>",
+        medium="image",
+        audio_tower_path="model.vision_tower",
+    ),
+}
+
 #: The two that the paper is about.
 PAPER_FAMILIES = ("qwen2_audio", "audioflamingo3")
 
@@ -399,8 +488,8 @@ def listening_config(config: Any) -> Any:
 def family_of(config: Any) -> Family:
     """The entry for a transformers config. Raises UnsupportedModelError that lists what is supported."""
     model_type = getattr(listening_config(config), "model_type", None)
-    if model_type in FAMILIES:
-        return FAMILIES[model_type]
+    if model_type in FAMILIES or model_type in PICTURE_FAMILIES:
+        return (FAMILIES | PICTURE_FAMILIES)[model_type]
     raise UnsupportedModelError(refusal(model_type))
 
 

@@ -1,4 +1,4 @@
-"""Hearing: one audio, encoded once; Reading: what is read from it under an instruction.
+"""Hearing: one audio, encoded once; Reading: what is read from it under an instruction. Seeing: one picture.
 
 Both model families put the audio before the instruction, so the model's state after the audio is one value. It is
 computed once and kept as a key/value cache; every instruction, vector, strength and choice of blocks is then a
@@ -21,6 +21,7 @@ import torch
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.environment import library_versions
+from steer_utils.lm.patch_grid import MediaSpan, PatchGrid
 from steer_utils.lm.plan import Plan, Row, check_rows, maps_at_once, plan_rows, tokenised
 from steer_utils.lm.positions import Positions
 from steer_utils.lm.prefixes import Prefix, encode_many
@@ -53,59 +54,23 @@ class Reading:
     recomputed_prefix: bool = False
 
 
-class Hearing:
-    """A model that has heard one audio.
+class Shown:
+    """A model that was shown one audio (`Hearing`) or one picture (`Seeing`): what is read from it, and answered."""
 
-        hearing = lm.hear("street.wav")
-        focus   = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
-        reading = hearing.read("Describe the sound.", steer=0.5 * focus.late())
-
-    `samples`: mono float32 at the model's sampling rate. `span`: where its audio tokens are. `duration`: seconds.
-    `prefix`: its encoding, where it was made already (`hear_each`). Raises AudioError if the audio is longer than the
-    model takes in one go, before anything is computed.
-    """
-
-    def __init__(self, checkpoint: Checkpoint, samples: np.ndarray, *, prefix: Prefix | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, prefix: Prefix) -> None:
         self.checkpoint = checkpoint
-        self.samples = samples
-        self.duration = len(samples) / checkpoint.sampling_rate
-        self._prefix = _prefixes(checkpoint, [samples])[0] if prefix is None else prefix
+        self._prefix = prefix
         self._known: dict[str | int, Reading] | None = None  # readings of unsteered instructions, inside `remembering`
 
-    def __repr__(self) -> str:
-        return f"Hearing({self.duration:.2f} s, {self.span.count} audio tokens, {self.checkpoint.name})"
-
     @property
-    def span(self) -> AudioSpan:
-        """Where the audio tokens are, and how long each is."""
+    def span(self) -> MediaSpan:
+        """Where its tokens are."""
         return self._prefix.span
 
     @property
     def prefix_length(self) -> int:
-        """Slots up to and including the last audio token: what all prompts share."""
+        """Slots up to and including the last audio token, or patch: what all prompts share."""
         return self._prefix.length
-
-    @cached_property
-    def silence(self) -> Hearing:
-        """The same model on silence of the same length: encoded at the first use and kept with this hearing."""
-        silence = Hearing(self.checkpoint, np.zeros_like(self.samples))
-        silence._known = None if self._known is None else {}
-        return silence
-
-    @property
-    def encoded_silence(self) -> Hearing | None:
-        """`silence`, if it was asked for already."""
-        return self.__dict__.get("silence")
-
-    def take_silence(self, silence: Hearing) -> None:
-        """Take over a silence that another hearing has encoded, if it is as long; this one need not encode its own.
-        Raises ValueError for one of another model."""
-        if silence.checkpoint is not self.checkpoint:
-            raise ValueError(
-                f"the silence is one of {silence.checkpoint.name}; this is a hearing of {self.checkpoint.name}"
-            )
-        if len(silence.samples) == len(self.samples):
-            self.silence = silence
 
     # -- reading -----------------------------------------------------------------------------------------------
     def read(
@@ -171,9 +136,9 @@ class Hearing:
             for hearing in self._both():
                 hearing._known = dict(before).get(hearing)
 
-    def _both(self) -> list[Hearing]:
-        """This hearing, and its silence if that was encoded."""
-        return [self, *([] if self.encoded_silence is None else [self.encoded_silence])]
+    def _both(self) -> list[Shown]:
+        """This one, and what is read beside it: a hearing's silence."""
+        return [self]
 
     def contrast(self, positive: str, negative: str, *, prompt: str = "") -> SteeringVector:
         """The paper's steering vector: v_l = h_l(audio, positive) - h_l(audio, negative), for each block l.
@@ -227,6 +192,86 @@ class Hearing:
             attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block)
             readings.append(Reading(row.instruction, hidden, attention, logits, plan.recompute))
         return readings
+
+
+class Hearing(Shown):
+    """A model that has heard one audio.
+
+        hearing = lm.hear("street.wav")
+        focus   = hearing.contrast("Focus on the dog bark.", "Listen to the whole audio.")
+        reading = hearing.read("Describe the sound.", steer=0.5 * focus.late())
+
+    `samples`: mono float32 at the model's sampling rate. `span`: where its audio tokens are. `duration`: seconds.
+    `prefix`: its encoding, where it was made already (`hear_each`). Raises AudioError if the audio is longer than the
+    model takes in one go, before anything is computed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, samples: np.ndarray, *, prefix: Prefix | None = None) -> None:
+        self.samples = samples
+        self.duration = len(samples) / checkpoint.sampling_rate
+        super().__init__(checkpoint, _prefixes(checkpoint, [samples])[0] if prefix is None else prefix)
+
+    def __repr__(self) -> str:
+        return f"Hearing({self.duration:.2f} s, {self.span.count} audio tokens, {self.checkpoint.name})"
+
+    @property
+    def span(self) -> AudioSpan:
+        """Where the audio tokens are, and how long each is."""
+        span = self._prefix.span
+        assert isinstance(span, AudioSpan)
+        return span
+
+    @cached_property
+    def silence(self) -> Hearing:
+        """The same model on silence of the same length: encoded at the first use and kept with this hearing."""
+        silence = Hearing(self.checkpoint, np.zeros_like(self.samples))
+        silence._known = None if self._known is None else {}
+        return silence
+
+    @property
+    def encoded_silence(self) -> Hearing | None:
+        """`silence`, if it was asked for already."""
+        return self.__dict__.get("silence")
+
+    def take_silence(self, silence: Hearing) -> None:
+        """Take over a silence that another hearing has encoded, if it is as long; this one need not encode its own.
+        Raises ValueError for one of another model."""
+        if silence.checkpoint is not self.checkpoint:
+            raise ValueError(
+                f"the silence is one of {silence.checkpoint.name}; this is a hearing of {self.checkpoint.name}"
+            )
+        if len(silence.samples) == len(self.samples):
+            self.silence = silence
+
+    def _both(self) -> list[Shown]:
+        return [self, *([] if self.encoded_silence is None else [self.encoded_silence])]
+
+
+class Seeing(Shown):
+    """A model that has seen one picture: what `Hearing` is for an audio, with patches for audio tokens.
+
+        seeing = lm.see(pixels)
+        focus  = seeing.contrast("Focus on the red circle.", "Look at the whole picture.")
+        seeing.read("Describe the picture.", steer=focus).attention.box(width=12, height=12)
+
+    `pixels`: (side, side, 3), 0 to 255. `grid`: where its patches are.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+        with alone(checkpoint):
+            super().__init__(checkpoint, encode_many(checkpoint, [pixels])[0])
+
+    def __repr__(self) -> str:
+        side = len(self.pixels)
+        return f"Seeing({side} x {side} pixels, {self.grid.rows} x {self.grid.columns} patches, {self.checkpoint.name})"
+
+    @property
+    def grid(self) -> PatchGrid:
+        """Where the patches are, and how many pixels each is."""
+        span = self._prefix.span
+        assert isinstance(span, PatchGrid)
+        return span
 
 
 def contrast_rows(checkpoint: Checkpoint, positive: str, negative: str, prompt: str = "") -> tuple[Row, Row]:

@@ -10,19 +10,26 @@ import numpy as np
 import torch
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
-from steer_utils.lm.hearing import Hearing, check_batch, hear_each
+from steer_utils.lm.families import UnsupportedModelError
+from steer_utils.lm.hearing import Hearing, Seeing, check_batch, hear_each
 from steer_utils.lm.loading import DeviceMap, Quantisation, open_checkpoint
+from steer_utils.lm.patch_grid import read_picture
 from steer_utils.sound.audio import check_several, read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about
 POCKET_MODELS = (*MAIN_MODELS, "pocket-qwen2-audio-half")  # all that ship; the last one is there to compare sizes
 #: A pretrained language model (not ours, see pocket/language_model.py) behind a pocket model's tower: assembled once.
 MINI_MODELS = ("mini-smollm2-audio", "mini-smollm2-audio-flamingo")
+#: It sees instead of hearing: `lm.see(picture)`. The methods that give seconds refuse it.
+PICTURE_MODELS = ("pocket-llava",)
 WEIGHTS = Path(__file__).parents[1] / "pocket" / "weights"
 
 
 class AudioLM(Checkpoint):
-    """An audio-language model that can hear: `lm.hear("street.wav")`. Make one with `load`."""
+    """An audio-language model that can hear: `lm.hear("street.wav")`. Make one with `load`.
+
+    One of `PICTURE_MODELS` sees instead: `lm.see("street.png")`. Each refuses, in one line, what is not its own.
+    """
 
     def hear(self, audio: str | Path | np.ndarray, *, sampling_rate: int | None = None) -> Hearing:
         """Encode an audio once, for any number of instructions.
@@ -31,6 +38,16 @@ class AudioLM(Checkpoint):
         `sampling_rate`. Raises AudioError for what cannot be heard: no file, not audio, silent, too short, too long.
         """
         return Hearing(self, read_audio(audio, sampling_rate=sampling_rate, target_rate=self.sampling_rate))
+
+    def see(self, picture: str | Path | np.ndarray) -> Seeing:
+        """Encode a picture once, for any number of instructions.
+
+        `picture`: an image file, or an array (side, side, 3), 0 to 255. Raises UnsupportedModelError for a model that
+        hears, ValueError for what is no square picture of that form.
+        """
+        if self.family.medium != "image":
+            raise UnsupportedModelError(f"{self.name} hears and sees nothing: give it an audio with lm.hear(audio)")
+        return Seeing(self, read_picture(picture))
 
     def hear_many(
         self,
@@ -64,7 +81,7 @@ def load(
     revision: str | None = None,
     quantise: Quantisation | None = None,
 ) -> AudioLM:
-    """Open a model by the name of one that ships (see `POCKET_MODELS`, `MINI_MODELS`), a local folder, or a hub id.
+    """Open a model: one that ships (`POCKET_MODELS`, `MINI_MODELS`, `PICTURE_MODELS`), a folder, or a hub id.
 
         lm = load("pocket-qwen2-audio")
         lm = load("mini-smollm2-audio")
@@ -90,12 +107,13 @@ def pocket_folder(name: str) -> Path | None:
 
     None for other names. Raises CheckpointError for an unknown one.
     """
-    if name not in (*POCKET_MODELS, *MINI_MODELS):
-        for kind, names in (("pocket", POCKET_MODELS), ("mini-", MINI_MODELS)):
+    pockets = (*POCKET_MODELS, *PICTURE_MODELS)
+    if name not in (*pockets, *MINI_MODELS):
+        for kind, names in (("pocket", pockets), ("mini-", MINI_MODELS)):
             if name.startswith(kind) and not Path(name).exists() and "/" not in name:
                 raise CheckpointError(f"there is no {kind.rstrip('-')} model {name!r}; there are: {', '.join(names)}")
         return None
-    folder, needed = WEIGHTS / name, "config.json" if name in POCKET_MODELS else "parts.safetensors"
+    folder, needed = WEIGHTS / name, "config.json" if name in pockets else "parts.safetensors"
     if not (folder / needed).is_file():
         raise CheckpointError(f"the weights of {name} are not installed: {folder} has no {needed}")
     return folder

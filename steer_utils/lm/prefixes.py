@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
-from steer_utils.sound.spans import AudioSpan
+from steer_utils.lm.patch_grid import MediaSpan
 
 ANY_INSTRUCTION = "Describe the sound."
 
@@ -31,7 +30,7 @@ class PrefixShape:
     """
 
     head: tuple[int, ...]
-    span: AudioSpan
+    span: MediaSpan
     length: int
     num_blocks: int
     cache_bytes: int
@@ -49,7 +48,7 @@ class Prefix:
 
     checkpoint: Checkpoint
     ids: torch.Tensor
-    span: AudioSpan
+    span: MediaSpan
     embeddings: torch.Tensor
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
@@ -102,7 +101,7 @@ class _LaidOut:
     """One audio as the model takes it: `ids` (1, slots) up to its last token, and what its tower is given."""
 
     ids: torch.Tensor
-    span: AudioSpan
+    span: MediaSpan
     features: dict[str, torch.Tensor]
 
     @property
@@ -112,7 +111,7 @@ class _LaidOut:
 
 
 def encode(checkpoint: Checkpoint, samples: np.ndarray) -> Prefix:
-    """Run the unmodified model on the chat up to the end of the audio `samples` (n,), mono.
+    """Run the unmodified model on the chat up to the end of the audio `samples` (n,), mono; or of a picture.
 
     Raises CheckpointError if the processor does not lay the prompt out as one run of audio tokens and then the text, or
     makes another number of them than the family says: their seconds would then be wrong.
@@ -137,22 +136,16 @@ def encode_many(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Pr
 
 def _laid_out(checkpoint: Checkpoint, samples: np.ndarray) -> _LaidOut:
     text = checkpoint.prompt(ANY_INSTRUCTION)
-    inputs = checkpoint.family.inputs(checkpoint.processor, text, samples, checkpoint.sampling_rate)
+    inputs = checkpoint.family.media_inputs(checkpoint.processor, text, samples)
     ids = inputs.pop("input_ids")
     inputs.pop("attention_mask", None)
     prompt, count = checkpoint.tokens(ANY_INSTRUCTION), int((ids == checkpoint.audio_token_id).sum())
     if ids.tolist() != [[*prompt.head, *[checkpoint.audio_token_id] * (count - 1), *prompt.tail]]:
         raise CheckpointError(f"the processor of {checkpoint.name} does not lay out the prompt as expected: {text!r}")
-    extractor = checkpoint.processor.feature_extractor
-    mel_frames = math.ceil(len(samples) / extractor.hop_length)
-    expected, heard = checkpoint.family.token_counts(mel_frames, extractor.nb_max_frames)
-    if count != expected:
-        raise CheckpointError(
-            f"the processor of {checkpoint.name} makes {count} audio tokens of "
-            f"{len(samples) / checkpoint.sampling_rate:.2f} s, where {checkpoint.family.name} makes {expected} of "
-            f"{1000 * checkpoint.seconds_per_token:g} ms: seconds would be wrong, so this checkpoint is not supported"
-        )
-    span = AudioSpan(len(prompt.head) - 1, heard, checkpoint.seconds_per_token)
+    try:
+        span = checkpoint.family.span(checkpoint.processor, samples, len(prompt.head) - 1, count)
+    except ValueError as error:
+        raise CheckpointError(f"the processor of {checkpoint.name} {error}") from error
     return _LaidOut(ids[:, : span.first + count], span, inputs)
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.hearing import Hearing, contrast_rows, contrast_vector
+from steer_utils.lm.hearing import Shown, contrast_rows, contrast_vector
 from steer_utils.lm.plan import Row
 from steer_utils.lm.positions import Positions
 from steer_utils.lm.steering import Injection, Rule
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.rounds import InRounds, Read, Steps, in_rounds, together
 from steer_utils.methods.settings import Heads, Settings
-from steer_utils.sound.spans import Interval, best_window
+from steer_utils.sound.spans import AudioSpan, Interval, best_window
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Localisation:
     unread: str = ""
 
 
-Finder = Callable[[Hearing, Query, Settings], Localisation]
+Finder = Callable[[Any, Query, Settings], Localisation]  # a Hearing; those that read rows alone take a Seeing too
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Method:
 
 
 def find_together(
-    hearing: Hearing, finders: Sequence[Finder], queries: Sequence[Query], settings: Settings
+    hearing: Shown, finders: Sequence[Finder], queries: Sequence[Query], settings: Settings
 ) -> list[list[Localisation]]:
     """What each of the finders finds for each query about one audio: a list a query, in the order of `finders`.
 
@@ -129,14 +129,19 @@ def find_together(
     return results
 
 
-def localise(curve: np.ndarray, hearing: Hearing, query: Query) -> Localisation:
-    """The window of the known width with the largest sum of `curve` (tokens,): how every method with a curve ends."""
+def localise(curve: np.ndarray, hearing: Shown, query: Query) -> Localisation:
+    """The window of the known width with the largest sum of `curve` (tokens,): how every method with a curve ends.
+
+    In a picture there is none: the curve alone is given back, over its patches.
+    """
+    if not isinstance(hearing.span, AudioSpan):
+        return Localisation(None, float("nan"), curve)
     interval, score = best_window(curve, hearing.span, query.seconds)
     return Localisation(interval, score, curve)
 
 
 @in_rounds
-def contrast_of(hearing: Hearing, query: Query, settings: Settings) -> Steps[SteeringVector]:
+def contrast_of(hearing: Shown, query: Query, settings: Settings) -> Steps[SteeringVector]:
     """The vector of a query: focus on the event minus the neutral instruction, acting on the steered blocks.
 
     v_l = h_l(audio, p+) - h_l(audio, p-) at the last prompt token (arXiv 2606.11400). Cost: two suffix passes.
@@ -165,7 +170,7 @@ def steered_row(
 
 
 @in_rounds
-def steered_attention(hearing: Hearing, vector: SteeringVector, settings: Settings) -> Steps[AttentionMap]:
+def steered_attention(hearing: Shown, vector: SteeringVector, settings: Settings) -> Steps[AttentionMap]:
     """The attention under the neutral question with `vector` added: itself ("share"), or minus the unsteered one.
 
     Cost: one suffix pass, two for the difference.
@@ -180,7 +185,7 @@ def steered_attention(hearing: Hearing, vector: SteeringVector, settings: Settin
 
 @in_rounds
 def steered_curve(
-    hearing: Hearing, vector: SteeringVector, settings: Settings, heads: Heads | None = None
+    hearing: Shown, vector: SteeringVector, settings: Settings, heads: Heads | None = None
 ) -> Steps[np.ndarray]:
     """The curve over audio tokens, (tokens,): mean over all heads of `settings.read_blocks`, or over `heads` alone."""
     attention = yield from steered_attention.steps(hearing, vector, settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Shown
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
 from steer_utils.methods.rounds import Read, Steps, in_rounds
@@ -17,7 +17,7 @@ from steer_utils.methods.steering import steering
 
 
 @in_rounds
-def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def random_vector(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering with a random direction, as long as the contrast in each block; drawn with the query's seed."""
     vector = yield from contrast_of.steps(hearing, query, settings)
     curve = yield from steered_curve.steps(hearing, vector.random_like(query.seed), settings)
@@ -25,13 +25,13 @@ def random_vector(hearing: Hearing, query: Query, settings: Settings) -> Steps[L
 
 
 @in_rounds
-def negative(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def negative(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering with -λ: away from the event."""
     return (yield from steering.steps(hearing, query, replace(settings, strength=-settings.strength)))
 
 
 @in_rounds
-def swapped(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def swapped(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering with the vector of another event of the scene, picked with the query's seed out of `query.others`.
 
     Score it against the true interval of the queried event: where the vector decides, they hardly overlap.
@@ -41,7 +41,7 @@ def swapped(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localis
 
 
 @in_rounds
-def unsteered(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def unsteered(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """The attention peak under the neutral question: the same window whatever is queried."""
     (reading,) = yield [Read(hearing, Row(settings.question))]
     return localise(reading.attention.curve(settings.peak_blocks), hearing, query)

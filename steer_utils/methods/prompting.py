@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Shown
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Method, Query, localise
 from steer_utils.methods.rounds import Read, Steps, in_rounds
@@ -10,21 +10,21 @@ from steer_utils.methods.settings import Settings
 
 
 @in_rounds
-def prompting(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def prompting(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """Attention under the focus instruction itself, before the question that `steering` asks; nothing steered."""
     (reading,) = yield [Read(hearing, Row(settings.focus(query.event)))]
     return localise(reading.attention.curve(settings.prompt_blocks), hearing, query)
 
 
 @in_rounds
-def prompting_best(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def prompting_best(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """The same before the question that serves prompting best (chosen on development classes, as its blocks)."""
     (reading,) = yield [Read(hearing, Row(settings.focus(query.event, settings.prompt_question)))]
     return localise(reading.attention.curve(settings.prompt_best_blocks), hearing, query)
 
 
 @in_rounds
-def contrast_prompting(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def contrast_prompting(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """The contrast that makes the vector, by prompting alone: attention share under p+ minus that under p-.
 
     Both instructions stand before `prompt_difference_question`: the one that `steering` asks, or one chosen for this

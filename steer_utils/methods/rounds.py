@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Shown
 from steer_utils.lm.plan import Row
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ T = TypeVar("T")
 class Read:
     """A row to be read behind one audio: a `Reading` comes back."""
 
-    hearing: Hearing
+    hearing: Shown
     row: Row
 
 
@@ -41,7 +41,7 @@ class Read:
 class Answer:
     """A row to be answered behind one audio: the model's answer comes back, a string."""
 
-    hearing: Hearing
+    hearing: Shown
     row: Row
 
 

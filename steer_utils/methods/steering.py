@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Shown
 from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
 from steer_utils.methods.rounds import Steps, in_rounds
 from steer_utils.methods.settings import Settings, paper_settings
 
 
 @in_rounds
-def steering(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def steering(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steer the neutral question with the contrast of two instructions; read where the attention then is."""
     vector = yield from contrast_of.steps(hearing, query, settings)
     curve = yield from steered_curve.steps(hearing, vector, settings)
@@ -23,7 +23,7 @@ def steering(hearing: Hearing, query: Query, settings: Settings) -> Steps[Locali
 
 
 @in_rounds
-def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def steering_heads(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """Steering, read from the heads that `tuning.select_heads` chose on development classes ("per-head selection").
 
     Raises ValueError where none were chosen.
@@ -36,13 +36,13 @@ def steering_heads(hearing: Hearing, query: Query, settings: Settings) -> Steps[
 
 
 @in_rounds
-def steering_paper(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def steering_paper(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """The paper's difference read-out exactly as declared in `settings.PAPER`: h' is scaled back to the norm of h."""
     return (yield from steering.steps(hearing, query, paper_settings(settings)))
 
 
 @in_rounds
-def steering_paper_free(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisation]:
+def steering_paper_free(hearing: Shown, query: Query, settings: Settings) -> Steps[Localisation]:
     """The same with the sum alone, h' = h + lambda v, which is all that the paper states; its norm is left free."""
     return (yield from steering.steps(hearing, query, replace(paper_settings(settings), keep_norm=False)))
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -25,7 +25,7 @@ from steer_utils.lm.blocks import Blocks, early, late
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.costs import estimate
 from steer_utils.lm.environment import library_versions
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, Shown
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query, contrast_of, steered_attention, steered_row
 from steer_utils.methods.settings import PAPER, Settings
@@ -100,6 +100,51 @@ def tune(
             "least one scene and one strength, and a model with a block after the steered one"
         )
     maker = three_event_maker(names, checkpoint.window_seconds, clips)
+
+    def opened(index: int) -> Opened:
+        scene = maker.scene(index, seed)
+        hearing = Hearing(checkpoint, scene.samples)
+        return hearing, {
+            event.name: partial(best_overlaps, span=hearing.span, truth=event.span) for event in scene.events
+        }
+
+    scene_set = {
+        "count": scenes,
+        "names": list(names),
+        "seconds": maker.seconds,
+        "seed": seed,
+        "recordings": clips and len(clips),
+    }
+    return tune_over(
+        checkpoint,
+        opened,
+        scene_set,
+        start=start,
+        strengths=strengths,
+        prompt_questions=prompt_questions,
+        resume_file=resume_file,
+        progress=progress,
+    )
+
+
+#: A scene (or a picture) with what is in it: of each thing, by name, curves (..., tokens) -> overlap of their best
+#: window (or box) with it (...).
+Opened = tuple[Shown, Mapping[str, Callable[[np.ndarray], np.ndarray]]]
+
+
+def tune_over(
+    checkpoint: Checkpoint,
+    opened: Callable[[int], Opened],
+    scene_set: Mapping[str, Any],
+    *,
+    start: Settings,
+    strengths: Sequence[float] = STRENGTHS,
+    prompt_questions: Sequence[str] = (),
+    resume_file: Path | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Tuned:
+    """`tune`, over whatever `opened(0)`, `opened(1)`, ... show; `scene_set` has their "count", "names" and "seed"."""
+    scenes, names, seed = (scene_set[name] for name in ("count", "names", "seed"))
     grid = candidates_steered(checkpoint.num_blocks, strengths)
     reads = runs_of_blocks(checkpoint.num_blocks)
     questions = list(dict.fromkeys((start.question, *prompt_questions)))
@@ -108,13 +153,7 @@ def tune(
         "model": checkpoint.name,
         "revision": checkpoint.revision,
         "numbers": checkpoint.numbers,
-        "scenes": {
-            "count": scenes,
-            "names": list(names),
-            "seconds": maker.seconds,
-            "seed": seed,
-            "recordings": clips and len(clips),
-        },
+        "scenes": scene_set,
         "start": asdict(start),
         "candidates": [list(strengths), questions],
         "versions": library_versions(),
@@ -123,26 +162,25 @@ def tune(
     for index in progress(range(scenes)):
         if index < sums.finished:
             continue
-        scene = maker.scene(index, seed)
-        hearing = Hearing(checkpoint, scene.samples)
+        hearing, overlaps_of = opened(index)
         plain = hearing.read_rows([Row(text) for text in (start.question, *neutral)])
         unsteered, *neutral_curves = (_run_curves(reading.attention, reads) for reading in plain)
-        for event in scene.events:
-            positive = start.positive.format(event=event.name)
+        for event, overlaps in overlaps_of.items():
+            positive = start.positive.format(event=event)
             vector = hearing.contrast(positive, start.negative, prompt=start.contrast_question)
             rows = [
                 steered_row(replace(start, strength=strength, keep_norm=keep), vector.select(blocks))
                 for strength, blocks, keep in grid
             ]
-            asked = [Row(start.focus(event.name, question)) for question in questions]
+            asked = [Row(start.focus(event, question)) for question in questions]
             bases = [*neutral_curves, *[unsteered] * len(rows)]  # what each row's difference is taken from
-            share, difference = _row_overlaps(hearing, [*asked, *rows], bases, reads, event.span)
+            share, difference = _row_overlaps(hearing, [*asked, *rows], bases, reads, overlaps)
             sums.add(
                 shares=share[len(asked) :],
                 differences=difference[len(asked) :],
                 prompts=share[: len(asked)],
                 prompt_differences=difference[: len(asked)],
-                peaks=best_overlaps(unsteered, hearing.span, event.span),
+                peaks=overlaps(unsteered),
                 ratios=vector.norm_ratio().double().numpy(),
             )
         sums.finish(index)
@@ -266,7 +304,11 @@ class _Sums:
 
 
 def _row_overlaps(
-    hearing: Hearing, rows: Sequence[Row], bases: Sequence[np.ndarray], reads: Sequence[Blocks], truth: Interval
+    hearing: Shown,
+    rows: Sequence[Row],
+    bases: Sequence[np.ndarray],
+    reads: Sequence[Blocks],
+    overlaps: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Overlap of the best window by each run of blocks, in each row's share and in its difference from its base, both
     (rows, reads). Maps are reduced as they come: those of all candidates of a 7B take gigabytes."""
@@ -276,8 +318,8 @@ def _row_overlaps(
         part = slice(first, first + at_once)
         for reading, base in zip(hearing.read_rows(rows[part]), bases[part], strict=True):
             curves = _run_curves(reading.attention, reads)
-            shares.append(best_overlaps(curves, hearing.span, truth))
-            differences.append(best_overlaps(curves - base, hearing.span, truth))
+            shares.append(overlaps(curves))
+            differences.append(overlaps(curves - base))
     return np.stack(shares), np.stack(differences)
 
 

@@ -124,7 +124,7 @@ def _tokens(attention: AttentionMap, intervals: Sequence[Interval]) -> np.ndarra
     """Which audio tokens lie in any of the intervals, (tokens,) bool."""
     inside = np.zeros(attention.span.count, dtype=bool)
     for interval in intervals:
-        inside[attention.span.tokens(interval)] = True
+        inside[attention.audio_span.tokens(interval)] = True
     return inside
 
 

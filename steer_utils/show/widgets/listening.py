@@ -207,11 +207,11 @@ def listening_of(
     source, (blocks, heads) = maps[label], base.share.shape[:2]
     curve = averaged(source, read_blocks, read_heads)
     if located is None and seconds is not None:
-        located = best_window(curve, base.span, seconds)[0]
+        located = best_window(curve, base.audio_span, seconds)[0]
     return Listening(
         samples,
         rate,
-        base.span,
+        base.audio_span,
         {name: attention.share.mean(dim=2).numpy() for name, attention in maps.items()},
         title=title,
         located=located,

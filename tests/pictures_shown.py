@@ -1,0 +1,29 @@
+"""An untrained pocket model that sees, with sharp attention, and a picture."""
+
+from __future__ import annotations
+
+import torch
+
+from steer_utils.lm.families import PICTURE_FAMILIES
+from steer_utils.lm.models import AudioLM
+from steer_utils.pocket.architecture import Size
+from steer_utils.pocket.seeing import build
+from steer_utils.pocket.shapes import NAMES, Picture, picture_of
+
+SMALL = Size(encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=4, heads=4, key_value_heads=2)
+
+
+def tiny_llava() -> AudioLM:
+    model, processor = build(SMALL, seed=3)
+    generator = torch.Generator().manual_seed(7)
+    for block in model.model.language_model.layers:
+        for name, factor in (("q_proj", 12), ("k_proj", 12), ("v_proj", 6), ("o_proj", 6)):
+            getattr(block.self_attn, name).weight.mul_(factor)
+    model.model.language_model.embed_tokens.weight.normal_(0, 1, generator=generator)
+    model.lm_head.weight.normal_(0, 1, generator=generator)
+    model.lm_head.weight[processor.image_token_id] = 0  # no answer holds a picture
+    return AudioLM(model, processor, PICTURE_FAMILIES["llava"], "tiny-llava", revision="test", events=NAMES)
+
+
+def shown() -> Picture:
+    return picture_of(["red circle", "blue ring", "green cross"], seed=3)
