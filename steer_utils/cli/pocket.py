@@ -53,9 +53,18 @@ def train(
 
     Example: steer-utils pocket train --model pocket-qwen2-audio --clips ESC-10/
     """
+    from steer_utils.lm.models import PICTURE_MODELS
     from steer_utils.pocket.commands import train as run_training
     from steer_utils.pocket.mini_recipe import MINI_RECIPES
 
+    if model in PICTURE_MODELS:
+        from steer_utils.pocket.where_to_look import train_picture_model
+
+        if given := [name for name, value in (("clips", clips), ("seed", seed), ("tower", tower)) if value is not None]:
+            raise typer.BadParameter(f"{model} sees pictures, which it makes itself", param_hint=f"--{given[0]}")
+        folder = train_picture_model(model, work=work, out=out, shorten=shorten)
+        typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
+        return
     if model in MINI_RECIPES:
         from steer_utils.pocket.mini_commands import train_mini
 
@@ -101,10 +110,15 @@ def evaluate(
 
     Example: steer-utils pocket evaluate --model pocket-qwen2-audio --clips ESC-10/
     """
-    from steer_utils.lm.models import POCKET_MODELS
+    from steer_utils.lm.models import POCKET_MODELS, load
     from steer_utils.pocket.commands import measure
+    from steer_utils.pocket.where_to_look import measure_pictures
 
     for name in model or POCKET_MODELS:
+        if load(name).family.medium == "image":
+            card = measure_pictures(name, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
+            typer.echo(f"card written: {card}")
+            continue
         card = measure(
             name,
             clips=clips,

@@ -32,5 +32,12 @@ assembly           parts and language model as a plain folder in the user's cach
 mini_card          the model card
 mini_commands      train one from its recipe
 
+And the pocket model that sees (docs/where_to_look.md):
+
+shapes             pictures of coloured shapes
+shape_questions    what is asked about them, and what it answers
+seeing             an unmodified LLaVA class at pocket size, and its two stages of training
+where_to_look      settings, answers and boxes measured; the card
+
 No room below it imports it but `lm.models`, which knows the folder of the weights and has a mini model assembled.
 """

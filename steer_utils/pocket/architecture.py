@@ -93,7 +93,20 @@ def build(family: str, events: Sequence[str], *, size: Size | None = None, seed:
     size = size or Size()
     processor = build_processor(family, events, size)
     tokenizer = processor.tokenizer
-    text_config = Qwen2Config(
+    text_config = decoder_config(size, tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _model(family, size, text_config, processor.audio_token_id)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    positions = model.model.audio_tower.embed_positions.weight
+    positions.data.copy_(sinusoids(*positions.shape))
+    return model.eval(), processor
+
+
+def decoder_config(size: Size, tokenizer: Any) -> Qwen2Config:
+    """The decoder of that size, with a row for each token of the tokenizer."""
+    return Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=size.width,
         intermediate_size=size.feed_forward,
@@ -106,14 +119,6 @@ def build(family: str, events: Sequence[str], *, size: Size | None = None, seed:
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _model(family, size, text_config, processor.audio_token_id)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    positions = model.model.audio_tower.embed_positions.weight
-    positions.data.copy_(sinusoids(*positions.shape))
-    return model.eval(), processor
 
 
 def tower_shape(size: Size) -> dict[str, Any]:
@@ -164,8 +169,12 @@ def build_tokenizer(family: str, events: Sequence[str]) -> PreTrainedTokenizerFa
 
 def word_tokenizer(special: Sequence[str], events: Sequence[str], end: str = "<|im_end|>") -> PreTrainedTokenizerFast:
     """The `special` tokens, in their order, and then one token a word; `end` is the one that ends a turn."""
-    words = sorted(set(vocabulary_words(events)))
-    table = {word: index for index, word in enumerate([*special, *words])}
+    return tokenizer_of(special, vocabulary_words(events), end)
+
+
+def tokenizer_of(special: Sequence[str], words: Sequence[str], end: str) -> PreTrainedTokenizerFast:
+    """`word_tokenizer` of these `words`."""
+    table = {word: index for index, word in enumerate([*special, *sorted(set(words))])}
     tokenizer = Tokenizer(WordLevel(table, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

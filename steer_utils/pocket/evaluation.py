@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,8 +104,8 @@ def focused(scene: Scene, rng: np.random.Generator) -> Turn:
     return Turn("focused", f"{focus.format(x=event.name)} {neutral}", description(event))
 
 
-def accuracies(answered: list[Answered]) -> pd.DataFrame:
-    """One row a kind, in the order of LABELS; "events" scores each listed event by its place in the order."""
+def accuracies(answered: list[Answered], labels: Mapping[str, str] = LABELS) -> pd.DataFrame:
+    """One row a kind, in the order of `labels`; "events" scores each listed event by its place in the order."""
     scores: dict[str, list[tuple[int, float]]] = {}
     for question in answered:
         scores.setdefault(question.kind, []).append((question.scene, float(question.right)))
@@ -115,7 +116,7 @@ def accuracies(answered: list[Answered]) -> pd.DataFrame:
                 (question.scene, float(name == true)) for name, true in zip(names, true_names, strict=False)
             )
     rows = []
-    for kind, label in LABELS.items():
+    for kind, label in labels.items():
         if kind in scores:
             scene_numbers, values = (np.array(column) for column in zip(*scores[kind], strict=True))
             estimate = cluster_mean(values, scene_numbers)

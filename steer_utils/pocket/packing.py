@@ -45,15 +45,16 @@ class Packed:
 
 
 class Packer:
-    """Turns words into packed sequences with the processor's own template and tokenizer."""
+    """Turns words into packed sequences with the processor's own template and tokenizer. `medium`: "audio" or "image":
+    whose tokens stand before the pairs; a picture's are called audio here too."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, medium: str = "audio") -> None:
         self.tokenizer = processor.tokenizer
-        self.audio_id: int = processor.audio_token_id
+        self.audio_id: int = getattr(processor, f"{medium}_token_id")
         self._cache: dict[str, list[int]] = {}
         marker = "\ue000"  # a character that no template holds: the instruction goes where it stands
         prompt = processor.apply_chat_template(
-            [{"role": "user", "content": [{"type": "audio", "audio": ""}, {"type": "text", "text": marker}]}],
+            [{"role": "user", "content": [{"type": medium, medium: ""}, {"type": "text", "text": marker}]}],
             add_generation_prompt=True,
             tokenize=False,
         )

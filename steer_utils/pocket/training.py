@@ -77,18 +77,18 @@ def train_encoder(model: Any, processor: Any, source: SceneSource, progress: Pro
     recipe, stage = source.recipe, source.recipe.encoder
     device = model.device
     tower = model.model.audio_tower
-    with _random_numbers(device, recipe.seed):
+    with seeded(device, recipe.seed):
         tagger = Tagger(recipe.size.encoder_width, len(recipe.events)).to(device)
     tower.requires_grad_(True)
     tower.embed_positions.requires_grad_(False)
-    parameters = _trainable({"tower": tower, "tagger": tagger})
-    optimizer, checkpoint = _optimizer(parameters, stage, device), progress.folder / "encoder.safetensors"
+    parameters = trainable({"tower": tower, "tagger": tagger})
+    optimizer, checkpoint = make_optimizer(parameters, stage, device), progress.folder / "encoder.safetensors"
     done = load_progress(checkpoint, parameters, optimizer, "encoder")
     features = SceneFeatures(
         source, processor.feature_extractor, done * stage.batch, (stage.steps - done) * stage.batch
     )
-    steps = _bar(range(done, stage.steps), "encoder", done, stage.steps, progress)
-    random_numbers, dropout = _random_numbers(device, recipe.seed), _dropout(tower, stage.dropout)
+    steps = step_bar(range(done, stage.steps), "encoder", done, stage.steps, progress)
+    random_numbers, dropout = seeded(device, recipe.seed), _dropout(tower, stage.dropout)
     with random_numbers, dropout, chunked(tower), _learning(tower):
         stream = batches(features, stage.batch, progress.workers) if done < stage.steps else iter(())
         for step, raw in zip(steps, stream, strict=True):
@@ -98,8 +98,8 @@ def train_encoder(model: Any, processor: Any, source: SceneSource, progress: Pro
             with torch.autocast(device.type, torch.bfloat16):
                 states = tower_states(model, mel, batch.mel_lengths)
             loss = tagger.loss(states, batch)
-            _update(loss, optimizer, parameters, stage, step)
-            _report(steps, loss, step, progress)
+            take_step(loss, optimizer, parameters, stage, step)
+            tell_loss(steps, loss, step, progress)
             if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
                 save_progress(checkpoint, parameters, optimizer, step + 1, "encoder")
 
@@ -138,14 +138,14 @@ def train_language(
     }
     for part in parts.values():
         part.requires_grad_(True)
-    parameters = _trainable(parts)
-    optimizer, checkpoint = _optimizer(parameters, stage, device), progress.folder / "language.safetensors"
+    parameters = trainable(parts)
+    optimizer, checkpoint = make_optimizer(parameters, stage, device), progress.folder / "language.safetensors"
     done = load_progress(checkpoint, parameters, optimizer, "language")
     if done >= stage.steps:
         model.requires_grad_(False)
         return
     heard, packer = hear(), Packer(processor)
-    steps = _bar(range(done, stage.steps), "language", done, stage.steps, progress)
+    steps = step_bar(range(done, stage.steps), "language", done, stage.steps, progress)
     with chunked(model.model.language_model):
         for step in steps:
             rng = np.random.default_rng([recipe.seed, 11, step])
@@ -155,8 +155,8 @@ def train_language(
             states = heard.states[torch.from_numpy(chosen).to(heard.states.device)]
             with torch.autocast(device.type, torch.bfloat16):
                 loss = answer_loss(model, packed.to(device), states, [heard.tokens[i] for i in chosen])
-            _update(loss, optimizer, parameters, stage, step)
-            _report(steps, loss, step, progress)
+            take_step(loss, optimizer, parameters, stage, step)
+            tell_loss(steps, loss, step, progress)
             if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
                 save_progress(checkpoint, parameters, optimizer, step + 1, "language")
     model.requires_grad_(False)
@@ -184,7 +184,7 @@ def _epoch_slice(step: int, batch: int, count: int, seed: int) -> np.ndarray:
     return order[start : start + batch]
 
 
-def _trainable(parts: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Parameter]:
+def trainable(parts: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Parameter]:
     return {
         f"{part}.{name}": parameter
         for part, module in parts.items()
@@ -193,7 +193,7 @@ def _trainable(parts: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Param
     }
 
 
-def _optimizer(
+def make_optimizer(
     parameters: Mapping[str, torch.nn.Parameter], stage: EncoderStage | LanguageStage, device: torch.device
 ) -> torch.optim.AdamW:
     return torch.optim.AdamW(
@@ -205,7 +205,7 @@ def _optimizer(
     )
 
 
-def _update(
+def take_step(
     loss: torch.Tensor,
     optimizer: torch.optim.Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
@@ -237,7 +237,7 @@ def _masked_spectrogram(mel: torch.Tensor, share: float, rng: np.random.Generato
 
 
 @contextmanager
-def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
     """torch's random numbers from `seed`, so that a run can be made again; a caller's own stream goes on untouched."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -291,10 +291,10 @@ def _frames_to(batch: Frames, device: torch.device) -> Frames:
     return Frames(*(getattr(batch, name).to(device) for name in Frames.__dataclass_fields__))
 
 
-def _bar(steps: range, stage: str, done: int, total: int, progress: Progress) -> tqdm:
+def step_bar(steps: range, stage: str, done: int, total: int, progress: Progress) -> tqdm:
     return tqdm(steps, stage, initial=done, total=total, disable=progress.quiet, mininterval=2.0)
 
 
-def _report(bar: tqdm, loss: torch.Tensor, step: int, progress: Progress) -> None:
+def tell_loss(bar: tqdm, loss: torch.Tensor, step: int, progress: Progress) -> None:
     if step % 20 == 0 and not progress.quiet:
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)

@@ -91,7 +91,7 @@ def test_what_is_measured_is_not_made_again(made: tuple[Path, Recipe], monkeypat
         raise AssertionError("all variants are measured")
 
     monkeypatch.setattr(ablation, "_measured", no_work)
-    monkeypatch.setattr(training, "_update", no_work)
+    monkeypatch.setattr(training, "take_step", no_work)
     run(folder, base)
     assert (folder / "out.json").read_bytes() == before
     with pytest.raises(AssertionError):  # another training is another row

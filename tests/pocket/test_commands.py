@@ -97,7 +97,7 @@ def test_the_same_command_again_goes_on_from_the_end(
     def no_step(*_: object) -> None:
         raise AssertionError("a finished training must not take another step")
 
-    monkeypatch.setattr(training, "_update", no_step)
+    monkeypatch.setattr(training, "take_step", no_step)
     assert train(recipe.family, clips=None, work=work, workers=0, quiet=True) == trained
     assert fingerprint(trained) == before
 

@@ -39,14 +39,14 @@ def changed(before: State, after: State) -> set[str]:
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The optimizer step of that number raises, as a kill in the middle of a step would end it."""
-    update: Callable[..., None] = training._update
+    update: Callable[..., None] = training.take_step
 
     def killed(loss: Any, optimizer: Any, parameters: Any, stage: Any, number: int) -> None:
         if number == step:
             raise KeyboardInterrupt
         update(loss, optimizer, parameters, stage, number)
 
-    monkeypatch.setattr(training, "_update", killed)
+    monkeypatch.setattr(training, "take_step", killed)
 
 
 def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -309,10 +309,10 @@ def test_the_loss_reaches_every_parameter_that_should_learn(
 def test_the_rate_warms_up_and_decays() -> None:
     stage = LanguageStage(steps=100, warm_up=10, learning_rate=1.0)
     parameter = torch.nn.Parameter(torch.zeros(3))
-    optimizer = training._optimizer({"x": parameter}, stage, torch.device("cpu"))
+    optimizer = training.make_optimizer({"x": parameter}, stage, torch.device("cpu"))
     rates = []
     for step in range(100):
-        training._update((parameter * 1e4).sum(), optimizer, {"x": parameter}, stage, step)
+        training.take_step((parameter * 1e4).sum(), optimizer, {"x": parameter}, stage, step)
         rates.append(optimizer.param_groups[0]["lr"])
         assert parameter.grad is not None and parameter.grad.norm() <= 1.0 + 1e-5  # clipped
     assert rates[0] == pytest.approx(0.1)

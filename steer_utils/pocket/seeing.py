@@ -1,0 +1,216 @@
+"""The pocket model that sees, and its training: an unmodified LLaVA class, made from nothing, by the audio models' way.
+
+First the tower (CLIP's vision transformer, small) learns which colour, shape, texture and size each patch belongs to,
+and is frozen; then projector and decoder (Qwen2, small) learn to answer. Pictures are made as they are needed, and no
+two steps see the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
+
+from steer_utils.pocket import training
+from steer_utils.pocket.architecture import Size, decoder_config, sinusoids, tokenizer_of
+from steer_utils.pocket.checkpointing import load_progress, save_progress
+from steer_utils.pocket.packing import Packer
+from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
+from steer_utils.pocket.shape_questions import WEIGHTS, ask, words
+from steer_utils.pocket.shapes import COLOURS, GRID, NAMES, PATCH, SHAPES, SIDE, TRAINED, Picture, make_picture
+from steer_utils.pocket.text import TurnMix
+from steer_utils.pocket.training import Progress
+
+_SIZE = Size(
+    encoder_width=96,
+    encoder_blocks=3,
+    encoder_heads=3,
+    width=128,
+    blocks=5,
+    heads=4,
+    key_value_heads=4,
+    feed_forward=256,
+)
+#: By the name of the model. Its patches see each other in every picture: `local_audio` is 0.
+PICTURE_RECIPES = {
+    "pocket-llava": Recipe(
+        family="llava",
+        size=_SIZE,
+        events=NAMES,
+        recordings=0.0,
+        encoder=EncoderStage(steps=1200, batch=32, learning_rate=2e-3, dropout=0.0, spectrogram_masks=0.0),
+        language=LanguageStage(
+            scenes=0, steps=1200, batch=16, turns=8, local_audio=0.0, mix=TurnMix(0.05, dict(WEIGHTS))
+        ),
+    )
+}
+#: As llava-hf/llava-1.5-7b-hf writes a turn: "USER: <image>\n... ASSISTANT:".
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() }}: "
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+_COUNTS = (0.1, 0.2, 0.6, 0.1)  # of pictures with one, two, three and four shapes
+_LANGUAGE_PICTURES = 10_000_000  # numbers of pictures in stage 2 start here: none was seen in stage 1
+
+
+def build(size: Size, seed: int) -> tuple[Any, Any]:
+    """A randomly initialised LLaVA and its processor, whose image processor needs no torchvision (PIL's)."""
+    tokenizer = tokenizer_of(("<pad>", "<unk>", "</s>", "<image>"), words(), end="</s>")
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}),
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    )
+    tower = CLIPVisionConfig(
+        hidden_size=size.encoder_width,
+        intermediate_size=4 * size.encoder_width,
+        num_hidden_layers=size.encoder_blocks,
+        num_attention_heads=size.encoder_heads,
+        projection_dim=size.encoder_width,
+        image_size=SIDE,
+        patch_size=PATCH,
+    )
+    config = LlavaConfig(
+        vision_config=tower,
+        text_config=decoder_config(size, tokenizer),
+        image_token_index=processor.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=GRID.count,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlavaForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.requires_grad_(False)
+    # As Whisper's table in the audio towers, in two directions: who is beside whom need not be learnt from nothing.
+    table, half = (
+        model.model.vision_tower.embeddings.position_embedding.weight,
+        sinusoids(GRID.rows, size.encoder_width // 2),
+    )
+    rows, columns = half.repeat_interleave(GRID.columns, dim=0), half.repeat(GRID.rows, 1)
+    table[1:] = 0.2 * torch.cat([rows, columns], dim=1)
+    return model.eval(), processor
+
+
+def pictures(seed: int, first: int, count: int) -> list[Picture]:
+    """Pictures number `first` and following of a training, the same whenever they are made."""
+    generators = (np.random.default_rng([seed, number]) for number in range(first, first + count))
+    return [make_picture(rng, TRAINED, 1 + int(rng.choice(len(_COUNTS), p=_COUNTS))) for rng in generators]
+
+
+def patch_states(model: Any, processor: Any, batch: list[Picture]) -> torch.Tensor:
+    """What the tower makes of pictures, (batch, patches, width): as `LlavaModel` takes it, without the first token."""
+    pixels = processor.image_processor([picture.pixels for picture in batch], return_tensors="pt")["pixel_values"]
+    return model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1][:, 1:]
+
+
+def patch_labels(batch: list[Picture]) -> dict[str, torch.Tensor]:
+    """Of each patch (batch, patches): the number of colour and shape that its middle lies in the box of (0: none),
+    texture and size as 0 or 1 (-1: none)."""
+    labels = {name: np.full((len(batch), GRID.count), none) for name, none in _NO_LABEL.items()}
+    for row, picture in enumerate(batch):
+        for thing in picture.things:
+            numbers = (1 + list(COLOURS).index(thing.colour), 1 + list(SHAPES).index(thing.shape))
+            for name, number in zip(labels, (*numbers, thing.texture == "striped", thing.size == "large"), strict=True):
+                labels[name][row, GRID.inside(thing.box)] = number
+    return {name: torch.from_numpy(values) for name, values in labels.items()}
+
+
+_NO_LABEL = {"colour": 0, "shape": 0, "texture": -1, "size": -1}
+
+
+class PatchTagger(torch.nn.Module):
+    """A linear read-out of the tower for each patch. Thrown away after stage 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        classes = {"colour": 1 + len(COLOURS), "shape": 1 + len(SHAPES), "texture": 2, "size": 2}
+        self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, count) for name, count in classes.items()})
+
+    def loss(self, states: torch.Tensor, labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Cross-entropy, the mean over patches that have such a label, summed over the four.
+
+        Patches of the ground, four of five, count a tenth.
+        """
+        scores = {name: head(states.float()).flatten(0, 1) for name, head in self.heads.items()}
+        weights = {name: torch.ones(score.shape[1]) for name, score in scores.items()}
+        weights["colour"][0] = weights["shape"][0] = 0.1
+        losses = [
+            functional.cross_entropy(scores[name], labels[name].flatten(), weights[name], ignore_index=-1)
+            for name in scores
+        ]
+        return torch.stack(losses).sum()
+
+
+def train_tower(model: Any, processor: Any, recipe: Recipe, progress: Progress) -> None:
+    """Stage 1: which colour, shape, texture and size has each patch?"""
+    with training.seeded(model.device, recipe.seed):
+        tagger = PatchTagger(recipe.size.encoder_width)
+
+    def loss_of(step: int) -> torch.Tensor:
+        batch = pictures(recipe.seed, step * recipe.encoder.batch, recipe.encoder.batch)
+        return tagger.loss(patch_states(model, processor, batch), patch_labels(batch))
+
+    _train("tower", {"tower": model.model.vision_tower, "tagger": tagger}, recipe.encoder, loss_of, progress)
+
+
+def train_answers(model: Any, processor: Any, recipe: Recipe, progress: Progress) -> None:
+    """Stage 2: the tower frozen, projector and decoder learn to answer."""
+    stage, packer = recipe.language, Packer(processor, "image")
+
+    def loss_of(step: int) -> torch.Tensor:
+        rng = np.random.default_rng([recipe.seed, 11, step])
+        batch = pictures(recipe.seed, _LANGUAGE_PICTURES + step * stage.batch, stage.batch)
+        turns = [[ask(one, rng, stage.mix.focus, stage.mix.weights) for _ in range(stage.turns)] for one in batch]
+        counts = [GRID.count] * len(batch)
+        packed = packer.pack(counts, turns, rng.random(len(batch)) < stage.local_audio)
+        with torch.no_grad():
+            states = patch_states(model, processor, batch)
+        return training.answer_loss(model, packed, states, counts)
+
+    inside = model.model
+    parts = {"projector": inside.multi_modal_projector, "decoder": inside.language_model, "head": model.lm_head}
+    _train("answers", parts, stage, loss_of, progress)
+
+
+def _train(
+    name: str,
+    parts: Mapping[str, Any],
+    stage: EncoderStage | LanguageStage,
+    loss_of: Callable[[int], torch.Tensor],
+    progress: Progress,
+) -> None:
+    """Train `parts`, from the last checkpoint on; afterwards they are frozen."""
+    for part in parts.values():
+        part.requires_grad_(True)
+    if "tower" in parts:
+        parts["tower"].post_layernorm.requires_grad_(False)  # LLaVA does not use it
+    parameters, checkpoint = training.trainable(parts), progress.folder / f"{name}.safetensors"
+    optimizer = training.make_optimizer(parameters, stage, torch.device("cpu"))
+    done = load_progress(checkpoint, parameters, optimizer, name)
+    steps = training.step_bar(range(done, stage.steps), name, done, stage.steps, progress)
+    for step in steps:
+        loss = loss_of(step)
+        training.take_step(loss, optimizer, parameters, stage, step)
+        training.tell_loss(steps, loss, step, progress)
+        if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
+            save_progress(checkpoint, parameters, optimizer, step + 1, name)
+    for part in parts.values():
+        part.requires_grad_(False)
