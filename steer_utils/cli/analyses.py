@@ -244,17 +244,32 @@ def questions(
 
 @analyses_app.command()
 def draw(
-    table: Annotated[Path, typer.Argument(help="What `benchmark` or `analyse` wrote with --out FILE.parquet.")],
-    figure: Annotated[Path, typer.Argument(help="Where the figure goes, as .png or .svg.")],
+    table: Annotated[
+        Path | None, typer.Argument(help="What `benchmark` or `analyse` wrote with --out FILE.parquet.")
+    ] = None,
+    figure: Annotated[Path | None, typer.Argument(help="Where the figure goes, as .png or .svg.")] = None,
+    hero: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Draw the README's animation into this folder instead.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model that the animation shows.")] = "pocket-qwen2-audio",
 ) -> None:
     """Draw a saved run again, and print its report.
 
     The file holds all that is needed. An analysis of several figures writes each beside FIGURE, with its name added.
 
     Example: steer-utils draw run.parquet run.png
+
+    Example: steer-utils draw --hero figures
     """
     from steer_utils.sound.files import check_target
 
+    if hero is not None:
+        if table is not None:
+            raise typer.BadParameter("--hero draws no saved run; leave out the table and the figure")
+        _draw_hero(hero, model)
+        return
+    if table is None or figure is None:
+        raise typer.BadParameter("pass the table of a saved run and where its figure goes, or --hero FOLDER")
     check_target(figure, (".png", ".svg"))
     from steer_utils.study.report import read_table, report_text
 
@@ -277,6 +292,16 @@ def draw(
     rows = {str(saved.attrs["model"]): summary(saved)}
     write_figure(overlap_figure(rows), figure, alt_text_overlap(rows), f"Overlap by method, from {table.name}")
     typer.echo(report_text(saved))
+
+
+def _draw_hero(folder: Path, model: str) -> None:
+    from steer_utils.show.hero import check_hero, read_hero, write_hero
+
+    check_hero(folder)
+    hero = read_hero(open_model(model, None, None, None, None))
+    for path in write_hero(hero, folder):
+        note(f"drawn: {path}")
+    typer.echo(hero.caption())
 
 
 @analyses_app.command()
