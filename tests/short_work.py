@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,40 @@ def three_fails(unit: Unit) -> dict[str, int]:
     return square(unit)
 
 
+def meet(folder: str, workers: int, unit: Unit) -> dict[str, int]:
+    """`square`, once so many workers are at work: a busy machine may leave all units to one of them."""
+    (Path(folder) / str(os.getpid())).touch()
+    wait_until(lambda: len(list(Path(folder).iterdir())) >= workers)
+    return square(unit)
+
+
 def dies_at_three(folder: str, unit: Unit) -> dict[str, int]:
     """Kills its worker at unit 3, once for each file `die...` in the folder."""
     if unit["n"] == 3 and (left := sorted(Path(folder).glob("die*"))):
         left[0].unlink()
-        time.sleep(0.3)  # no worker dies in the moment in which it starts
+        wait_until(_is_known_to_run)
         os.kill(os.getpid(), signal.SIGKILL)
     return square(unit)
+
+
+def _is_known_to_run() -> bool:
+    """Whether what started this worker has been told that it runs: a worker that dies before is not started anew."""
+    from distributed import get_worker, worker_client
+
+    address = get_worker().address
+    with worker_client(separate_thread=False) as client:
+        return client.run(lambda dask_worker: dask_worker.process.status.name, nanny=True, workers=[address]) == {
+            address: "running"
+        }
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Raises TimeoutError if it does not happen."""
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:g} s in vain")
+        time.sleep(0.02)
 
 
 def environment(unit: Unit) -> dict[str, str | None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from short_work import dies_at_three, environment, short_units, square, three_fails
+from short_work import dies_at_three, environment, meet, short_units, square, three_fails
 
 from steer_utils.lm.environment import usable_cores
 from steer_utils.runs import executors
@@ -24,9 +24,10 @@ def executor(request: pytest.FixtureRequest) -> Executor:
     return SerialExecutor() if request.param == "serial" else DaskExecutor(request.getfixturevalue("client"))
 
 
-def test_each_of_many_units_has_one_outcome(executor: Executor) -> None:
+def test_each_of_many_units_has_one_outcome(executor: Executor, tmp_path: Path) -> None:
     units = short_units(200)
-    outcomes = {outcome.unit["name"]: outcome for outcome in executor.run(units, square)}
+    work = partial(meet, str(tmp_path), executor.workers)
+    outcomes = {outcome.unit["name"]: outcome for outcome in executor.run(units, work)}
     assert len(outcomes) == 200 and all(outcome.done for outcome in outcomes.values())
     assert [outcomes[unit["name"]].value["square"] for unit in units] == [n * n for n in range(200)]
     pids = {outcome.value["pid"] for outcome in outcomes.values()}
