@@ -90,7 +90,8 @@ def tune(
 ) -> None:
     """Choose settings for a model on development classes.
 
-    Strength, blocks, norm, read-out and heads of steering, and blocks and questions of its baselines. The file goes
+    Strength, blocks, norm, read-out and heads of steering, the question that its vector is made before (on a few of the
+    scenes; pocket models keep theirs), and blocks and questions of its baselines. The file goes
     where your benchmark will write: `steer-utils benchmark` and `analyse` use NAME.settings.json in the folder of their
     --out, and leave its classes out. Says first how many hours it may take. When it is cut off, the same command goes
     on where it stopped.
@@ -109,7 +110,13 @@ def tune(
 
     from steer_utils.lm.blocks import blocks_text
     from steer_utils.methods.settings import model_settings
-    from steer_utils.methods.tuning import QUESTIONS, select_heads, tuning_hours
+    from steer_utils.methods.tuning import (
+        QUESTIONS,
+        candidates_steered,
+        choose_vector_question,
+        select_heads,
+        tuning_hours,
+    )
     from steer_utils.methods.tuning import tune as choose
     from steer_utils.study.benchmark import scene_set
 
@@ -119,12 +126,30 @@ def tune(
     hours, rows = tuning_hours(
         lm, names, scenes=scenes, strengths=tried, questions=len(QUESTIONS), clips=whole.maker.clips
     )
+    few, fewer = min(scenes, 8), tried[:: max(1, len(tried) // 2)][:2]  # to choose the vector's question on
+    asked = [] if lm.events is not None else list(dict.fromkeys((start.contrast_question, *QUESTIONS)))
+    more = 3 * few * len(asked) * (len(candidates_steered(lm.num_blocks, fewer)) + 3)
+    hours, rows = hours * (rows + more) / rows, rows + more
     sounds = whole.as_dict()["sounds"]
     note(f"development classes: {', '.join(names)} ({sounds})")
     length = whole.maker.seconds[1]
     note(f"about {hours:.2g} hours on {lm.device}: {rows} rows, and heads, in {scenes} scenes of {length:g} s")
     resume_file = target.with_name(f".{target.stem}.partial.safetensors")
+    reached: dict[str, float] = {}
     try:
+        if asked:
+            start, reached = choose_vector_question(
+                lm,
+                names,
+                start,
+                asked,
+                scenes=few,
+                seed=seed,
+                strengths=fewer,
+                clips=whole.maker.clips,
+                resume_file=resume_file,
+                progress=lambda indices: progress(indices, "scene, the vector's question"),
+            )
         tuned = choose(
             lm,
             names,
@@ -150,7 +175,11 @@ def tune(
         note("stopped: the same command goes on from here")
         raise typer.Exit(130) from None
     facts = {"model": Path(lm.name).name, "revision": lm.revision, "sounds": sounds, "seconds": length}
+    if reached:
+        facts["vector_questions"] = reached
     replace(chosen, chosen_on={**chosen.chosen_on, **facts}).save(target)
+    for number in range(len(asked)):
+        resume_file.with_suffix(f".{number}{resume_file.suffix}").unlink(missing_ok=True)
     resume_file.unlink(missing_ok=True)
     typer.echo(
         f"{target}: strength {chosen.strength:g} at block {blocks_text(chosen.blocks or ())}, norm "

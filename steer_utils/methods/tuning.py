@@ -330,20 +330,32 @@ def choose_vector_question(
     questions: Sequence[str],
     *,
     scenes: int = 8,
+    seed: int = 1000,
     strengths: Sequence[float] = (1.0, 4.0),
+    clips: ClipBank | None = None,
+    resume_file: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> tuple[Settings, dict[str, float]]:
     """`start` with the `vector_question` out of `questions` that `tune` gets furthest with, and how far each got.
 
-    Cost: that of `tune` for each question; hence fewer strengths and scenes. Raises what `tune` raises, and ValueError
-    for no questions.
+    Cost: that of `tune` for each question; hence fewer strengths and scenes. `resume_file` is `tune`'s, with the
+    question's number before its ending. Raises what `tune` raises, and ValueError for no questions.
     """
     if not questions:
         raise ValueError("there are no questions to choose the vector's from; pass at least one")
     reached = {}
-    for question in dict.fromkeys(questions):
-        asked = replace(start, vector_question=question)
-        tuned = tune(checkpoint, names, start=asked, scenes=scenes, strengths=strengths, progress=progress)
+    for number, question in enumerate(dict.fromkeys(questions)):
+        tuned = tune(
+            checkpoint,
+            names,
+            start=replace(start, vector_question=question),
+            scenes=scenes,
+            seed=seed,
+            strengths=strengths,
+            clips=clips,
+            resume_file=resume_file and resume_file.with_suffix(f".{number}{resume_file.suffix}"),
+            progress=progress,
+        )
         reached[question] = round(max(tuned.overlaps.values()), 4)
     return replace(start, vector_question=max(reached, key=reached.__getitem__)), reached
 

@@ -4,6 +4,8 @@ benchmark then uses. `contribute`: what is wrong."""
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from command_line import done, invoke, refused
 import steer_utils.methods.tuning
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.settings import Settings
+from steer_utils.methods.tuning import QUESTIONS
 
 
 def test_verify_says_ok_and_writes_its_report(folder: Path, tmp_path: Path) -> None:
@@ -88,6 +91,24 @@ def test_a_cut_off_tuning_says_how_to_go_on(six_classes: Path, tmp_path: Path, m
 )
 def test_tune_refuses_before_it_loads(no_model: None, options: tuple[object, ...], message: str) -> None:
     refused(invoke("tune", "any", *options), message)
+
+
+def test_the_question_of_the_vector_is_chosen_where_a_model_takes_any_text(six_classes: Path, tmp_path: Path) -> None:
+    """As of a published checkpoint; a pocket model, which knows few words, keeps its own."""
+    folder, target = tmp_path / "any-text", tmp_path / "chosen.json"
+    shutil.copytree(six_classes, folder)
+    (folder / "pocket.json").write_text('{"any_text": true, "events": []}')
+    result = invoke("tune", folder, "--scenes", 1, "--strengths", "2,4", "--out", target, "--events", "siren,bell,rain")
+    done(result)
+    chosen = Settings.load(target)
+    assert set(chosen.chosen_on["vector_questions"]) >= set(QUESTIONS)
+    best = max(chosen.chosen_on["vector_questions"], key=chosen.chosen_on["vector_questions"].__getitem__)
+    assert chosen.vector_question == best
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["any-text", "chosen.json"], "no partial file is left"
+    told = int(re.findall(r"(\d+) rows", result.stderr)[0])
+    fewer = invoke("tune", six_classes, "--scenes", 1, "--strengths", "2,4", "--out", tmp_path / "own.json")
+    assert told > int(re.findall(r"(\d+) rows", fewer.stderr)[0])
+    assert Settings.load(tmp_path / "own.json").vector_question is None
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,14 @@ def test_the_difference_of_both_prompts_gets_its_own_question_and_blocks(tuned: 
     assert tuned.settings.chosen_on["prompting_difference"] == pytest.approx(max(reached.values()), abs=1e-3)
 
 
-def test_the_question_of_the_vector_is_the_one_that_tuning_gets_furthest_with(one_model: AudioLM) -> None:
-    chosen, reached = choose_vector_question(one_model, NAMES, START, QUESTIONS, scenes=1, strengths=(1.0,))
+def test_the_question_of_the_vector_is_the_one_that_tuning_gets_furthest_with(
+    one_model: AudioLM, tmp_path: Path
+) -> None:
+    kept = tmp_path / "sums.safetensors"
+    chosen, reached = choose_vector_question(
+        one_model, NAMES, START, QUESTIONS, scenes=1, strengths=(1.0,), resume_file=kept
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {f"sums.{n}.safetensors" for n in range(len(QUESTIONS))}
     assert set(reached) == set(QUESTIONS)
     assert reached[str(chosen.vector_question)] == max(reached.values())
     for question, overlap in reached.items():
