@@ -65,11 +65,7 @@ def true_width(family: str, options: Options, blocks: int = 4, tower_blocks: int
 
 def random_model(shape: Shape, options: Options) -> AudioLM:
     """A model of this shape with random weights whose attention is not flat, so that comparing rows means something."""
-    size = Size(seconds=shape.window, mel_bins=128 if shape.narrow is None else 40)
-    processor = build_processor(shape.family, EVENTS, size)
-    if shape.longest is not None:
-        processor.max_audio_len = shape.longest
-    config = _config(shape, processor, size)
+    config, processor = config_and_processor(shape)
     family = FAMILIES[shape.family]
     made_there = torch.device(options.device)  # eight billion random numbers take minutes on a CPU
     with torch.random.fork_rng(devices=[]), default_dtype(options.torch_dtype), made_there:  # float32: 28 GB
@@ -89,7 +85,12 @@ def random_model(shape: Shape, options: Options) -> AudioLM:
     return AudioLM(model, processor, family, name, revision="random")
 
 
-def _config(shape: Shape, processor: Any, size: Size) -> Any:
+def config_and_processor(shape: Shape) -> tuple[Any, Any]:
+    """Of this shape, around the pocket models' tokenizer."""
+    size = Size(seconds=shape.window, mel_bins=128 if shape.narrow is None else 40)
+    processor = build_processor(shape.family, EVENTS, size)
+    if shape.longest is not None:
+        processor.max_audio_len = shape.longest
     config = full_size_config(shape.family)
     text, audio, tokenizer = config.text_config, config.audio_config, processor.tokenizer
     text.num_hidden_layers = shape.blocks
@@ -108,7 +109,7 @@ def _config(shape: Shape, processor: Any, size: Size) -> Any:
         audio.intermediate_size = 4 * tower_width
     name = "audio_token_index" if shape.family == "qwen2_audio" else "audio_token_id"
     setattr(config, name, processor.audio_token_id)
-    return config
+    return config, processor
 
 
 def audio_of(lm: AudioLM, seconds: float | None = None) -> np.ndarray:

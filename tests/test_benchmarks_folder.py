@@ -16,7 +16,6 @@ import transformers
 
 from steer_utils.lm.families import full_size_config
 from steer_utils.lm.models import load
-from steer_utils.pocket.architecture import Size, build_processor
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="benchmarks/ is not beside tests/ here")
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import (  # noqa: E402
     attention_rows,
+    checkpoint_folder,
     common,
     gpu,
     locate_floor,
@@ -147,6 +147,32 @@ def test_steering_in_the_benchmark_of_tokens_does_something(results: dict[str, d
         assert case["moved"] > 1e-3
         assert {"generate", "steer", "answer", "answer, steered"} <= set(case["contestants"])
         assert all(each < 1e-4 for each in case["agree"].values())
+
+
+# -- a folder of full size ---------------------------------------------------------------------------------------------
+def test_the_random_folder_opens_as_a_checkpoint_does(tmp_path: Path) -> None:
+    count = checkpoint_folder.write_folder(tmp_path, checkpoint_folder.shape(SMOKE))
+    lm = load(tmp_path, dtype="auto")
+    assert sum(parameter.numel() for parameter in lm.model.parameters()) == count
+    assert {parameter.dtype for parameter in lm.model.parameters()} == {torch.bfloat16}
+    reading = lm.hear(audio_of(lm, 1), sampling_rate=16_000).read("Describe the sound.")
+    assert bool(torch.isfinite(reading.logits).all()) and float(reading.logits.std()) > 0
+
+
+def test_every_block_of_the_published_checkpoint_is_in_it() -> None:
+    shape, config = checkpoint_folder.shape(Options()), full_size_config("qwen2_audio")
+    assert (shape.blocks, shape.vocabulary) == (config.text_config.num_hidden_layers, config.text_config.vocab_size)
+    assert shape.tower_blocks == config.audio_config.num_hidden_layers and shape.narrow is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is looked up in /proc")
+def test_what_a_process_holds_is_seen() -> None:
+    code = "import time; held = bytearray(200_000_000); time.sleep(0.6); print('done')"
+    seen = checkpoint_folder.watched([sys.executable, "-c", code])
+    assert seen["told"] == "done\n" and seen["seconds"] > 0.6
+    assert 200e6 < seen["own"] < 300e6 and seen["with_files"] >= seen["own"]
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        checkpoint_folder.watched([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 # -- the prepared run on a GPU ---------------------------------------------------------------------------------------
@@ -294,8 +320,7 @@ def test_eagers_weights_at_ten_minutes_are_as_computed_by_hand() -> None:
 
 @pytest.mark.parametrize("family", ["qwen2_audio", "audioflamingo3"])
 def test_a_true_width_is_that_of_the_published_checkpoint(family: str) -> None:
-    size = Size(seconds=30, mel_bins=128)
-    config = shapes._config(shapes.Shape(family, 4, 4), build_processor(family, EVENTS, size), size)
+    config, _ = shapes.config_and_processor(shapes.Shape(family, 4, 4))
     with torch.device("meta"):
         model = getattr(transformers, shapes.FAMILIES[family].model_class)(config)
     published = full_size_config(family)
