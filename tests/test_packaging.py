@@ -7,6 +7,7 @@ the Makefile only point at them. The set-up logic is run for real, in an empty f
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -243,7 +244,8 @@ def test_github_runs_the_tests_on_pushes_and_the_slow_ones_at_night() -> None:
 # A stand-in for Python: notes each command in calls.log, "creates" an environment by copying itself into it, and
 # fails at the step named by the file fail-at, as a killed install would.
 FAKE_PYTHON = """#!/bin/sh
-case "$*" in *"$(cat fail-at)"*) exit 1 ;; esac
+case "$*" in *"pip install"*) echo "Collecting numpy==2.4.6 (from -r requirements.lock (line 3))" ;; esac
+case "$*" in *"$(cat fail-at)"*) echo "ERROR: no such version"; exit 7 ;; esac
 case "$*" in
 -V) echo "Python {version}" ;;
 *version_info*) exit {too_old} ;;
@@ -315,6 +317,36 @@ def test_setup_follows_the_lock_and_the_metadata(make_setup: Make, clone: Path, 
         file.write("# changed again\n")
     assert make_setup(fail_at="-r requirements.lock")[0] != 0
     assert make_setup()[:2] == (0, EVERYTHING)  # after an update that failed, nothing in it can be trusted
+
+
+@needs_make
+def test_setup_keeps_the_installer_quiet_and_shows_the_end_of_what_failed(make_setup: Make, clone: Path) -> None:
+    code, _, printed = make_setup()
+    assert code == 0 and "Collecting" not in printed
+    assert re.search(r"Installing the locked versions\n  done in \d+ s\n", printed)
+    assert (clone / ".venv" / "setup.log").read_text(encoding="utf-8").count("Collecting") == 3
+    (clone / ".venv" / ".made-from").unlink()
+    code, _, printed = make_setup(fail_at="--require-hashes")
+    assert code != 0 and "The end of .venv/setup.log:" in printed and "ERROR: no such version" in printed
+    assert "Error 7" in printed, "make names the exit code of what failed"
+
+
+@needs_make
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind")
+def test_setup_shows_a_bar_on_a_terminal(make_setup: Make, clone: Path) -> None:
+    import pty
+
+    make_setup()
+    (clone / ".venv" / ".made-from").unlink()
+    (clone / "fail-at").write_text("nothing", encoding="utf-8")
+    terminal, end = pty.openpty()
+    command = ["make", "setup"]
+    path = f"{clone.parent / 'bin-3.11.7'}:/usr/local/bin:/usr/bin:/bin"
+    subprocess.run(command, cwd=clone, env={"PATH": path}, stdout=end, stderr=end, check=True)
+    os.close(end)
+    shown = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert re.search(r"\[ +\] 1 of \d{3}", shown) and "Collecting" not in shown
 
 
 @needs_make

@@ -113,8 +113,8 @@ html_theme_options: dict[str, Any] = {
 
 #: Pages whose lists of contents would be noise where they are read as files.
 CONTENTS = {
-    "notebooks/README": ("*.ipynb", "electives/*.ipynb", "gpu/*.md", "gpu/*.ipynb"),
-    "notebooks/exercises/README": ("*.ipynb", "electives/*.ipynb"),
+    "notebooks/README": ("*", "electives/*", "capstone/*", "gpu/*"),
+    "notebooks/exercises/README": ("*", "electives/*"),
 }
 
 
@@ -124,7 +124,7 @@ def contents(page: Path, patterns: Iterable[str]) -> str:
         path.relative_to(page.parent).with_suffix("").as_posix()
         for pattern in patterns
         for path in sorted(page.parent.glob(pattern))
-        if path != page
+        if path.suffix in source_suffix and path != page
     ]
     return "\n\n```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```\n"
 
