@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,10 +34,13 @@ from steer_utils.cli.options import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from steer_utils.methods.base import Method
     from steer_utils.show.analyses import Analysis
     from steer_utils.sound.labels import Labelled
 
 PRESETS = {"smoke": 6, "course": 100, "paper": 300}  # scenes of a benchmark
+
+Clap = Annotated[str | None, typer.Option(help="One more row: a folder or hub id of CLAP (laion/clap-htsat-unfused).")]
 
 analyses_app = typer.Typer()
 
@@ -53,9 +57,7 @@ def benchmark(
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
     ] = None,
-    clap: Annotated[
-        str | None, typer.Option(help="One more row: a folder or hub id of CLAP (laion/clap-htsat-unfused).")
-    ] = None,
+    clap: Clap = None,
     settings: Own = None,
     out: Out = None,
     as_json: Json = False,
@@ -88,11 +90,7 @@ def benchmark(
     chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
     own = read_settings(settings)
     bank = open_bank(clips)
-    external = []
-    if clap is not None:
-        from steer_utils.methods.clap import ClapLocator
-
-        external = [ClapLocator.load(clap, device=None if device == "auto" else device).method()]
+    external = _outside(clap, device)
     lm = open_model(model, device, dtype, revision, quantise)
     own = settings_of(lm, own, out)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
@@ -117,12 +115,13 @@ def benchmark(
 
 @analyses_app.command()
 def analyse(
-    kind: Annotated[str, typer.Argument(help="sensitivity, shift, occlusion, swap, blocks or words.")],
+    kind: Annotated[str, typer.Argument(help="sensitivity, shift, occlusion, swap, blocks, words or field.")],
     model: Model = "pocket-qwen2-audio",
     clips: Clips = None,
     scenes: Annotated[int, typer.Option(help="How many three-event scenes.")] = 100,
     seed: Annotated[int, typer.Option(help="What the scenes follow from.")] = 0,
     settings: Own = None,
+    clap: Clap = None,
     out: Out = None,
     figures: Annotated[Path | None, typer.Option(help="Draw the figures into this folder, as .png and .svg.")] = None,
     as_json: Json = False,
@@ -136,7 +135,8 @@ def analyse(
     sensitivity: one factor at a time, and strength against blocks. shift: attention to the audio and within it, by
     block, under steering, prompting and audio-based steering. occlusion: what the model says once the window that was
     found is taken out. swap: whether the answer follows the vector. blocks: each block steered, each later one read.
-    words: synonyms and phrases that the model was never trained with (for models that take any text).
+    words: synonyms and phrases that the model was never trained with (for models that take any text). field: precision
+    and recall of `locate` in files as one records them outside (with --clap, beside CLAP).
 
     Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
 
@@ -152,15 +152,19 @@ def analyse(
     from steer_utils.show.analyses import analysis_named
     from steer_utils.show.plots.figures import save_figure
     from steer_utils.study.benchmark import scene_set
+    from steer_utils.study.field import field_table
 
     analysis = analysis_named(kind)
+    if clap is not None and analysis.name != "field":
+        raise ValueError(f"CLAP is a row of `analyse field`, not of {analysis.name}; leave out --clap")
     given = read_settings(settings)
     bank = open_bank(clips)
+    run = partial(field_table, external=_outside(clap, device)) if clap is not None else analysis.run
     lm = open_model(model, device, dtype, revision, quantise)
     own = settings_of(lm, given, out)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
     table = finished_table(
-        lambda resume_file: analysis.run(
+        lambda resume_file: run(
             lm, made, own, resume_file=resume_file, progress=lambda units: progress(units, "scene")
         ),
         out,
@@ -171,6 +175,15 @@ def analyse(
         for name, drawn in analysis.figures(table).items():
             stem = figures / f"{analysis.name}_{name}_{Path(model).name}"
             note(f"drawn: {save_figure(drawn.figure, stem, drawn.alt, drawn.caption)[0]}")
+
+
+def _outside(clap: str | None, device: str | None) -> list[Method]:
+    """CLAP as a method, if it is named."""
+    if clap is None:
+        return []
+    from steer_utils.methods.clap import ClapLocator
+
+    return [ClapLocator.load(clap, device=None if device == "auto" else device).method()]
 
 
 def _analysed(analysis: Analysis, table: DataFrame, as_json: bool) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steer_utils.cli.console import note, progress
-from steer_utils.cli.options import Batch, Device, Dtype, Json, Model, Quantise, Revision, open_model
+from steer_utils.cli.options import Batch, Device, Dtype, Json, Model, Quantise, Revision, finished_table, open_model
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from steer_utils.lm.models import AudioLM
-    from steer_utils.methods.locate import Located
+    from steer_utils.methods.locate import EventAnswer, Located
+    from steer_utils.sound.audio import AudioError
+    from steer_utils.sound.labels import Labelled
 
 locate_app = typer.Typer()
 
@@ -25,16 +27,32 @@ def locate(
     audio: Annotated[
         Path, typer.Argument(help="A sound file of any rate, channel count and length; or a folder of them.")
     ],
-    event: Annotated[str, typer.Argument(help='What to find, such as "dog bark".')],
+    events: Annotated[list[str], typer.Argument(metavar="EVENT...", help='What to find, such as "dog bark" "rain".')],
     model: Model = "pocket-qwen2-audio",
     method: Annotated[str, typer.Option(help="How to find it; a wrong name lists them all.")] = "steering",
     seconds: Annotated[
         float | None, typer.Option(help="Width of the window to find; by default the curve decides.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Presence from which on a sound counts as there (0 to 1); by default as calibrated, else 0.5."
+        ),
+    ] = None,
     as_json: Json = False,
     figure: Annotated[Path | None, typer.Option(help="Draw what was found, as .png or .svg.")] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Write it as Audacity (.txt) or DCASE (.tsv) labels, .json or .jams.")
+        Path | None,
+        typer.Option(
+            help="Write it as Audacity (.txt) or DCASE (.tsv) labels, .json or .jams; of a folder also into a folder, "
+            "an Audacity track a file, with what is there."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a table, a row a file and sound, as .csv or .parquet.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with that table, on which every file can be heard and steered.")
     ] = None,
     batch: Batch = None,
     device: Device = None,
@@ -44,51 +62,67 @@ def locate(
 ) -> None:
     """Find when a sound happens: its start and end in seconds.
 
-    Of a folder each sound file in it gets a line (or a json object), as soon as it is heard; what cannot be heard is
-    said, left out, and makes the exit code 1.
+    Of a folder, or for several sounds, each gets a line (or a json object), as soon as it is heard; what cannot be
+    heard is said, left out, and makes the exit code 1.
+
+    Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
 
     Example: steer-utils locate street.wav "dog bark" --figure street.png
 
-    Example: steer-utils locate recordings "dog bark" --json --labels barks.tsv
+    Example: steer-utils locate recordings "dog bark" rain --labels labels/ --out table.csv --html report.html
     """
     from steer_utils.sound.audio import read_recording
     from steer_utils.sound.decoding import sound_files
     from steer_utils.sound.files import check_target, readable_name
     from steer_utils.sound.labels import Labelled, check_intervals, write_intervals
     from steer_utils.sound.spans import Interval
+    from steer_utils.study.report import check_table_target
 
+    several = audio.is_dir() or len(events) > 1 or out is not None or html is not None
+    tracks = labels if labels is not None and audio.is_dir() and not labels.suffix else None
     if figure is not None:
         check_target(figure, (".png", ".svg"))
-        if audio.is_dir():
-            raise ValueError(f"a figure shows one sound, and {str(audio)!r} is a folder; pass one file, or no --figure")
-    files = sound_files(audio) if audio.is_dir() else [audio]
-    if labels is not None:  # with intervals to be found; this is about the names
-        span, text = Interval(0.0, 1.0), " ".join(event.split())
-        check_intervals(labels, [Labelled(span, text, readable_name(path.name)) for path in files])
+        if several:
+            raise ValueError(
+                f"a figure shows one sound in one file, and {str(audio)!r} is "
+                f"{'a folder' if audio.is_dir() else 'asked for several'}; pass one file and one sound, or no --figure"
+            )
+    if out is not None:
+        check_table_target(out)
+    if html is not None:
+        check_target(html, (".html",))
+    if tracks is not None and (tracks.is_file() or not tracks.parent.is_dir()):
+        fault = "is a file" if tracks.is_file() else "lies in no folder that is there"
+        raise ValueError(f"a folder for labels cannot be made: {str(tracks)!r} {fault}")
+    files = sound_files(audio, by_name_too=True) if audio.is_dir() else [audio]
+    if labels is not None and tracks is None:  # with intervals to be found; this is about the names
+        span = Interval(0.0, 1.0)
+        names = [(" ".join(event.split()), readable_name(path.name)) for path in files for event in events]
+        check_intervals(labels, [Labelled(span, event, name) for event, name in names])
     recording = None if audio.is_dir() else read_recording(audio)  # before the model is loaded, which can take minutes
-    for warning in recording.warnings if recording else ():
+    for warning in recording.warnings if recording and not several else ():
         note(warning)
     from steer_utils.methods.locate import locate as find
     from steer_utils.methods.table import method_named
 
     method_named(method)
     lm = open_model(model, device, dtype, revision, quantise)
-    if recording is None:
-        _locate_all(lm, files, event, method, seconds, batch, labels, as_json)
+    if several or recording is None:
+        listed = _Listed(as_json, quiet=out is not None or html is not None, several=len(events) > 1)
+        _locate_all(lm, files, events, method, seconds, threshold, batch, labels, tracks, out, html, listed)
         return
     located = find(
         lm,
         recording,
-        event,
+        events[0],
         method=method,
         seconds=seconds,
         progress=lambda starts: progress(starts, "window", quiet=None),
     )
-    _note_doubts(located, lm)
+    _note_doubts(located, lm, threshold)
     typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))  # whatever becomes of the files
     if labels is not None:
-        label = Labelled(located.interval, located.event, readable_name(audio.name), round(located.presence, 4))
-        write_intervals(labels, [label], duration=located.duration)
+        write_intervals(labels, [_label(audio, located)], duration=located.duration)
     if figure is not None:
         from steer_utils.show.plots.located import alt_text_located, located_figure, write_figure
 
@@ -96,66 +130,128 @@ def locate(
         write_figure(located_figure(located), figure, alt, f"Where {model} hears the {located.event}")
 
 
+class _Listed:
+    """The lines of a run: one a file and sound, as soon as it is heard; notes of what was wrong; what was left out."""
+
+    def __init__(self, as_json: bool, *, quiet: bool, several: bool) -> None:
+        self.as_json, self.quiet, self.several = as_json, quiet, several
+        self.missed: list[Path] = []
+
+    def heard(self, path: Path, answers: list[EventAnswer] | AudioError) -> None:
+        """A file was heard, or could not be."""
+        from steer_utils.methods.locate import Located
+        from steer_utils.sound.audio import AudioError
+        from steer_utils.sound.files import readable_name
+
+        name = readable_name(path.name)
+        located = [answers] if isinstance(answers, AudioError) else [one for a in answers for one in a.located.values()]
+        for error in dict.fromkeys(str(one) for one in located if isinstance(one, ValueError)):
+            note(f"{name} is left out: {error}")
+            if path not in self.missed:
+                self.missed.append(path)
+        good = [one for one in located if isinstance(one, Located)]
+        for warning in good[0].warnings if good else ():
+            note(warning)
+        for one in () if self.quiet else good:
+            what = f"{one.event} {one.interval}" if self.several else str(one.interval)
+            line = f"{name}: {what}, score {one.score:.2f}, presence {one.chance_that_it_is_there:.2f}"
+            typer.echo(json.dumps({"file": name, **one.as_dict()}) if self.as_json else line)
+
+
 def _locate_all(
     lm: AudioLM,
-    files: Sequence[Path],
-    event: str,
+    files: list[Path],
+    events: list[str],
     method: str,
     seconds: float | None,
+    threshold: float | None,
     batch: int | None,
     labels: Path | None,
-    as_json: bool,
+    tracks: Path | None,
+    out: Path | None,
+    html: Path | None,
+    listed: _Listed,
 ) -> None:
-    """A line a file, then the labels of all. Exits with code 1 if any was left out."""
-    from steer_utils.methods.locate import locate_many
-    from steer_utils.sound.audio import AudioWarning
-    from steer_utils.sound.files import readable_name
+    """Every sound in every file, then what was asked for of all. Exits with code 1 if any file was left out."""
+    from steer_utils.show.folder_report import locate_folder
     from steer_utils.sound.labels import Labelled, write_intervals
+    from steer_utils.sound.spans import Interval
 
-    missed: list[Path] = []
-
-    def left_out(path: Path, error: ValueError) -> None:
-        missed.append(path)
-        note(f"{readable_name(path.name)} is left out: {error}")
-
-    found, seconds_of = list[Labelled](), list[float]()
-    every = locate_many(lm, files, event, method=method, seconds=seconds, batch=batch, left_out=left_out)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AudioWarning)  # they are noted beside the file's line
-        for path, located in every:
-            name = readable_name(path.name)
-            for warning in located.warnings:
-                note(warning)
-            found.append(Labelled(located.interval, located.event, name, round(located.presence, 4)))
-            seconds_of.append(located.duration)
-            line = f"{name}: {located.interval}, score {located.score:.2f}, presence {located.presence:.2f}"
-            typer.echo(json.dumps({"file": name, **located.as_dict()}) if as_json else line)
-    if labels is not None and found:
-        write_intervals(labels, found, duration=seconds_of[0] if len(seconds_of) == 1 else None)
+    table = finished_table(
+        lambda resume_file: locate_folder(
+            lm,
+            files,
+            events,
+            method=method,
+            seconds=seconds,
+            batch=batch,
+            threshold=threshold,
+            html=html,
+            labels=tracks,
+            resume_file=resume_file,
+            progress=lambda units: progress(units, "file", quiet=not listed.quiet),
+            heard=listed.heard,
+        ),
+        out,
+        _counted if listed.quiet else lambda table: None,
+    )
+    rows = table[table["problem"] == ""]
+    if labels is not None and tracks is None and len(rows):
+        found = [
+            Labelled(Interval(row["start"], row["end"]), row["event"], row["file"], row["presence"])
+            for row in rows.to_dict("records")
+        ]
+        one = rows["duration"].iloc[0] if rows["file"].nunique() == 1 else None
+        write_intervals(labels, found, duration=one)
+    if html is not None:
+        note(f"to be heard in {html}, with {html.with_suffix('')} beside it")
+    missed = table.loc[table["problem"] != "", "file"].nunique()
     if missed:
-        note(f"{len(missed)} of {len(files)} files were left out")
+        note(f"{missed} of {len(files)} files were left out")
         raise typer.Exit(1)
 
 
-def _note_doubts(located: Located, lm: AudioLM) -> None:
+def _counted(table: DataFrame) -> str:
+    """How often each sound is there."""
+    from steer_utils.sound.tables import text_table
+
+    rows = []
+    for event, of_event in table.groupby("event", sort=False):
+        heard = of_event[of_event["problem"] == ""]
+        rows.append([str(event), str(int(heard["there"].sum())), str(len(heard))])
+    return "\n".join(text_table([["sound", "there", "of files"], *rows]))
+
+
+def _label(audio: Path, located: Located) -> Labelled:
+    from steer_utils.sound.files import readable_name
+    from steer_utils.sound.labels import Labelled
+
+    return Labelled(located.interval, located.event, readable_name(audio.name), round(located.presence, 4))
+
+
+def _note_doubts(located: Located, lm: AudioLM, threshold: float | None) -> None:
+    from steer_utils.show.folder_report import threshold_of
+
     if located.windows > 1:
         note(
             f"{located.duration:.1f} s is longer than the {lm.window_seconds:g} s this model hears in one go: "
             f"heard in {located.windows} windows"
         )
-    if located.presence < 0.5:
-        note(f"the model does not think there is one (presence {located.presence:.2f}); this is only its best guess")
+    if located.chance_that_it_is_there < (threshold_of(lm) if threshold is None else threshold):
+        presence = f"presence {located.chance_that_it_is_there:.2f}"
+        note(f"the model does not think there is one ({presence}); this is only its best guess")
 
 
 def _located_text(located: Located) -> str:
     from steer_utils.methods.table import METHODS
 
+    kind = "by the model's own yes or no" + ("" if located.probability is None else ", calibrated")
     return (
         f"{located.event}: {located.interval}\n"
         f"score     {located.score:.2f}\n"
         f"method    {METHODS[located.method].label}\n"
         f"model     {located.model}\n"
-        f"presence  {located.presence:.2f}  (probability that it is there at all, by the model's own yes or no)"
+        f"presence  {located.chance_that_it_is_there:.2f}  (probability that it is there at all, {kind})"
         + "".join(f"\nwarning   {warning}" for warning in located.warnings)
     )
 

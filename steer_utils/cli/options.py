@@ -108,10 +108,10 @@ def open_bank(clips: Path | None) -> ClipBank | None:
 
 
 def finished_table(
-    make: Callable[[Path | None], DataFrame], out: Path | None, report: Callable[[DataFrame], str]
+    make: Callable[[Path | None], DataFrame], out: Path | None, report: Callable[[DataFrame], str | None]
 ) -> DataFrame:
     """The table of a long run: its report is printed, then it is written to `out`. `make` takes the file beside `out`
-    that keeps what is finished.
+    that keeps what is finished. A report of None prints nothing.
 
     Stopped by Ctrl-C it says how to go on, and exits with code 130.
     """
@@ -121,7 +121,8 @@ def finished_table(
     except KeyboardInterrupt:
         note("stopped" + (": the same command goes on from here" if resume_file is not None else ""))
         raise typer.Exit(130) from None
-    typer.echo(report(table))
+    if (said := report(table)) is not None:
+        typer.echo(said)
     if out is not None and resume_file is not None:
         from steer_utils.study.report import write_table
 

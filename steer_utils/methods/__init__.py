@@ -11,6 +11,7 @@ In the order of reading:
     audio_steering  the vector is what the audio adds to silence (MAVS, LWVS, VISTA)
     answers         the time that an answer names, or why none can be read
     asking          the model's own answer: when the sound is, and whether it is there
+    calibration     what that yes or no is worth, as a probability
     baselines       the loudest window, a random one, the mean of other scenes
     attribution     gradients and occlusion of the model's "yes"
     logit_lens      what each audio token would say next; attention rollout

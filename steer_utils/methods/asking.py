@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from steer_utils.lm.checkpoints import Checkpoint
@@ -24,8 +26,19 @@ def asking(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisa
 
 def presence_probability(hearing: Hearing, event: str, settings: Settings) -> float:
     """Probability of yes against no as the first token of the answer to "is there a ...?", 0..1. One suffix pass."""
-    reading = hearing.read(settings.presence.format(event=event))
-    return float(yes_minus_no(reading.logits, *yes_and_no(hearing.checkpoint)).sigmoid())
+    return probability_of(presence_log_odds(hearing, [event], settings)[0])
+
+
+def presence_log_odds(hearing: Hearing, events: Sequence[str], settings: Settings) -> list[float]:
+    """Log odds of yes against no to "is there a ...?" for each event, all read in one go. One suffix pass each."""
+    yes, no = yes_and_no(hearing.checkpoint)
+    readings = hearing.read_rows([Row(settings.presence.format(event=event)) for event in events])
+    return [float(yes_minus_no(reading.logits, yes, no)) for reading in readings]
+
+
+def probability_of(log_odds: float) -> float:
+    """1 / (1 + exp(-log odds)), as float32 has it."""
+    return float(torch.tensor(log_odds, dtype=torch.float32).sigmoid())
 
 
 def yes_and_no(checkpoint: Checkpoint) -> tuple[list[int], list[int]]:

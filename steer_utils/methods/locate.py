@@ -1,4 +1,5 @@
-"""One call that finds where a queried sound is: `locate(lm, "street.wav", "dog bark")`; and the same for many files.
+"""One call that finds where a queried sound is: `locate(lm, "street.wav", "dog bark")`; the same for many files, and
+for many sounds in each (`locate_events`).
 
 Audio longer than the model takes in one go is heard in half-overlapping windows (`audio.stretches`). In each, the model
 is asked whether the sound is there. The sound is then located in the window where the model is surest.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,8 +18,9 @@ import numpy as np
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing, check_batch, hear_each
-from steer_utils.methods.asking import presence_probability
-from steer_utils.methods.base import Finder, Localisation, Query
+from steer_utils.methods.asking import presence_log_odds, probability_of
+from steer_utils.methods.base import Finder, Localisation, Method, Query, find_together
+from steer_utils.methods.calibration import Calibration, model_calibration
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
 from steer_utils.sound.audio import SILENCE, AudioError, Recording, check_several, read_recording, stretches
@@ -45,6 +47,8 @@ class Located:
     score      mean of the method's curve in the interval, times the number of audio tokens: for attention shares,
                how many times the even share (for differences: how much more than before)
     presence   probability that the sound is there at all, by the model's own yes or no
+    probability  the same, calibrated (`calibration`); None where that was not measured for the model. In a long audio
+               both are those of the stretch where they are highest
     window     the stretch of the audio that was heard for this (all of it, unless the audio is long)
     windows    how many such stretches the audio was cut into; silent ones are passed over
     curve      one value an audio token of `window` (None for methods without a curve)
@@ -64,6 +68,12 @@ class Located:
     samples: np.ndarray
     sampling_rate: int
     warnings: tuple[str, ...] = ()
+    probability: float | None = None
+
+    @property
+    def chance_that_it_is_there(self) -> float:
+        """`probability`, or `presence` where there is none."""
+        return self.presence if self.probability is None else self.probability
 
     def as_dict(self) -> dict[str, object]:
         """The answer without the arrays, for json."""
@@ -73,6 +83,7 @@ class Located:
             "end": round(self.interval.end, 3),
             "score": round(self.score, 3),
             "presence": round(self.presence, 4),
+            "probability": None if self.probability is None else round(self.probability, 4),
             "method": self.method,
             "model": self.model,
             "duration": round(self.duration, 3),
@@ -104,9 +115,9 @@ def locate(
     know, ValueError for an unknown method or width, all before the model runs; and ValueError for an answer without a
     time (method "asking").
     """
-    task = _Task.checked(checkpoint, event, method, seconds, settings)
-    ((_, located),) = _located(task, [audio], sampling_rate, None, progress, None)
-    return located
+    task = _Task.checked(checkpoint, [event], [method], (), seconds, settings)
+    ((_, answers),) = _answered(task, [audio], sampling_rate, None, progress)
+    return _only(answers)
 
 
 def locate_many(
@@ -131,9 +142,50 @@ def locate_many(
     is raised.
     """
     check_several(audios)
-    task = _Task.checked(checkpoint, event, method, seconds, settings)
+    task = _Task.checked(checkpoint, [event], [method], (), seconds, settings)
     check_batch(batch)
-    return _located(task, audios, sampling_rate, batch, iter, left_out)
+    return _each_only(_answered(task, audios, sampling_rate, batch, iter), left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class EventAnswer:
+    """What was found of one sound in one audio.
+
+    log_odds   of yes against no, where they are highest
+    hearing    the stretch that was heard for it, from second `start` of the audio on
+    located    by method: where it is, or why the method names no time
+    """
+
+    event: str
+    log_odds: float
+    hearing: Hearing
+    start: float
+    located: Mapping[str, Located | NoTimeError]
+
+
+def locate_events(
+    checkpoint: Checkpoint,
+    audios: Iterable[Audio],
+    events: Sequence[str],
+    *,
+    methods: Sequence[str] = (DEFAULT_METHOD,),
+    external: Sequence[Method] = (),
+    seconds: float | None = None,
+    sampling_rate: int | None = None,
+    settings: Settings | None = None,
+    batch: int | None = None,
+) -> Iterator[tuple[Audio, list[EventAnswer] | AudioError]]:
+    """Find several sounds in any number of audios: each audio is encoded once, and all questions about it share calls.
+
+    Each audio is given back with an answer an event, in their order; one that cannot be heard, with its AudioError, and
+    the others go on. `external`: methods that are not in the table (`clap.ClapLocator.method()`). The rest is as in
+    `locate_many`. Raises, before anything is heard, ValueError for no events or one named twice, UnknownEventError, and
+    ValueError for methods as `locate` does.
+    """
+    check_several(audios)
+    task = _Task.checked(checkpoint, events, methods, external, seconds, settings)
+    check_batch(batch)
+    return _answered(task, audios, sampling_rate, batch, iter)
 
 
 @dataclass(frozen=True)
@@ -141,29 +193,40 @@ class _Task:
     """What is to be found, and how: checked before anything is heard."""
 
     checkpoint: Checkpoint
-    event: str
-    method: str
-    find: Finder
+    events: tuple[str, ...]
+    finders: Mapping[str, Finder]  # by the name of the method
     seconds: float | None
     settings: Settings
+    calibration: Calibration | None
 
     @classmethod
     def checked(
-        cls, checkpoint: Checkpoint, event: str, method: str, seconds: float | None, settings: Settings | None
+        cls,
+        checkpoint: Checkpoint,
+        events: Sequence[str],
+        methods: Sequence[str],
+        external: Sequence[Method],
+        seconds: float | None,
+        settings: Settings | None,
     ) -> _Task:
         settings = settings or model_settings(checkpoint)
-        find = finder(method, settings)
-        event = known_event(checkpoint, event)
+        finders = {name: finder(name, settings) for name in methods}
+        finders |= {method.name: method.find for method in external if method.find is not None}
+        names = tuple(known_event(checkpoint, event) for event in events)
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"the events are {', '.join(names) or 'none'}; pass each sound once, and at least one")
         if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
             raise ValueError(f"seconds is {seconds}; pass a positive width of the window")
-        checkpoint.prompt(settings.presence.format(event=event))  # refuses what no prompt can hold
-        return cls(checkpoint, event, method, find, seconds, settings)
+        for name in names:
+            checkpoint.prompt(settings.presence.format(event=name))  # refuses what no prompt can hold
+        return cls(checkpoint, names, finders, seconds, settings, model_calibration(checkpoint, settings))
 
 
 @dataclass(frozen=True, eq=False)
 class _Window(Generic[Audio]):
     """A stretch of one of several audios, from second `start` on. `last`: the last of this audio, of `windows`."""
 
+    place: int
     audio: Audio
     recording: Recording
     start: float
@@ -188,76 +251,129 @@ def _windows(
     audios: Iterable[Audio],
     sampling_rate: int | None,
     progress: Progress,
-    left_out: Callable[[Audio, ValueError], None] | None,
+    unheard: list[tuple[int, Audio, AudioError]],
 ) -> Iterator[_Window[Audio]]:
-    """All windows of all audios, but for silent ones: what a model says of digital silence means nothing."""
+    """All windows of all audios, but for silent ones: what a model says of digital silence means nothing.
+
+    Audios that cannot be read are put into `unheard`, with their place among all.
+    """
     rate = checkpoint.sampling_rate
-    for audio in audios:
+    for place, audio in enumerate(audios):
         try:
             recording = _at_rate(audio, sampling_rate, rate)
         except AudioError as error:
-            if left_out is None:
-                raise
-            left_out(audio, error)
+            unheard.append((place, audio, error))
             continue
         samples = recording.samples
         windows = dict(stretches(len(samples), rate, checkpoint.window_seconds, "slide"))
         audible = [start for start, window in windows.items() if np.abs(samples[window]).max() >= SILENCE]
         for start in progress(list(windows)):
             if start in audible:  # never none: read_recording refuses sound that is silent all through
-                yield _Window(audio, recording, start, windows[start], len(windows), start == audible[-1])
+                yield _Window(place, audio, recording, start, windows[start], len(windows), start == audible[-1])
 
 
-def _located(
-    task: _Task,
-    audios: Iterable[Audio],
-    sampling_rate: int | None,
-    batch: int | None,
-    progress: Progress,
-    left_out: Callable[[Audio, ValueError], None] | None,
-) -> Iterator[tuple[Audio, Located]]:
-    windows = _windows(task.checkpoint, audios, sampling_rate, progress, left_out)
+def _answered(
+    task: _Task, audios: Iterable[Audio], sampling_rate: int | None, batch: int | None, progress: Progress
+) -> Iterator[tuple[Audio, list[EventAnswer] | AudioError]]:
+    """Each audio in its order, with the answers about it or why it cannot be heard."""
+    unheard: list[tuple[int, Audio, AudioError]] = []
+    windows = _windows(task.checkpoint, audios, sampling_rate, progress, unheard)
     heard = hear_each(
         task.checkpoint, ((window, window.recording.samples[window.stretch]) for window in windows), batch
     )
-    surest: tuple[float, float, Hearing] | None = None
+    surest: dict[str, tuple[float, float, Hearing]] = {}
     for window, hearing in heard:
-        presence = presence_probability(hearing, task.event, task.settings)
-        if surest is None or presence > surest[0]:
-            surest = (presence, window.start, hearing)
+        while unheard and unheard[0][0] < window.place:
+            yield unheard.pop(0)[1:]
+        for event, odds in zip(task.events, presence_log_odds(hearing, task.events, task.settings), strict=True):
+            if event not in surest or odds > surest[event][0]:
+                surest[event] = (odds, window.start, hearing)
         if window.last:
-            try:
-                located = _in_window(task, window, *surest)
-            except NoTimeError as error:
-                if left_out is None:
-                    raise
-                left_out(window.audio, error)
-            else:
-                yield window.audio, located
-            surest = None
+            yield window.audio, _answers(task, window, surest)
+            surest = {}
+    for _, audio, error in unheard:
+        yield audio, error
 
 
-def _in_window(task: _Task, window: _Window[Audio], presence: float, start: float, hearing: Hearing) -> Located:
-    """Where the event is in the window that was heard as `hearing`; any other window of its audio tells the rest."""
-    rate = task.checkpoint.sampling_rate
+def _answers(
+    task: _Task, window: _Window[Audio], surest: Mapping[str, tuple[float, float, Hearing]]
+) -> list[EventAnswer]:
+    """An answer an event; events that are surest in the same stretch share the model's calls."""
+    localised: dict[str, list[Localisation]] = {}
+    for hearing in dict.fromkeys(hearing for *_, hearing in surest.values()):
+        here = [event for event in task.events if surest[event][2] is hearing]
+        queries = [Query(event, task.seconds or min(2.0, hearing.duration)) for event in here]
+        found = find_together(hearing, list(task.finders.values()), queries, task.settings)
+        localised |= dict(zip(here, found, strict=True))
+    answers = []
+    for event in task.events:
+        odds, start, hearing = surest[event]
+        by_method = zip(task.finders, localised[event], strict=True)
+        located = {
+            method: _in_window(task, window, event, method, odds, start, hearing, answer)
+            for method, answer in by_method
+        }
+        answers.append(EventAnswer(event, odds, hearing, start, located))
+    return answers
+
+
+def _in_window(
+    task: _Task,
+    window: _Window[Audio],
+    event: str,
+    method: str,
+    odds: float,
+    start: float,
+    hearing: Hearing,
+    answer: Localisation,
+) -> Located | NoTimeError:
+    """Where the event is in the stretch that was heard as `hearing`; any other window of its audio tells the rest."""
     duration = window.recording.duration
-    answer = task.find(hearing, Query(task.event, task.seconds or min(2.0, hearing.duration)), task.settings)
-    interval, score = _extent(answer, hearing, task.seconds)
+    try:
+        interval, score = _extent(answer, hearing, task.seconds)
+    except NoTimeError as error:
+        return error
     return Located(
-        event=task.event,
+        event=event,
         interval=_clipped(interval.shifted(start), duration),
         score=score,
-        presence=presence,
-        method=task.method,
+        presence=probability_of(odds),
+        method=method,
         model=task.checkpoint.name,
         duration=duration,
         window=Interval(start, start + hearing.duration),
         windows=window.windows,
         curve=answer.curve,
         samples=window.recording.samples,
-        sampling_rate=rate,
+        sampling_rate=task.checkpoint.sampling_rate,
         warnings=window.recording.warnings,
+        probability=None if task.calibration is None else task.calibration.probability(odds),
     )
+
+
+def _only(answers: list[EventAnswer] | AudioError) -> Located:
+    """The answer to one event by one method. Raises the error that stands in its place."""
+    if isinstance(answers, AudioError):
+        raise answers
+    ((located,),) = (answer.located.values() for answer in answers)
+    if isinstance(located, NoTimeError):
+        raise located
+    return located
+
+
+def _each_only(
+    answered: Iterator[tuple[Audio, list[EventAnswer] | AudioError]],
+    left_out: Callable[[Audio, ValueError], None] | None,
+) -> Iterator[tuple[Audio, Located]]:
+    for audio, answers in answered:
+        try:
+            located = _only(answers)
+        except (AudioError, NoTimeError) as error:
+            if left_out is None:
+                raise
+            left_out(audio, error)
+        else:
+            yield audio, located
 
 
 def known_event(checkpoint: Checkpoint, event: str) -> str:

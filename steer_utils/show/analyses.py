@@ -6,6 +6,7 @@ occlusion     does the answer change when the window found is taken away?    `ca
 swap          does the answer follow the vector?                             `swaps`
 blocks        where must the vector go in, and where does attention answer?   `block_map`
 words         does it find sounds by words it was never trained with?         `free_words`
+field         is what `locate` says of a field recording true?                `field`
 
 table = ANALYSES["shift"].run(lm, scene_set(lm, settings, count=100, seed=0), settings)
 ANALYSES["shift"].summary(table)
@@ -25,6 +26,7 @@ from matplotlib.figure import Figure
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.methods.settings import Settings
 from steer_utils.show.plots.block_map import alt_text_block_map, block_map_figure
+from steer_utils.show.plots.field import alt_text_field, field_figure
 from steer_utils.show.plots.free_words import alt_text_words, words_figure
 from steer_utils.show.plots.sensitivity import alt_text_plane, alt_text_star, plane_figure, star_figure
 from steer_utils.show.plots.shifts import (
@@ -41,6 +43,7 @@ from steer_utils.study.attention_shift import averaged, shift_summary, shift_tab
 from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_table
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
+from steer_utils.study.field import field_summary, field_table
 from steer_utils.study.free_words import word_summary, word_table
 from steer_utils.study.report import left_out_lines, numbers_text, p_text
 from steer_utils.study.resume import Progress
@@ -219,6 +222,12 @@ def _word_figures(table: pd.DataFrame) -> dict[str, Drawn]:
     return {"texts": Drawn(words_figure(summary), alt_text_words(summary), caption)}
 
 
+def _field_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = field_summary(table)
+    caption = "Files of 6 to 20 s with one to three events over a bed: what each method finds, and what of it is true."
+    return {"scores": Drawn(field_figure(summary), alt_text_field(summary), caption)}
+
+
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
@@ -270,6 +279,14 @@ ANALYSES: dict[str, Analysis] = {
             word_summary,
             _word_figures,
             any_text=True,
+        ),
+        Analysis(
+            "field",
+            "field",
+            "Is what locate says of a field recording true?",
+            field_table,
+            field_summary,
+            _field_figures,
         ),
     )
 }

@@ -27,12 +27,13 @@ PLAYER = {
 
 
 def player_variables() -> str:
-    """The stylesheet that sets the player's colours: JupyterLab's theme decides, elsewhere the system's."""
+    """The stylesheet that sets the player's colours: JupyterLab's or the site's theme decides, else the system's."""
     light, dark = (
         "".join(f"  --steer-{name}: {colours[theme]};\n" for name, colours in PLAYER.items()) for theme in (0, 1)
     )
     return (
         f".steer-player {{\n{light}}}\n"
-        f'[data-jp-theme-light="false"] .steer-player {{\n{dark}}}\n'
-        f"@media (prefers-color-scheme: dark) {{\nbody:not([data-jp-theme-light]) .steer-player {{\n{dark}}}\n}}\n"
+        f'[data-jp-theme-light="false"] .steer-player, [data-theme="dark"] .steer-player {{\n{dark}}}\n'
+        "@media (prefers-color-scheme: dark) {\n"
+        f":root:not([data-theme]) body:not([data-jp-theme-light]) .steer-player {{\n{dark}}}\n}}\n"
     )

@@ -169,13 +169,21 @@ def check_sounds(folder: Path, names: Sequence[str], table: str) -> None:
         raise ValueError(f"{len(wrong)} of the {len(names)} sound files of {table} {fault} {str(folder)!r}: {first}")
 
 
-def sound_files(folder: Path) -> list[Path]:
+#: Endings that say sound, also of kinds that are not decoded here.
+ENDINGS = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"),
+    *(".m4a", ".aac", ".wma", ".amr", ".3gp"),
+)
+
+
+def sound_files(folder: Path, *, by_name_too: bool = False) -> list[Path]:
     """The sound files directly in `folder`, by name; hidden files are passed over. Only headers are read.
 
-    Raises ValueError for a folder that holds none, saying what it holds.
+    `by_name_too`: also files that are called sound and cannot be decoded, for whoever says of each why. Raises
+    ValueError for a folder that holds none, saying what it holds.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    sounds = [path for path in files if _is_sound(path)]
+    sounds = [path for path in files if (by_name_too and path.suffix.lower() in ENDINGS) or _is_sound(path)]
     if not sounds:
         inside = ", ".join(readable_name(path.name) for path in sorted(folder.iterdir())[:6]) or "nothing"
         raise ValueError(f"the folder {readable_name(folder)!r} holds no sound file; it holds: {inside}")

@@ -15,6 +15,7 @@ attention_shift  do steering and prompting raise attention to the audio, or move
 causality        does the answer change when the window is taken away, and does it follow the vector?
 block_map        where must the vector go in, and where does attention answer?
 free_words       does a model find sounds by words that it was never trained with?
+field            is what `locate` says of a field recording true?
 alignment        linear maps between the states of two models, and a vector carried over
 transfer         does a vector from elsewhere still steer?
 """

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.plan import Row
@@ -23,7 +22,7 @@ from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import finder
 from steer_utils.study.benchmark import SceneSet, check_rows, hash_seed
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
-from steer_utils.study.statistics import difference_record, mean_record
+from steer_utils.study.statistics import difference_record, mean_record, roc_area
 
 METHODS = ("steering", "prompting", "prompting-best")
 KINDS = ("name", "synonym", "phrase")
@@ -153,7 +152,4 @@ def word_summary(table: pd.DataFrame, by: str = "kind") -> pd.DataFrame:
 
 def presence_auc(texts: pd.DataFrame) -> float:
     """Area under the ROC curve of `yes` for `there`, 0..1; NaN where one of the two is missing."""
-    there, not_there = (texts.loc[texts["there"] == value, "yes"] for value in (True, False))
-    if not len(there) or not len(not_there):
-        return float("nan")
-    return float(mannwhitneyu(there, not_there).statistic / (len(there) * len(not_there)))
+    return roc_area(texts["yes"].to_numpy(), texts["there"].to_numpy(bool))

@@ -16,7 +16,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test
+from scipy.stats import mannwhitneyu, permutation_test
 
 from steer_utils.sound.spans import AudioSpan, Interval, window_overlaps
 from steer_utils.study.metrics import rotated_overlaps
@@ -163,6 +163,15 @@ def difference_record(first: pd.Series, second: pd.Series) -> Record:
     """`paired_difference` of first - second over the same queries, and its sign-flip p, as columns of a summary."""
     pair = first.to_numpy(), second.to_numpy(), _scenes(first)
     return _record(paired_difference(*pair), sign_flip(*pair))
+
+
+def roc_area(scores: np.ndarray, there: np.ndarray) -> float:
+    """Area under the ROC curve of `scores` (n,) for `there` (n,): the chance that what is there scores higher than what
+    is not, 0..1, ties half. NaN where one of the two is missing."""
+    values, truth = np.asarray(scores, float), np.asarray(there, bool)
+    if truth.all() or not truth.any():
+        return float("nan")
+    return float(mannwhitneyu(values[truth], values[~truth]).statistic / (truth.sum() * (~truth).sum()))
 
 
 def circular_shift_null(

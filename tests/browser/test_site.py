@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from site_pages import pages
 
+from .accessibility import violations
 from .lab import Watch, expect
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"], "preload": False}
 VIEWS = {"wide, light": (1280, "light"), "narrow, dark": (390, "dark")}
 KINDS = "index notebooks/00_start_here notebooks/exercises/README api/study search".split()
 
@@ -59,19 +59,6 @@ def open_page(browser: Browser, address: str) -> Iterator[Any]:
         page.wait_for_timeout(50)
         page.context.close()
         watch.check()
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds, a line a rule, with the first place."""
-    import axe_playwright_python.base as axe
-
-    page.evaluate(axe.AXE_FILE_PATH.read_text(encoding="utf-8"))
-    result = page.evaluate("rules => axe.run(rules)", RULES)
-    return [
-        f"{hit['id']} in {len(hit['nodes'])} places, e.g. {hit['nodes'][0]['html'][:160]}: "
-        f"{hit['nodes'][0]['failureSummary'].splitlines()[-1].strip()}"
-        for hit in result["violations"]
-    ]
 
 
 def check(page: Page) -> None:

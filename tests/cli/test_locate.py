@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -50,11 +51,11 @@ def test_locate_prints_one_json_object(folder: Path, street: Path) -> None:
 def test_locate_notes_a_sound_that_the_model_does_not_hear(
     folder: Path, street: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steer_utils.methods.locate, "presence_probability", lambda *_: 0.25)
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_log_odds", lambda *_: [math.log(1 / 3)])
     result = invoke("locate", street, "bell", "--model", folder, "--method", "loudest", "--json")
     assert "the model does not think there is one (presence 0.25)" in result.stderr
     assert json.loads(result.stdout)["presence"] == 0.25
-    monkeypatch.setattr(steer_utils.methods.locate, "presence_probability", lambda *_: 0.75)
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_log_odds", lambda *_: [math.log(3)])
     assert invoke("locate", street, "bell", "--model", folder, "--method", "loudest").stderr == ""
 
 
@@ -233,6 +234,47 @@ def test_locate_goes_through_a_folder(folder: Path, sounds: Path, tmp_path: Path
     (sounds / "silent.wav").unlink()
     text = done(invoke(*command)).splitlines()
     assert [line.partition(":")[0] for line in text] == ["a.flac", "b.wav"] and ", presence " in text[0]
+
+
+def test_several_sounds_in_a_folder_give_a_table_a_report_and_tracks(
+    folder: Path, sounds: Path, tmp_path: Path
+) -> None:
+    out, html, tracks = tmp_path / "table.csv", tmp_path / "report.html", tmp_path / "labels"
+    (sounds / "broken.wav").write_text("no sound")
+    command = ("locate", sounds, "bell", "siren", "--model", folder, "--threshold", 0)
+    result = invoke(*command, "--out", out, "--html", html, "--labels", tracks)
+    assert result.exit_code == 1 and "2 of 4 files were left out" in result.stderr
+    assert "broken.wav is left out: cannot decode" in result.stderr
+    assert result.stdout.split() == ["sound", "there", "of", "files", "bell", "2", "2", "siren", "2", "2"]
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("a.flac", "b.wav", "broken.wav", "silent.wav")
+    assert [(row["file"], row["event"]) for row in rows] == [(n, e) for n in names for e in ("bell", "siren")]
+    assert [bool(row["problem"]) for row in rows] == [False] * 4 + [True] * 4
+    assert sorted(path.name for path in tracks.iterdir()) == ["a.txt", "b.txt"]
+    assert html.is_file() and not list(tmp_path.glob(".*partial"))
+    lines = [json.loads(line) for line in invoke(*command, "--json").stdout.splitlines()]
+    assert [(line["file"], line["event"], line["start"]) for line in lines] == [
+        (row["file"], row["event"], float(row["start"])) for row in rows[:4]
+    ]
+
+
+def test_several_sounds_in_one_file(folder: Path, street: Path, tmp_path: Path) -> None:
+    out = done(invoke("locate", street, "bell", "siren", "--model", folder, "--labels", tmp_path / "l.txt"))
+    assert [line.split(",")[0].split()[1] for line in out.splitlines()] == ["bell", "siren"]
+    assert [label.event for label in read_intervals(tmp_path / "l.txt")] == ["bell", "siren"]
+
+
+def test_tables_and_reports_are_refused_before_loading(street: Path, tmp_path: Path, no_model: None) -> None:
+    folder = street.parent
+    for options, message in (
+        (("--out", tmp_path / "a.xlsx"), "must end in"),
+        (("--html", tmp_path / "a.htm"), "must end in .html"),
+        (("--html", tmp_path / "no" / "a.html"), "there is no folder"),
+        (("--labels", tmp_path / "no" / "labels"), "lies in no folder"),
+        (("--figure", tmp_path / "a.png"), "a figure shows one sound"),
+    ):
+        refused(invoke("locate", folder, "bell", "siren", *options), message)
 
 
 def test_a_folder_is_refused_where_one_file_belongs(sounds: Path, tmp_path: Path, no_model: None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,11 +130,11 @@ def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
     samples[burst : burst + RATE] *= 20
     heard: list[np.ndarray] = []
 
-    def sure(hearing: Hearing, event: str, settings: Settings) -> float:
+    def sure(hearing: Hearing, events: Sequence[str], settings: Settings) -> list[float]:
         heard.append(hearing.samples)
-        return 0.9 if len(heard) == surest + 1 else 0.2
+        return [2.0 if len(heard) == surest + 1 else -2.0]
 
-    monkeypatch.setattr(locating, "presence_probability", sure)
+    monkeypatch.setattr(locating, "presence_log_odds", sure)
     located = locate(one_model, samples, "bell", sampling_rate=RATE, method="loudest")
     assert [len(window) for window in heard] == [4 * RATE] * 4
     for start, window in zip((0, 2, 4, 6), heard, strict=True):
@@ -142,7 +142,7 @@ def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
     assert (located.windows, located.as_dict()["windows"]) == (4, 4)
     assert located.window == Interval(2.0 * surest, 2.0 * surest + 4.0)
     assert (located.interval.start, located.interval.end) == pytest.approx((burst / RATE, burst / RATE + 1), abs=0.1)
-    assert (located.presence, located.duration) == (0.9, 10.0)
+    assert (located.presence, located.duration) == (pytest.approx(0.8808, abs=1e-4), 10.0)
     assert located.curve is not None and located.curve.shape == (100,)
 
 
@@ -169,7 +169,7 @@ def test_silent_windows_are_passed_over(one_model: AudioLM, monkeypatch: pytest.
     samples = np.zeros(10 * RATE, np.float32)
     samples[9 * RATE :] = noise(1.0)
     heard: list[np.ndarray] = []
-    monkeypatch.setattr(locating, "presence_probability", lambda hearing, *_: heard.append(hearing.samples) or 0.5)
+    monkeypatch.setattr(locating, "presence_log_odds", lambda hearing, *_: heard.append(hearing.samples) or [0.0])
     located = locate(one_model, samples, "bell", sampling_rate=RATE)
     assert len(heard) == 1
     assert (located.window, located.windows) == (Interval(6.0, 10.0), 4)

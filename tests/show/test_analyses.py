@@ -38,6 +38,9 @@ def ran(request: pytest.FixtureRequest, five: AudioLM, scenes: SceneSet) -> tupl
     if analysis.any_text:  # on scenes of sounds that have synonyms
         maker = SceneMaker(tuple(SYNONYMS)[:4], seconds=five.window_seconds)
         return analysis, analysis.run(taking_any_text(five), SceneSet(maker, 2, 4), OWN)
+    if analysis.name == "field":  # a threshold needs development classes, and the tiny model knows five sounds
+        with pytest.warns(UserWarning, match="were chosen on"):
+            return analysis, analysis.run(five, scenes, replace(OWN, chosen_on={"events": list(scenes.maker.names)}))
     return analysis, analysis.run(five, scenes, OWN)
 
 

@@ -1,6 +1,7 @@
 """ListeningPlayer: hear a sound, see where the model listens, in a notebook.
 
     player = ListeningPlayer(listening_in(lm, scene, "dog bark"))
+    ListeningPlayer(heard, saved=strength_grid(hearing, scene.names, settings))   # its twin plays, too (`standalone`)
     player                       # as the last line of a cell; its static twin is saved with the notebook
     player.show(other)           # the same view, another picture; sound that is the same is not sent again
     player.block, player.head    # what a reader has chosen in the map (None: the default read-out)
@@ -15,7 +16,7 @@ scene of a pocket model (6 blocks of 6 heads) takes 0.34 MB: sound 256 kB, pictu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soxr
@@ -27,6 +28,9 @@ from steer_utils.show.widgets.listening import Listening
 from steer_utils.show.widgets.twins import alt_text_twin, publish, twin
 from steer_utils.sound.audio import TARGET_RATE, mel_band, mel_spectrogram
 from steer_utils.sound.spans import Interval
+
+if TYPE_CHECKING:
+    from steer_utils.show.widgets.standalone import StrengthGrid
 
 FLOOR = -80.0  # dB, where `mel_spectrogram` ends
 TICKS = (250, 1000, 2500, 6000)  # Hz
@@ -45,12 +49,12 @@ def sound_bytes(listening: Listening) -> bytes:
     return np.round(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
 
 
-def mel_bytes(listening: Listening) -> tuple[bytes, int, int]:
+def mel_bytes(listening: Listening, longest: float = LONG) -> tuple[bytes, int, int]:
     """(bytes, bands, frames) of the spectrogram that the figures draw: uint8, 0 (-80 dB) to 255, low bands first.
 
-    64 bands, 100 frames a second (6.4 kB a second), about 6000 frames for any sound longer than a minute.
+    64 bands, 100 frames a second (6.4 kB a second), as many as that makes of `longest` seconds for any longer sound.
     """
-    mel = mel_spectrogram(listening.samples, listening.rate, hop=0.01 * max(1.0, listening.duration / LONG))
+    mel = mel_spectrogram(listening.samples, listening.rate, hop=0.01 * max(1.0, listening.duration / longest))
     levels = np.round(255 * (1 - mel / FLOOR)).astype(np.uint8)
     return levels.tobytes(), *levels.shape
 
@@ -92,6 +96,8 @@ def details(listening: Listening, bands: int, frames: int) -> dict[str, object]:
     rate = played_rate(listening)
     return {
         "title": listening.title,
+        "start": 0.0,  # seconds from the beginning of the file to that of what is shown
+        "range": None,  # {"share": [low, high], "gained": [low, high]}: one scale for all strengths (`standalone`)
         "duration": listening.duration,
         "rate": rate,
         "tokens": listening.span.count,
@@ -125,7 +131,17 @@ PARTS = ("sound", "numbers", "marks", "drawing", "map", "page", "needle")
 
 def scripts() -> list[Path]:
     """The files of the browser's side, in order."""
+    return [*view_scripts(), STATIC / "player_widget.js"]
+
+
+def view_scripts() -> list[Path]:
+    """The same without the widget's entry: for pages that bring another (`standalone`)."""
     return [*(STATIC / f"player_{part}.js" for part in PARTS), STATIC / "player.js"]
+
+
+def stylesheet() -> str:
+    """Its colours and its layout."""
+    return player_variables() + (STATIC / "player.css").read_text(encoding="utf-8")
 
 
 class ListeningPlayer(anywidget.AnyWidget):
@@ -139,11 +155,13 @@ class ListeningPlayer(anywidget.AnyWidget):
     located_start, located_end    seconds of the located interval; None where there is none
     status                        one line of text under the picture
 
+    `saved`: what the twin plays where there is no kernel; None: the twin is a picture. `show` does not change it.
+
     Raises ValueError for a block, head or label that the picture does not have. A playhead outside is put inside.
     """
 
     _esm = "\n".join(path.read_text(encoding="utf-8") for path in scripts())
-    _css = player_variables() + (STATIC / "player.css").read_text(encoding="utf-8")
+    _css = stylesheet()
 
     sound = traitlets.Bytes(help="mono 16-bit PCM, little-endian").tag(sync=True)
     mel = traitlets.Bytes(help="uint8 (bands, frames), low bands first").tag(sync=True)
@@ -158,8 +176,8 @@ class ListeningPlayer(anywidget.AnyWidget):
     located_end = traitlets.Float(None, allow_none=True).tag(sync=True)
     status = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, listening: Listening) -> None:
-        self._listening = listening
+    def __init__(self, listening: Listening, *, saved: StrengthGrid | None = None) -> None:
+        self._listening, self._saved = listening, saved
         super().__init__(**self._state(listening, None), curve=listening.read)
 
     def __repr__(self) -> str:
@@ -237,7 +255,12 @@ class ListeningPlayer(anywidget.AnyWidget):
 
         shown = self._listening
         said = f"{shown.title or 'Sound'}: {shown.described()}. Run this cell to play it."
-        publish(twin(shown), alt_text_twin(shown), said)
+        html = ""
+        if self._saved is not None:
+            from steer_utils.show.widgets.standalone import player_html
+
+            html = player_html(self._saved)
+        publish(twin(shown), alt_text_twin(shown), said, html)
         bundle = self._repr_mimebundle_()
         if bundle is not None:
             display(bundle[0], raw=True, metadata=bundle[1])

@@ -1,7 +1,8 @@
 // The listening player in a browser: draws what player.py sends, plays the sound, sends back what a reader chooses.
 //
-// One module, kept in parts that player.py joins (player.PARTS): sound, numbers, marks, drawing, map, page, needle, and
-// this one, the view, which listens to the model and the engine, redraws, and cleans up after itself.
+// One module, kept in parts that player.py joins (player.PARTS): sound, numbers, marks, drawing, map, page, needle, this
+// one, the view, which listens to the model and the engine, redraws, and cleans up after itself; and the widget's entry.
+// Without a kernel standalone.js takes the place of the entry, and of the model.
 
 const TWIN = "Static twin. "; // twins.TWIN: how the words of a static twin begin
 let views = 0; // makes the names of radio groups unique
@@ -87,12 +88,12 @@ function createView(model, el, engine) {
   }
 
   function describe() { // what only a new picture changes
-    const { title, duration, truth, events, answers, curves } = data.details;
+    const { title, duration, truth, events, answers, curves, start } = data.details;
     page.title.textContent = title || "Sound";
     page.root.setAttribute("aria-label", `Listening player: ${title || "sound"}`);
-    page.truth.textContent = truth ? `true ${said(...truth)}` : "";
+    page.truth.textContent = truth ? `true ${said(...truth, start)}` : "";
     page.playTrue.hidden = !truth;
-    const sounds = events.map(([name, start, end]) => `${name} ${said(start, end)}`).join(", ");
+    const sounds = events.map(([name, ...span]) => `${name} ${said(...span, start)}`).join(", ");
     page.picture.textContent = `Sound of ${duration.toFixed(2)} seconds. ${sounds}`;
     page.answers.replaceChildren(...answers.flatMap(([label, text]) =>
       [made("dt", {}, label), made("dd", {}, text || "(nothing)")]));
@@ -103,8 +104,8 @@ function createView(model, el, engine) {
   }
 
   function words() { // what also changes without a new picture
-    const { located, details: { truth } } = data;
-    const text = located ? `located ${said(...located)}` : "nothing located";
+    const { located, details: { truth, start } } = data;
+    const text = located ? `located ${said(...located, start)}` : "nothing located";
     if (page.interval.textContent && page.interval.textContent !== text) say(text);
     page.interval.textContent = text;
     page.playLocated.hidden = !located;
@@ -210,16 +211,3 @@ function hideTwin(el) { // the outputs right above that hold the static twin: it
   hidden.forEach((each) => each.classList.add("steer-twin"));
   return hidden;
 }
-
-export default () => {
-  let engine = null; // of this model; its views share it
-  return {
-    initialize({ model }) {
-      engine = createEngine(model);
-      return () => engine.close();
-    },
-    render({ model, el }) {
-      return createView(model, el, engine);
-    },
-  };
-};

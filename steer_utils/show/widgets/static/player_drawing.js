@@ -66,7 +66,7 @@ function drawCurves(canvas, data, lines, gained, colours) { // lines: [{label, v
   pen.font = colours.font;
   pen.textBaseline = "middle";
   const level = gained ? 0 : 1;
-  let low = 0, high = level + 0.5;
+  let [low, high] = details.range?.[gained ? "gained" : "share"] ?? [0, level + 0.5]; // a range: one scale for all
   for (const line of lines) for (const each of line.values) { low = Math.min(low, each); high = Math.max(high, each); }
   [low, high] = [low * 1.08, high * 1.08];
   const x = timeAxis(edge, details);
@@ -89,9 +89,10 @@ function drawCurves(canvas, data, lines, gained, colours) { // lines: [{label, v
   }
   pen.textAlign = "center";
   const most = Math.max(2, Math.floor((edge.right - edge.left) / 64));
-  for (const tick of ticksOf(0, details.duration, most)) {
-    pen.fillRect(x(tick) - 0.5, bottom, 1, 4);
-    pen.fillText(`${tick}`, x(tick), bottom + 12);
+  const start = details.start; // of what is shown, in its file
+  for (const tick of ticksOf(start, start + details.duration, most)) {
+    pen.fillRect(x(tick - start) - 0.5, bottom, 1, 4);
+    pen.fillText(`${tick}`, x(tick - start), bottom + 12);
   }
   pen.fillText("time (s)", (edge.left + edge.right) / 2, bottom + 27);
 

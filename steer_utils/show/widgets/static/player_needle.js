@@ -14,7 +14,8 @@ function createNeedle(page, engine, data, on) {
     if (!force && engine.playing && still.matches && step === last) return;
     last = step;
     needle.style.transform = `translateX(${timeAxis(frameOf(data.width), details)(seconds)}px)`;
-    const text = `${seconds.toFixed(2)} / ${details.duration.toFixed(2)} s`;
+    const from = details.start;
+    const text = `${(from + seconds).toFixed(2)} / ${(from + details.duration).toFixed(2)} s`;
     if (time.textContent !== text) time.textContent = text;
     stage.dataset.seconds = seconds.toFixed(3);
     stage.dataset.playing = String(engine.playing);
@@ -25,8 +26,8 @@ function createNeedle(page, engine, data, on) {
   }
 
   function where(seconds) { // in words, for a screen reader
-    const { details, located, current } = data;
-    const parts = [`${seconds.toFixed(2)} of ${details.duration.toFixed(2)} seconds`];
+    const { details, located, current } = data, from = details.start;
+    const parts = [`${(from + seconds).toFixed(2)} of ${(from + details.duration).toFixed(2)} seconds`];
     const within = (start, end) => seconds >= start && seconds < end;
     if (located && within(...located)) parts.push("in the located span");
     if (details.truth && within(...details.truth)) parts.push("in the true span");

@@ -67,7 +67,7 @@ function checksum(text) { // FNV-1a: tells a test, or a curious reader, whether 
   return hash.toString(16).padStart(8, "0");
 }
 
-const said = (start, end) => `${start.toFixed(2)}-${end.toFixed(2)} s`;
+const said = (from, to, start = 0) => `${(from + start).toFixed(2)}-${(to + start).toFixed(2)} s`; // `start`: details
 
 function height(value, gained) {
   return gained ? `${value < 0 ? "lost" : "gained"} ${Math.abs(value).toFixed(1)} even shares`
@@ -75,7 +75,9 @@ function height(value, gained) {
 }
 
 function choiceWords(details, block, head) {
-  if (details.blocks * details.heads === 1) return "the method's own curve"; // it came as one, of no block or head
+  if (details.blocks * details.heads === 1) { // it came as one, of no block or head
+    return !details.range ? "the method's own curve" : "read as the settings say";
+  }
   if (block !== null && head !== null) return `block ${block}, head ${head}`;
   if (block !== null) return `block ${block}, mean of its heads`;
   if (head !== null) return `head ${head}, mean over blocks`;
