@@ -117,6 +117,26 @@ def test_one_version_number() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     latest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.MULTILINE)
     assert latest is not None and latest.group(1) == PROJECT["version"]
+    assert f"## {PROJECT['version']} ({citation['date-released']})" in changelog
+
+
+def test_one_address() -> None:
+    """Buttons, the first cell of a lesson and the metadata name one repository; OWNER until it has an address."""
+    (address,) = (url.removeprefix("https://github.com/") for url in PROJECT["urls"].values())
+    assert re.fullmatch(r"[\w.-]+/steer_utils", address)
+    texts = [ROOT / "README.md", *(ROOT / "notebooks").rglob("[!.]*.ipynb")]
+    named = {name for path in texts for name in re.findall(r"[\w.-]+/steer_utils(?=[\"/\\ ])", path.read_text("utf-8"))}
+    assert {name for name in named if not name.startswith(".")} <= {address}
+
+
+def test_binder_installs_what_the_makefile_does() -> None:
+    makefile, binder = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "binder/postBuild"))
+    installed = re.findall(r"-m pip install (.+)", binder)
+    assert len(installed) == 3 and all(f"$(PIP) {options})" in makefile for options in installed)
+    assert (ROOT / "binder" / "postBuild").stat().st_mode & 0o111
+    environment = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text(encoding="utf-8"))
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["dependencies"][0] == conda["dependencies"][0]
 
 
 def test_licence_is_named_alike_everywhere() -> None:
@@ -230,6 +250,24 @@ def test_ci_calls_make_test() -> None:
     assert "make test" in script.read_text(encoding="utf-8")
     if sys.platform != "win32":
         assert script.stat().st_mode & 0o111, ".ci/run is not executable"
+
+
+def test_a_release_is_checked_and_tried_before_it_is_kept() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    steps = [step.get("run", "") for step in job["steps"]]
+    order = [
+        next(n for n, step in enumerate(steps) if what in step)
+        for what in ("cffconvert", "build==", "twine", "locate", "gh release")
+    ]
+    assert order == sorted(order) and not any("upload" in step for step in steps)
+
+
+def test_the_site_is_published_from_what_make_site_builds() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert {"run": "make site"} in job["steps"]
+    assert any(step.get("with") == {"path": "build/site"} for step in job["steps"])
 
 
 def test_github_runs_the_tests_on_pushes_and_the_slow_ones_at_night() -> None:
