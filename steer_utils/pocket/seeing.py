@@ -50,7 +50,7 @@ PICTURE_RECIPES = {
         recordings=0.0,
         encoder=EncoderStage(steps=1200, batch=32, learning_rate=2e-3, dropout=0.0, spectrogram_masks=0.0),
         language=LanguageStage(
-            scenes=0, steps=1200, batch=16, turns=8, local_audio=0.0, mix=TurnMix(0.05, dict(WEIGHTS))
+            scenes=0, steps=3600, cycles=3, batch=8, turns=10, local_audio=0.0, mix=TurnMix(0.05, dict(WEIGHTS))
         ),
     )
 }

@@ -186,11 +186,11 @@ def measure_pictures(name: str, *, work: Path, scenes: int = 300, tuning_scenes:
     settings.save(folder / "settings.json")
     measured: dict[str, Any] = {"model": lm.name, "revision": lm.revision, "scenes": scenes}
     for kind, names, seed in (("tested", TESTED, 7), ("never trained", (*TESTED, *NEVER_TRAINED), 8)):
-        pictures = unseen_pictures(names, scenes, seed)
+        pictures = unseen_pictures(names, scenes if kind == "tested" else max(2, scenes // 2), seed)
         rows = resumable_rows(
-            scenes,
+            len(pictures),
             partial(_numbered_rows, lm, pictures, settings),
-            {**analysis_identity(f"boxes, {kind}", lm, settings), "seed": seed, "scenes": scenes},
+            {**analysis_identity(f"boxes, {kind}", lm, settings), "seed": seed, "scenes": len(pictures)},
             resume_file=work / f"{folder.name}-boxes-{seed}.partial",
             progress=progress_bar(f"boxes, {kind}", quiet),
         )
