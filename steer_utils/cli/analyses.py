@@ -54,6 +54,9 @@ def benchmark(
     ] = "course",
     scenes: Annotated[int | None, typer.Option(help="How many three-event scenes; else as the preset says.")] = None,
     seed: Annotated[int, typer.Option(help="What the scenes follow from.")] = 0,
+    scenes_of: Annotated[
+        str | None, typer.Option(help="Scenes that are less kind, as 'bed -5 dB'; `steer-utils scenes` lists them.")
+    ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
     ] = None,
@@ -84,8 +87,10 @@ def benchmark(
     scenes = PRESETS[preset] if scenes is None else scenes
     check_scenes(scenes, seed)
     from steer_utils.methods.table import FURTHER, method_named, standard_methods
+    from steer_utils.sound.conditions import PLAIN, condition_named
     from steer_utils.study.benchmark import run_benchmark, scene_set
 
+    condition = PLAIN if scenes_of is None else condition_named(scenes_of).name
     everything = methods == "all"
     chosen = [method_named(name.strip()).name for name in methods.split(",")] if methods and not everything else []
     own = read_settings(settings)
@@ -93,7 +98,7 @@ def benchmark(
     external = _outside(clap, device)
     lm = open_model(model, device, dtype, revision, quantise)
     own = settings_of(lm, own, out)
-    made = scene_set(lm, own, count=scenes, seed=seed, clips=bank)
+    made = scene_set(lm, own, count=scenes, seed=seed, clips=bank, condition=condition)
     wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
     from steer_utils.study.report import report_json, report_text
 
@@ -115,7 +120,9 @@ def benchmark(
 
 @analyses_app.command()
 def analyse(
-    kind: Annotated[str, typer.Argument(help="sensitivity, shift, occlusion, swap, blocks, words or field.")],
+    kind: Annotated[
+        str, typer.Argument(help="sensitivity, shift, occlusion, swap, blocks, words, field, conditions or curves.")
+    ],
     model: Model = "pocket-qwen2-audio",
     clips: Clips = None,
     scenes: Annotated[int, typer.Option(help="How many three-event scenes.")] = 100,
@@ -136,7 +143,9 @@ def analyse(
     block, under steering, prompting and audio-based steering. occlusion: what the model says once the window that was
     found is taken out. swap: whether the answer follows the vector. blocks: each block steered, each later one read.
     words: synonyms and phrases that the model was never trained with (for models that take any text). field: precision
-    and recall of `locate` in files as one records them outside (with --clap, beside CLAP).
+    and recall of `locate` in files as one records them outside (with --clap, beside CLAP). conditions: scenes that are
+    less kind (`steer-utils scenes` lists them), and sounds that are not there. curves: strength, number of contrast
+    pairs, wording, language.
 
     Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
 

@@ -1,4 +1,5 @@
-"""Before a long run: the `datasets` there are, `fetch` one, and what a model would `cost`. Mounted by `cli.main`."""
+"""Before a long run: the `datasets` there are, `fetch` one, make `scenes`, and what a model would `cost`. Mounted by
+`cli.main`."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from steer_utils.cli.options import Clips, open_bank
+from steer_utils.sound.tables import text_table
 
 data_app = typer.Typer()
 
@@ -41,6 +45,36 @@ def fetch(
     from steer_utils.sound.downloads import fetch as download
 
     typer.echo(str(download(name, folder, keep_archive=keep_archive, quiet=None)))
+
+
+@data_app.command()
+def scenes(
+    condition: Annotated[str | None, typer.Argument(help="One of the conditions; without it they are listed.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the scenes, each a .wav and a .json.")] = Path("scenes"),
+    count: Annotated[int, typer.Option(help="How many scenes.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="What the scenes follow from.", min=0)] = 0,
+    seconds: Annotated[float, typer.Option(help="What the model hears in one go.")] = 8.0,
+    clips: Clips = None,
+) -> None:
+    """List the conditions of made scenes, or make scenes of one.
+
+    What sounds when is in the .json beside each sound.
+
+    Example: steer-utils scenes "bed -5 dB" --count 5 --out beds
+    """
+    from steer_utils.sound.conditions import CONDITIONS, condition_named
+
+    if condition is None:
+        typer.echo("\n".join(text_table([[name, one.words] for name, one in CONDITIONS.items()])))
+        return
+    chosen = condition_named(condition)
+    from steer_utils.sound.scenemaker import three_event_maker
+    from steer_utils.sound.sounds import SOUNDS
+
+    bank = open_bank(clips)
+    maker = chosen.maker(three_event_maker(tuple(SOUNDS) if bank is None else bank.categories, seconds, bank))
+    for scene in maker.balanced(count, seed):
+        typer.echo(str(scene.save(out / f"scene_{scene.index:04}")))
 
 
 @data_app.command()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from steer_utils.methods.settings import model_settings
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.pocket.card import gap_text
@@ -28,6 +30,7 @@ _STUDIES = {
     "over steps": "When does it learn to be steered?",
     "between trainings": "Do vectors carry over from other trainings and models?",
 }
+_OF_SOUNDS = {"procedural": "", "recordings": ", recordings"}  # what follows an analysis' name in analyses.json
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
 
@@ -43,7 +46,8 @@ def analyse(
     seed: int = 7,
     quiet: bool = False,
 ) -> Path:
-    """Run every analysis on procedural scenes, and the slower methods also on recordings (`clips`); the page's path.
+    """Run every analysis on procedural scenes, some analyses and the slower methods also on recordings (`clips`); the
+    page's path.
 
     The scenes are the first ones of `measure` (same seed). Finished scenes are kept in `work`: the same command goes
     on after a kill. `only`: names of analyses; what others found on the same weights stays in the file.
@@ -57,19 +61,24 @@ def analyse(
         needed.mkdir(parents=True, exist_ok=True)
 
     results: dict[str, Any] = {}
-    chosen = scene_set(checkpoint, settings, count=scenes, seed=seed)
-    for analysis in chosen_analyses:
-        if analysis.any_text and checkpoint.events is not None:
-            continue
-        resume_file = work / f"{folder.name}-{analysis.name}.partial"
-        table = analysis.run(
-            checkpoint, chosen, settings, resume_file=resume_file, progress=progress_bar(analysis.name, quiet)
-        )
-        results[analysis.name] = analysis_report(analysis, table)
-        for label, drawn in analysis.figures(table).items():
-            stem = figures / f"{analysis.name}_{label}_{folder.name}"
-            save_figure(drawn.figure, stem, drawn.alt, drawn.caption)
     banks = {"procedural": None} | ({"recordings": ClipBank(open_clips(clips))} if clips is not None else {})
+    for kind, bank in banks.items():
+        chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
+        for analysis in chosen_analyses:
+            if (analysis.any_text and checkpoint.events is not None) or (bank is not None and not analysis.recordings):
+                continue
+            suffix = "" if bank is None else "-recordings"
+            table = analysis.run(
+                checkpoint,
+                chosen,
+                settings,
+                resume_file=work / f"{folder.name}-{analysis.name}{suffix}.partial",
+                progress=progress_bar(f"{analysis.name}, {kind}", quiet),
+            )
+            results[analysis.name + _OF_SOUNDS[kind]] = analysis_report(analysis, table)
+            for label, drawn in analysis.figures(table).items():
+                stem = figures / f"{analysis.name}_{label}{suffix}_{folder.name}"
+                save_figure(drawn.figure, stem, drawn.alt, drawn.caption)
     for kind, bank in banks.items() if further_scenes else ():
         chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
         resume_file = work / f"{folder.name}-further-{kind}.partial"
@@ -106,18 +115,20 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
         "hand. The figures are in the course's figures/. What this small model shows is its own behaviour.",
     ]
     for analysis in ANALYSES.values():
-        if (result := results.get(analysis.name)) is None:  # not for this model, or not measured yet
-            continue
-        scenes = result["scenes"]
-        lines += [
-            "",
-            f"## {analysis.question}",
-            "",
-            f"`steer-utils analyse {analysis.name}`: {scenes['scenes']} {scenes['sounds']} scenes, seed "
-            f"{scenes['seed']}. Intervals are 95 % over scenes.",
-            "",
-            *_markdown(result["rows"]),
-        ]
+        for kind, after in _OF_SOUNDS.items():
+            if (result := results.get(analysis.name + after)) is None:  # not for this model, or not measured yet
+                continue
+            scenes, sentences = result["scenes"], analysis.first(pd.DataFrame(result["rows"]))
+            made = "procedural scenes" if kind == "procedural" else f"scenes of {scenes['sounds']}"
+            lines += ["", f"## {analysis.question}{after}", ""]
+            lines += [
+                f"`steer-utils analyse {analysis.name}`: {scenes['scenes']} {made}, seed {scenes['seed']}. "
+                "Intervals are 95 % over scenes.",
+                "",
+                *(f"- {sentence}" for sentence in sentences),
+                *([""] if sentences else []),
+                *_markdown(result["rows"]),
+            ]
     for key, question in _STUDIES.items():
         if (result := results.get(key)) is not None:
             scenes = result["scenes"]

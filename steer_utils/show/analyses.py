@@ -28,6 +28,13 @@ from steer_utils.methods.settings import Settings
 from steer_utils.show.plots.block_map import alt_text_block_map, block_map_figure
 from steer_utils.show.plots.field import alt_text_field, field_figure
 from steer_utils.show.plots.free_words import alt_text_words, words_figure
+from steer_utils.show.plots.harder_scenes import (
+    alt_text_conditions,
+    alt_text_presence,
+    conditions_figure,
+    presence_figure,
+)
+from steer_utils.show.plots.sample_curves import alt_text_curves, curves_figure
 from steer_utils.show.plots.sensitivity import alt_text_plane, alt_text_star, plane_figure, star_figure
 from steer_utils.show.plots.shifts import (
     alt_text_occlusion,
@@ -45,8 +52,10 @@ from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
 from steer_utils.study.field import field_summary, field_table
 from steer_utils.study.free_words import word_summary, word_table
+from steer_utils.study.harder_scenes import harder_summary, harder_table, limits
 from steer_utils.study.report import left_out_lines, numbers_text, p_text
 from steer_utils.study.resume import Progress
+from steer_utils.study.sample_curves import curve_summary, curve_table, findings
 from steer_utils.study.sensitivity import FACTORS, one_at_a_time, sensitivity_summary, sensitivity_table
 
 SHIFT_MEASURES = ("mass", "js", "inside")
@@ -79,7 +88,8 @@ class Runner(Protocol):
 class Analysis:
     """One analysis: the question it answers, and its three steps. `kind` is what its tables' attrs call it.
 
-    `any_text`: only for models that take any text, not for those that know their own words alone.
+    `any_text`: only for models that take any text, not for those that know their own words alone. `recordings`: of a
+    pocket model it is run on recordings too. `first`: sentences made of the summary, which stand before its rows.
     """
 
     name: str
@@ -89,6 +99,8 @@ class Analysis:
     summary: Callable[[pd.DataFrame], pd.DataFrame]
     figures: Callable[[pd.DataFrame], dict[str, Drawn]]
     any_text: bool = False
+    recordings: bool = False
+    first: Callable[[pd.DataFrame], list[str]] = lambda summary: []
 
 
 def analysis_named(name: str) -> Analysis:
@@ -116,7 +128,8 @@ def analysis_report(analysis: Analysis, table: pd.DataFrame) -> dict[str, Any]:
 def analysis_text(analysis: Analysis, table: pd.DataFrame) -> str:
     """The same to read: a line a row of the summary."""
     on = f"{table.attrs['model']}{numbers_text(table.attrs)}: {_run_on(table)}"
-    return "\n".join([analysis.question, on, "", *_lines(analysis.summary(table))])
+    summary = analysis.summary(table)
+    return "\n".join([analysis.question, on, "", *analysis.first(summary), *_lines(summary)])
 
 
 def _run_on(table: pd.DataFrame) -> str:
@@ -228,6 +241,27 @@ def _field_figures(table: pd.DataFrame) -> dict[str, Drawn]:
     return {"scores": Drawn(field_figure(summary), alt_text_field(summary), caption)}
 
 
+# -- harder scenes and sample curves ---------------------------------------------------------------------------------
+def _condition_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = harder_summary(table)
+    return {
+        "overlap": Drawn(
+            conditions_figure(summary), alt_text_conditions(summary), "How much of the sound is found, by condition."
+        ),
+        "presence": Drawn(
+            presence_figure(summary),
+            alt_text_presence(summary),
+            "Sounds that are not there, and a sound that is twice.",
+        ),
+    }
+
+
+def _curve_figures(table: pd.DataFrame) -> dict[str, Drawn]:
+    summary = curve_summary(table)
+    caption = "What it takes: strength, contrast pairs, other audios, wording, language."
+    return {"levels": Drawn(curves_figure(summary), alt_text_curves(summary), caption)}
+
+
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
@@ -287,6 +321,25 @@ ANALYSES: dict[str, Analysis] = {
             field_table,
             field_summary,
             _field_figures,
+        ),
+        Analysis(
+            "conditions",
+            "conditions",
+            "Where does a method stop? Scenes that are less kind, and sounds that are not there",
+            harder_table,
+            harder_summary,
+            _condition_figures,
+            recordings=True,
+            first=limits,
+        ),
+        Analysis(
+            "curves",
+            "sample curves",
+            "How much does it take? Strength, contrast pairs, wording, language",
+            curve_table,
+            curve_summary,
+            _curve_figures,
+            first=findings,
         ),
     )
 }

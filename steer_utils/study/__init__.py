@@ -16,6 +16,8 @@ causality        does the answer change when the window is taken away, and does 
 block_map        where must the vector go in, and where does attention answer?
 free_words       does a model find sounds by words that it was never trained with?
 field            is what `locate` says of a field recording true?
+harder_scenes    where does a method stop? scenes that are less kind, sounds that are not there
+sample_curves    how much does it take? strength, contrast pairs, wording, language
 alignment        linear maps between the states of two models, and a vector carried over
 transfer         does a vector from elsewhere still steer?
 """

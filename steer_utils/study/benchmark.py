@@ -26,6 +26,7 @@ from steer_utils.methods.base import Localisation, Method, Query, find_together
 from steer_utils.methods.baselines import POSITION
 from steer_utils.methods.settings import Settings, trained_recordings
 from steer_utils.methods.table import METHODS, method_named, standard_methods, without_equal_rows
+from steer_utils.sound.conditions import PLAIN, condition_named
 from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import PAPER_SECONDS as PAPER_SECONDS  # lesson 07 takes it from here
@@ -55,6 +56,7 @@ class SceneSet:
     seed: int
     left_out: int = 0  # recordings left out because the model was trained on them
     unused: Mapping[str, int] = field(default_factory=dict)  # recordings by class, where the class is not asked for
+    condition: str = PLAIN  # what the scenes are like (`sound.conditions`)
 
     def as_dict(self) -> dict[str, object]:
         """What a reader needs to make the same scenes again."""
@@ -65,6 +67,7 @@ class SceneSet:
             "sounds": "procedural" if self.maker.clips is None else f"{len(self.maker.clips)} recordings",
             "left_out": self.left_out,
             **({"unused": dict(self.unused)} if self.unused else {}),
+            **({"condition": self.condition} if self.condition != PLAIN else {}),
             "seconds": list(self.maker.seconds),
             "event_seconds": list(self.maker.event_seconds),
         }
@@ -117,14 +120,23 @@ class HeardScene:
 
 
 def scene_set(
-    checkpoint: Checkpoint, settings: Settings, *, count: int, seed: int, clips: ClipBank | None = None
+    checkpoint: Checkpoint,
+    settings: Settings,
+    *,
+    count: int,
+    seed: int,
+    clips: ClipBank | None = None,
+    condition: str = PLAIN,
 ) -> SceneSet:
     """Three-event scenes that fit the model: its known classes (any, for a model that takes any text) without the
     classes the settings were chosen on. A model that hears 17 s or more gets the paper's form: 5 s clips, 1 s gaps.
-    Categories of `clips` are those classes in any case, in the plural, and under their names in ESC-50.
+    Categories of `clips` are those classes in any case, in the plural, and under their names in ESC-50. `condition`:
+    scenes that are less kind, by a name of `sound.conditions`.
 
-    Raises ValueError when fewer than three classes are left, or all recordings were used in training.
+    Raises ValueError when fewer than three classes are left, or all recordings were used in training; and for scenes
+    that a benchmark cannot ask about: longer than the model hears in one go, or with a class in them twice.
     """
+    harder = condition_named(condition)
     if count < 1 or seed < 0:
         raise ValueError(f"scenes is {count}, seed {seed}; pass at least 1 scene and a seed of 0 or more")
     left_out = 0
@@ -147,7 +159,16 @@ def scene_set(
     if clips is not None:
         unused = dict(sorted(Counter(clip.category for clip in clips.clips if clip.category not in names).items()))
         clips = clips.subset(categories=names)
-    return SceneSet(three_event_maker(names, checkpoint.window_seconds, clips), count, seed, left_out, unused)
+    maker = harder.maker(three_event_maker(names, checkpoint.window_seconds, clips))
+    elsewhere = "`steer-utils analyse conditions` has an answer for it"
+    if harder.twice:
+        raise ValueError(f"scenes {condition!r} hold a class twice, and a benchmark asks for one event: {elsewhere}")
+    if maker.seconds[1] > checkpoint.window_seconds:
+        raise ValueError(
+            f"scenes {condition!r} are longer than the {checkpoint.window_seconds:g} s that {checkpoint.name} hears in "
+            f"one go: {elsewhere}, in windows"
+        )
+    return SceneSet(maker, count, seed, left_out, unused, condition)
 
 
 def run_benchmark(

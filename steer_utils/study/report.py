@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.methods.table import in_order, label_of
+from steer_utils.sound.conditions import condition_named
 from steer_utils.sound.files import check_target, json_safe, whole_file
 from steer_utils.sound.spans import AudioSpan, Interval
 from steer_utils.sound.tables import text_table
@@ -172,6 +173,8 @@ def report_text(table: pd.DataFrame) -> str:
         f"seed {scenes['seed']}, {scenes['sounds']}{' sounds' if scenes['sounds'] == 'procedural' else ''}",
         f"classes queried: {', '.join(scenes['classes'])}",
     ]
+    if condition := scenes.get("condition"):
+        lines.append(f"scenes: {condition}, {condition_named(condition).words}")
     lines += left_out_lines(scenes)
     rows, tests = summary(table), significance(table).set_index("method")
     lines += ["", "overlap with the true interval, % [95 % interval over scenes]", *_overlaps(rows)]

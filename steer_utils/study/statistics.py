@@ -223,6 +223,34 @@ def circular_shift_null(
     return NullTest(observed, float(draws.mean()), float(low), float(high), (1 + reached) / (1 + resamples))
 
 
+def roc_estimate(scores: np.ndarray, there: np.ndarray, clusters: np.ndarray, *, seed: int = 0) -> Estimate:
+    """`roc_area` with the bootstrap of `cluster_mean`: scenes are drawn again, not scores.
+
+    Pairs are made across scenes, as a threshold for all of them would meet. NaN where one of the two is missing; no
+    interval (NaN) for a single cluster. Raises ValueError as `cluster_mean` does. Cost: O(n²).
+    """
+    scores, there = np.asarray(scores, float), np.asarray(there, bool)
+    clusters = _one_each(scores, clusters)
+    if there.shape != scores.shape or not np.isfinite(scores).all() or not scores.size:
+        raise ValueError(f"scores {scores.shape} and there {there.shape} must be lists of one length, scores finite")
+    index = np.unique(clusters, return_inverse=True)[1]
+    size = int(index.max()) + 1
+    wins = np.zeros((size, size))  # [scene of what is there, scene of what is not]
+    pairs = 0.5 * (1.0 + np.sign(scores[there][:, None] - scores[~there][None, :]))
+    np.add.at(wins, (index[there][:, None], index[~there][None, :]), pairs)
+    present, absent = (np.bincount(index[part], minlength=size) for part in (there, ~there))
+
+    def area(times: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return ((times @ wins) * times).sum(axis=-1) / ((times @ present) * (times @ absent))
+
+    mean, low, high = roc_area(scores, there), float("nan"), float("nan")
+    if size > 1 and np.isfinite(mean):
+        times = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
+        low, high = np.nanpercentile(area(times), (2.5, 97.5))
+    return Estimate(mean, float(low), float(high), len(scores), size)
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """p values adjusted for being a family of comparisons (Holm 1979), by the same names in the same order.
 

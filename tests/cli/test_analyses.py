@@ -62,6 +62,16 @@ def test_all_methods_are_those_that_can_run(folder: Path) -> None:
     assert {row["method"] for row in found["rows"]} == {*METHODS} - {"steering-heads", "position"} - alike
 
 
+def test_scenes_that_are_less_kind(folder: Path) -> None:
+    result = bench(folder, "--methods", "random", "--scenes-of", "overlapping", scenes=1)
+    assert "scenes: overlapping, three events, each beginning before" in result.stdout
+    refused(bench(folder, "--scenes-of", "20 s"), "steer-utils analyse conditions")
+
+
+def test_unknown_scenes_are_refused_before_the_model_is_loaded(no_model: None) -> None:
+    refused(invoke("benchmark", "--scenes-of", "loud"), "no scenes called 'loud'")
+
+
 def test_a_preset_is_a_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(steer_utils.cli.analyses.PRESETS, "smoke", 1)
     result = invoke("benchmark", "--model", folder, "--preset", "smoke", "--methods", "random", "--json")

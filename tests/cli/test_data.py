@@ -17,7 +17,9 @@ import steer_utils.runs.notebooks
 import steer_utils.sound.downloads
 import steer_utils.study.benchmark
 import steer_utils.study.causality
+from steer_utils.sound.conditions import CONDITIONS
 from steer_utils.sound.datasets import DATASETS
+from steer_utils.sound.scenes import Scene
 
 
 def test_datasets_tells_licences_and_ways() -> None:
@@ -49,3 +51,15 @@ def test_cost_says_what_was_assumed() -> None:
     few, many = (invoke("cost", "--scenes", scenes).stdout for scenes in (10, 300))
     assert "10 scenes" in few and "300 scenes" in many and "not run here" in few and few != many
     refused(invoke("cost", "--scenes", 0), "scenes is 0")
+
+
+def test_scenes_lists_conditions_and_makes_scenes_of_one(tmp_path: Path) -> None:
+    listing = invoke("scenes").stdout
+    assert all(name in listing and one.words in listing for name, one in CONDITIONS.items())
+    result = invoke("scenes", "twice", "--count", 2, "--seed", 5, "--out", tmp_path / "made")
+    assert result.stdout.splitlines() == [str(tmp_path / "made" / f"scene_000{index}.wav") for index in range(2)]
+    for index in range(2):
+        names = Scene.load(tmp_path / "made" / f"scene_000{index}.wav").names
+        assert len(names) == 3 and len(set(names)) == 2
+    refused(invoke("scenes", "loud"), "there are no scenes called 'loud'; pass one of plain")
+    refused(invoke("scenes", "plain", "--seconds", 2), "need 3.90 s")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from tinies import EVENTS
 
 from steer_utils.lm.models import MAIN_MODELS, WEIGHTS, AudioLM
@@ -13,6 +15,8 @@ from steer_utils.methods.table import FURTHER
 from steer_utils.pocket.analyses import analyse, analyses_page
 from steer_utils.pocket.architecture import save
 from steer_utils.show.analyses import ANALYSES
+from steer_utils.sound.conditions import CONDITIONS, PLAIN
+from steer_utils.study import harder_scenes
 
 
 @pytest.fixture
@@ -51,6 +55,26 @@ def test_chosen_analyses_are_added_to_what_is_there(folder: Path, tmp_path: Path
     assert set(json.loads((folder / "analyses.json").read_text())) == {"model", "revision", "shift"}
     with pytest.raises(ValueError, match="no analysis 'block'"):
         analyse(str(folder), only=["block"], **options)  # type: ignore[arg-type]
+
+
+def test_conditions_are_measured_on_recordings_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ["filename,category"]
+    for place, name in enumerate(EVENTS):
+        tone = 0.5 * np.sin(2 * np.pi * 300 * (place + 1) * np.arange(24_000) / 16_000)
+        soundfile.write(tmp_path / f"{place}.wav", tone, 16_000)
+        rows.append(f"{place}.wav,{name}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.setattr(harder_scenes, "CONDITIONS", {PLAIN: CONDITIONS[PLAIN]})
+    options = {"figures": tmp_path / "figures", "work": tmp_path / "work", "scenes": 2, "further_scenes": 0}
+    page = analyse(str(folder), clips=tmp_path, only=["conditions"], quiet=True, **options)  # type: ignore[arg-type]
+    found = json.loads((folder / "analyses.json").read_text())
+    assert set(found) == {"model", "revision", "conditions", "conditions, recordings"}
+    assert "2 procedural scenes" in page.read_text() and "2 scenes of 3 recordings" in page.read_text()
+    assert "- Of plain scenes steering finds" in page.read_text()
+    names = {path.name for path in (tmp_path / "figures").glob("*.png")}
+    assert {f"conditions_overlap{kind}_pocket-tiny.png" for kind in ("", "-recordings")} < names and len(names) == 4
 
 
 def test_a_model_that_is_no_pocket_model_is_refused(one_folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.study.benchmark import SceneSet, scene_set
 from steer_utils.study.causality import occlusion_summary
 from steer_utils.study.free_words import SYNONYMS
+from steer_utils.study.harder_scenes import harder_table
 from steer_utils.study.report import read_table, write_table
+from steer_utils.study.sample_curves import curve_table
 
 OWN = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
 
@@ -35,6 +37,11 @@ def scenes(five: AudioLM) -> SceneSet:
 @pytest.fixture(scope="module", params=sorted(ANALYSES))
 def ran(request: pytest.FixtureRequest, five: AudioLM, scenes: SceneSet) -> tuple[Analysis, pd.DataFrame]:
     analysis = ANALYSES[request.param]
+    if analysis.name == "conditions":  # three of them: all others are made and asked about alike
+        few = ["plain", "twice", "20 s"]
+        return analysis, harder_table(five, scenes, OWN, conditions=few, methods=("steering", "loudest"))
+    if analysis.name == "curves":
+        return analysis, curve_table(five, scenes, OWN, counts=(1, 2))
     if analysis.any_text:  # on scenes of sounds that have synonyms
         maker = SceneMaker(tuple(SYNONYMS)[:4], seconds=five.window_seconds)
         return analysis, analysis.run(taking_any_text(five), SceneSet(maker, 2, 4), OWN)
@@ -61,7 +68,8 @@ def test_the_text_has_the_question_and_a_line_a_row(ran: tuple[Analysis, pd.Data
     analysis, table = ran
     lines = analysis_text(analysis, table).splitlines()
     assert lines[0] == analysis.question and "2 scenes, seed 4" in lines[1]
-    assert len(lines) == 4 + len(analysis.summary(table))
+    summary = analysis.summary(table)
+    assert len(lines) == 4 + len(analysis.first(summary)) + len(summary)
 
 
 def test_every_figure_has_words_and_can_be_drawn(ran: tuple[Analysis, pd.DataFrame]) -> None:

@@ -59,4 +59,4 @@ def test_other_names_and_impossible_scenes_are_refused() -> None:
     with pytest.raises(ValueError, match="'loud'; pass one of plain, bed 10 dB"):
         condition_named("loud")
     with pytest.raises(ValueError, match="distinct"):
-        CONDITIONS["6 events"].maker(three_event_maker(NAMES[:5], 8.0))
+        CONDITIONS["6 brief events"].maker(three_event_maker(NAMES[:5], 8.0))

@@ -126,6 +126,29 @@ def test_a_model_that_hears_long_gets_the_papers_form(lm: AudioLM, monkeypatch: 
     assert [event.span.duration for event in scene.events] == pytest.approx([5.0] * 3)
 
 
+def test_scenes_that_are_less_kind_are_measured_and_named(lm: AudioLM) -> None:
+    assert "condition" not in scene_set(lm, with_settings(), count=1, seed=0).as_dict()
+    chosen = scene_set(lm, with_settings(), count=1, seed=2, condition="bed -5 dB")
+    assert chosen.maker.bed_db == -5.0 and chosen.as_dict()["condition"] == "bed -5 dB"
+    table = run_benchmark(lm, chosen, with_settings(), methods=["loudest"])
+    assert "scenes: bed -5 dB, three events 5 dB below a background bed of noise" in report_text(table)
+    assert len(table) == 3 and table.attrs["scenes"]["condition"] == "bed -5 dB"
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("loud", "no scenes called 'loud'; pass one of plain"),
+        ("twice", "'twice' hold a class twice.*analyse conditions"),
+        ("20 s", "longer than the 4 s that tiny hears.*analyse conditions"),
+        ("6 brief events", "distinct"),
+    ],
+)
+def test_scenes_that_a_benchmark_cannot_ask_about_are_refused(lm: AudioLM, condition: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        scene_set(lm, with_settings(), count=1, seed=0, condition=condition)
+
+
 def test_trained_recordings_are_left_out(lm: AudioLM, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lm.events = ("dog bark", "rain", "siren")  # no cow
     trained = frozenset({"rain-1.wav", "rain-2.wav", "cow-3.wav", "not there.wav"})

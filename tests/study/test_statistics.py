@@ -29,6 +29,7 @@ from steer_utils.study.statistics import (
     mean_record,
     paired_difference,
     random_overlap,
+    roc_estimate,
     sign_flip,
 )
 
@@ -562,3 +563,30 @@ def test_few_scenes_are_counted_exactly_up_to_the_last_pattern() -> None:
             assert sign_flip(ones[:, 0], 0 * ones[:, 0], clusters, resamples=resamples) == pytest.approx(p)
         drawn = estimate_columns(ones, clusters, resamples=2**scenes - 1).p  # one pattern too many: drawn
         assert drawn[0] != pytest.approx(p)
+
+
+# -- ROC area -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(4, 40))
+def test_roc_area_is_the_share_of_pairs_in_order(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, there = rng.normal(size=count).round(1), np.arange(count) % 3 == 0  # with ties
+    estimate = roc_estimate(scores, there, rng.integers(0, 5, count))
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[there] for b in scores[~there]]
+    assert estimate.mean == pytest.approx(np.mean(pairs)) and estimate.n == count
+    assert estimate.low <= estimate.high or np.isnan(estimate.low)
+
+
+def test_roc_area_draws_scenes_and_not_scores() -> None:
+    """Scenes that are all alike leave nothing to draw; one scene has no interval; one kind missing has no area."""
+    scores, there, clusters = np.tile([2.0, 1.0, 0.0], 6), np.tile([True, False, True], 6), np.repeat(np.arange(6), 3)
+    alike = roc_estimate(scores, there, clusters)
+    assert alike.mean == alike.low == alike.high == 0.5 and alike.clusters == 6
+    mixed = roc_estimate(scores + 3.0 * (clusters % 2) * there, there, clusters)
+    assert mixed.low < mixed.mean < mixed.high
+    assert np.isnan(roc_estimate(scores, there, np.zeros(18)).low)
+    assert np.isnan(roc_estimate(scores, np.ones(18, bool), clusters).mean)
+    with pytest.raises(ValueError, match="finite"):
+        roc_estimate(np.array([np.nan, 1.0]), np.array([True, False]), np.array([0, 1]))

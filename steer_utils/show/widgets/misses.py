@@ -29,6 +29,7 @@ from steer_utils.show.plots.located import mark, spectrogram
 from steer_utils.show.widgets.intake import made_scene
 from steer_utils.show.widgets.listening import Listening
 from steer_utils.show.widgets.panels import Panel, StatusLine, aligned, panel_box, row, widgets
+from steer_utils.sound.conditions import PLAIN
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.spans import AudioSpan, Interval
@@ -170,7 +171,14 @@ def scenes_of(table: pd.DataFrame, checkpoint: Checkpoint, *, clips: ClipBank | 
             else "the scenes were made of procedural sounds; pass no clips"
         )
     settings = Settings(**table.attrs["settings"])
-    made = scene_set(checkpoint, settings, count=int(facts["scenes"]), seed=int(facts["seed"]), clips=clips)
+    made = scene_set(
+        checkpoint,
+        settings,
+        count=int(facts["scenes"]),
+        seed=int(facts["seed"]),
+        clips=clips,
+        condition=facts.get("condition", PLAIN),
+    )
     now = made.as_dict()
     other = [name for name in facts if now.get(name) != facts[name]]
     if other:

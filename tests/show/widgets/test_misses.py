@@ -69,6 +69,13 @@ def test_where_a_window_landed(table: pd.DataFrame) -> None:
     assert {bool(miss.landed) for miss in misses(table, "random", below=1.0)} == {True, False}
 
 
+def test_harder_scenes_are_made_again(five: AudioLM) -> None:
+    settings = replace(PAPER, blocks=(0, 1), chosen_on={"events": []})
+    chosen = scene_set(five, settings, count=2, seed=3, condition="overlapping")
+    again = scenes_of(run_benchmark(five, chosen, settings, methods=["random"]), five)
+    assert again.condition == "overlapping" and again.maker.scene(1, 3).events == chosen.maker.scene(1, 3).events
+
+
 def test_scenes_are_made_again(five: AudioLM, table: pd.DataFrame, tmp_path: Path) -> None:
     scenes = scenes_of(table, five)
     for miss in misses(table, "steering"):

@@ -1,0 +1,185 @@
+"""Figures of scenes that are less kind: overlap by condition, a panel a method; sounds that are not there, or twice.
+
+figure = conditions_figure(harder_summary(table))
+save_figure(figure, Path("figures/conditions"), alt_text_conditions(summary), "Overlap by condition.")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import seaborn
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from steer_utils.methods.table import label_of
+from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.sound.conditions import PLAIN
+from steer_utils.study.harder_scenes import FOUND as WHICH
+from steer_utils.study.harder_scenes import MAIN, YES_OR_NO
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+_COLUMNS = 4  # panels side by side
+_ROW = 0.2  # inches of a condition
+_PARTS = ((FOUND, "white"), (FILL, INK), ("white", INK))  # of the bars of which one is found: fill, and ink on it
+
+
+def conditions_figure(summary: DataFrame) -> Figure:
+    """A panel a method: overlap in % with its 95 % interval for each condition, and that condition's own chance.
+
+    `summary`: of `harder_summary`.
+    """
+    placed = summary[summary["overlap"].notna()]
+    methods, conditions = list(dict.fromkeys(placed["method"])), list(dict.fromkeys(placed["condition"]))
+    columns = min(_COLUMNS, len(methods))
+    rows = -(-len(methods) // columns)
+    with house_style():
+        figure = new_figure(2.2 + 2.05 * columns, 0.5 + rows * (0.75 + _ROW * len(conditions)))
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for ax, method in zip(axes, methods, strict=False):
+            _condition_panel(ax, placed[placed["method"] == method].set_index("condition"), conditions)
+            ax.set_title(label_of(method), fontsize="small")
+        for ax in axes[len(methods) :]:
+            ax.set_axis_off()
+        for ax in axes[max(0, len(methods) - columns) : len(methods)]:
+            ax.set_xlabel("overlap (%)")
+            ax.tick_params(labelbottom=True)
+        axes[0].set_ylim(len(conditions) - 0.4, -0.6)
+        handles = [
+            Line2D([], [], color=FOUND, marker="o", markersize=5, label="overlap, 95 % interval over scenes"),
+            Line2D([], [], color=TRUE, marker="|", markersize=9, markeredgewidth=2, linestyle="", label="its chance"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    return figure
+
+
+def _condition_panel(ax: Axes, rows: DataFrame, conditions: list[str]) -> None:
+    for place, condition in enumerate(conditions):
+        row = rows.loc[condition]
+        ax.plot([100 * row["low"], 100 * row["high"]], [place, place], color=FOUND, linewidth=1.6)
+        ax.plot([100 * row["overlap"]], [place], color=FOUND, marker="o", markersize=4)
+        ax.plot([100 * row["chance"]], [place], color=TRUE, marker="|", markersize=9, markeredgewidth=2)
+    ax.set_yticks(range(len(conditions)), conditions, fontsize="x-small")
+    ax.set(xlim=(-3, 103), xticks=range(0, 101, 25))
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="y", length=0)
+    seaborn.despine(ax=ax, left=True)
+
+
+def presence_figure(summary: DataFrame) -> Figure:
+    """Left, whether a score tells sounds that are there from those that are not, in plain scenes, by method. Middle,
+    the same by condition for steering and for the model's own yes or no. Right, of a class that sounds twice, which one
+    each method finds.
+
+    `summary`: of `harder_summary`. A panel whose condition is not there is left empty, and says so.
+    """
+    plain = summary[summary["condition"] == PLAIN].set_index("method")
+    doubled = summary[(summary["condition"] == "twice") & summary["overlap"].notna()].set_index("method")
+    conditions = list(dict.fromkeys(summary["condition"]))
+    with house_style():
+        figure = new_figure(11.0, 1.3 + _ROW * max(len(conditions), 9))
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1))
+        for place, (_, row) in enumerate(plain.iterrows()):
+            _area(left, place, row, FOUND, "o")
+        _areas(left, [_name(method) for method in plain.index], "there or not? plain scenes, by method")
+        for method, colour, marker, shift in ((MAIN, FOUND, "o", -0.14), (YES_OR_NO, INK, "D", 0.14)):
+            rows = summary[summary["method"] == method].set_index("condition")
+            for place, condition in enumerate(conditions):
+                if condition in rows.index:
+                    _area(middle, place + shift, rows.loc[condition], colour, marker)
+        _areas(middle, conditions, "there or not? by condition")
+        handles = [
+            Line2D([], [], color=FOUND, marker="o", markersize=4, label="steering, rise of attention"),
+            Line2D([], [], color=INK, marker="D", markersize=4, markerfacecolor="white", label="the model's yes or no"),
+        ]
+        middle.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize="x-small"
+        )
+        _which_panel(right, doubled)
+    return figure
+
+
+def _name(method: str) -> str:
+    return "the model's yes or no" if method == YES_OR_NO else label_of(method)
+
+
+def _area(ax: Axes, place: float, row: DataFrame, colour: str, marker: str) -> None:
+    if row["area"] == row["area"]:
+        face = colour if marker == "o" else "white"
+        ax.plot([row["area_low"], row["area_high"]], [place, place], color=colour, linewidth=1.4)
+        ax.plot([row["area"]], [place], color=colour, marker=marker, markersize=4, markerfacecolor=face)
+
+
+def _areas(ax: Axes, names: list[str], title: str) -> None:
+    ax.axvline(0.5, color=TRUE, linewidth=1.4, linestyle="--", zorder=0)
+    ax.set_yticks(range(len(names)), names, fontsize="x-small")
+    ax.set(xlim=(0.2, 1.02), xlabel="ROC area", ylim=(len(names) - 0.4, -0.6))
+    ax.set_title(title, fontsize="small")
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="y", length=0)
+    seaborn.despine(ax=ax, left=True)
+
+
+def _which_panel(ax: Axes, doubled: DataFrame) -> None:
+    ax.set_title("a class that sounds twice", fontsize="small")
+    if doubled.empty or WHICH[0] not in doubled:
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center")
+        ax.set_axis_off()
+        return
+    for place, (_, row) in enumerate(doubled.iterrows()):
+        left = 0.0
+        for which, (colour, ink) in zip(WHICH, _PARTS, strict=True):
+            share = 100 * float(row[which])
+            ax.barh(place, share, left=left, color=colour, edgecolor=SOFT, linewidth=0.6, height=0.7)
+            if share >= 9:
+                ax.text(
+                    left + share / 2, place, f"{share:.0f}", ha="center", va="center", color=ink, fontsize="x-small"
+                )
+            left += share
+    ax.set_yticks(range(len(doubled)), [label_of(str(method)) for method in doubled.index], fontsize="x-small")
+    ax.set(xlim=(0, 100), xlabel="queries (%)", ylim=(len(doubled) - 0.4, -0.6))
+    ax.tick_params(axis="y", length=0)
+    seaborn.despine(ax=ax, left=True)
+    parts = zip(WHICH, _PARTS, strict=True)
+    handles = [Patch(facecolor=colour, edgecolor=SOFT, label=f"{which} found") for which, (colour, _) in parts]
+    ax.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.4, -0.16), frameon=False, fontsize="x-small", ncols=3
+    )
+
+
+def alt_text_conditions(summary: DataFrame) -> str:
+    """What `conditions_figure` shows, in words: every mean in it."""
+    placed = summary[summary["overlap"].notna()]
+    said = []
+    for method in dict.fromkeys(placed["method"]):
+        rows = placed[placed["method"] == method].to_dict("records")
+        means = ", ".join(f"{row['condition']} {100 * row['overlap']:.0f}" for row in rows)
+        said.append(f"{label_of(method)}: {means}.")
+    chances = {row["condition"]: 100 * row["chance"] for row in placed.to_dict("records")}
+    listed = ", ".join(f"{condition} {chance:.0f}" for condition, chance in chances.items())
+    return f"Overlap in % by condition, a panel a method. {' '.join(said)} Chance: {listed}."
+
+
+def alt_text_presence(summary: DataFrame) -> str:
+    """What `presence_figure` shows, in words: every figure of its outer panels, and the range of the middle one."""
+    plain = summary[summary["condition"] == PLAIN].to_dict("records")
+    areas = ", ".join(f"{_name(row['method'])} {row['area']:.2f}" for row in plain)
+    ranges = []
+    for method in (MAIN, YES_OR_NO):
+        area = summary.loc[summary["method"] == method, "area"]
+        ranges.append(f"{_name(method)} from {area.min():.2f} to {area.max():.2f}")
+    doubled = summary[(summary["condition"] == "twice") & summary["overlap"].notna()].to_dict("records")
+    which = "; ".join(
+        f"{label_of(row['method'])} {', '.join(f'{name} {100 * row[name]:.0f} %' for name in WHICH)}" for row in doubled
+    )
+    return (
+        f"ROC area of sounds that are there against sounds that are not, in plain scenes: {areas}. Over conditions: "
+        f"{'; '.join(ranges)}. Of a class that sounds twice is found: {which}."
+    )
