@@ -9,13 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steer_utils.cli.console import note, progress
-from steer_utils.cli.options import Batch, Device, Dtype, Json, Model, Quantise, Revision, finished_table, open_model
+from steer_utils.cli.options import (
+    Batch,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Own,
+    Quantise,
+    Revision,
+    finished_table,
+    open_model,
+    read_settings,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from steer_utils.lm.models import AudioLM
     from steer_utils.methods.locate import EventAnswer, Located
+    from steer_utils.methods.settings import Settings
     from steer_utils.sound.audio import AudioError
     from steer_utils.sound.labels import Labelled
 
@@ -54,6 +68,7 @@ def locate(
     html: Annotated[
         Path | None, typer.Option(help="Write a page with that table, on which every file can be heard and steered.")
     ] = None,
+    settings: Own = None,
     batch: Batch = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -65,7 +80,8 @@ def locate(
     Of a folder, or for several sounds, each gets a line (or a json object), as soon as it is heard; what cannot be
     heard is said, left out, and makes the exit code 1.
 
-    Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
+    Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped. Settings
+    that `steer-utils tune` left in the folder of --out, or in the current one, are used.
 
     Example: steer-utils locate street.wav "dog bark" --figure street.png
 
@@ -99,6 +115,7 @@ def locate(
         span = Interval(0.0, 1.0)
         names = [(" ".join(event.split()), readable_name(path.name)) for path in files for event in events]
         check_intervals(labels, [Labelled(span, event, name) for event, name in names])
+    given = read_settings(settings)
     recording = None if audio.is_dir() else read_recording(audio)  # before the model is loaded, which can take minutes
     for warning in recording.warnings if recording and not several else ():
         note(warning)
@@ -107,9 +124,10 @@ def locate(
 
     method_named(method)
     lm = open_model(model, device, dtype, revision, quantise)
+    own = settings_of(lm, given, out)
     if several or recording is None:
         listed = _Listed(as_json, quiet=out is not None or html is not None, several=len(events) > 1)
-        _locate_all(lm, files, events, method, seconds, threshold, batch, labels, tracks, out, html, listed)
+        _locate_all(lm, own, files, events, method, seconds, threshold, batch, labels, tracks, out, html, listed)
         return
     located = find(
         lm,
@@ -117,9 +135,10 @@ def locate(
         events[0],
         method=method,
         seconds=seconds,
+        settings=own,
         progress=lambda starts: progress(starts, "window", quiet=None),
     )
-    _note_doubts(located, lm, threshold)
+    _note_doubts(located, lm, own, threshold)
     typer.echo(json.dumps(located.as_dict()) if as_json else _located_text(located))  # whatever becomes of the files
     if labels is not None:
         write_intervals(labels, [_label(audio, located)], duration=located.duration)
@@ -160,6 +179,7 @@ class _Listed:
 
 def _locate_all(
     lm: AudioLM,
+    settings: Settings,
     files: list[Path],
     events: list[str],
     method: str,
@@ -184,6 +204,7 @@ def _locate_all(
             events,
             method=method,
             seconds=seconds,
+            settings=settings,
             batch=batch,
             threshold=threshold,
             html=html,
@@ -229,7 +250,7 @@ def _label(audio: Path, located: Located) -> Labelled:
     return Labelled(located.interval, located.event, readable_name(audio.name), round(located.presence, 4))
 
 
-def _note_doubts(located: Located, lm: AudioLM, threshold: float | None) -> None:
+def _note_doubts(located: Located, lm: AudioLM, settings: Settings, threshold: float | None) -> None:
     from steer_utils.show.folder_report import threshold_of
 
     if located.windows > 1:
@@ -237,7 +258,7 @@ def _note_doubts(located: Located, lm: AudioLM, threshold: float | None) -> None
             f"{located.duration:.1f} s is longer than the {lm.window_seconds:g} s this model hears in one go: "
             f"heard in {located.windows} windows"
         )
-    if located.chance_that_it_is_there < (threshold_of(lm) if threshold is None else threshold):
+    if located.chance_that_it_is_there < (threshold_of(lm, settings) if threshold is None else threshold):
         presence = f"presence {located.chance_that_it_is_there:.2f}"
         note(f"the model does not think there is one ({presence}); this is only its best guess")
 

@@ -25,6 +25,7 @@ import steer_utils.runs.notebooks
 import steer_utils.sound.downloads
 import steer_utils.study.benchmark
 import steer_utils.study.causality
+from steer_utils.methods.settings import Settings
 from steer_utils.sound.labels import read_intervals
 
 RATE = 16_000
@@ -275,6 +276,34 @@ def test_tables_and_reports_are_refused_before_loading(street: Path, tmp_path: P
         (("--figure", tmp_path / "a.png"), "a figure shows one sound"),
     ):
         refused(invoke("locate", folder, "bell", "siren", *options), message)
+
+
+def test_tuned_settings_are_used_and_others_on_request(
+    folder: Path, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a benchmark does: those in the folder of --out or the current one, of these very weights; or --settings."""
+    lm = steer_utils.lm.models.load(folder)
+    chosen = Settings(strength=6.0, chosen_on={"events": ["siren"], "revision": lm.revision})
+    found = steer_utils.methods.locate.locate(lm, street, "bell", seconds=1.0, settings=chosen)
+    plain = steer_utils.methods.locate.locate(lm, street, "bell", seconds=1.0)
+    assert abs(found.score - plain.score) > 0.01, "or nothing is shown"
+    arguments = ("locate", street, "bell", "--model", folder, "--seconds", 1, "--json")
+    chosen.save(tmp_path / "mine.json")
+    given = json.loads(done(invoke(*arguments, "--settings", tmp_path / "mine.json")))
+    assert given["score"] == pytest.approx(found.score, abs=1e-3)
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(done(invoke(*arguments)))["score"] == pytest.approx(plain.score, abs=1e-3)
+    tuned = tmp_path / f"{folder.name}.settings.json"
+    (tmp_path / "mine.json").rename(tuned)
+    result = invoke(*arguments)
+    assert json.loads(done(result))["score"] == pytest.approx(found.score, abs=1e-3)
+    assert f"settings of {tuned.name}, chosen on siren" in result.stderr.replace("\n", " ")
+    out = tmp_path / "table.csv"
+    done(invoke(*arguments[:-1], "--out", out))
+    assert float(next(csv.DictReader(out.open()))["score"]) == pytest.approx(found.score, abs=1e-3)
+    Settings(chosen_on={"events": ["siren"], "revision": "another"}).save(tuned)
+    refused(invoke(*arguments), "was chosen for revision another")
+    refused(invoke(*arguments, "--settings", street), "cannot read settings")
 
 
 def test_a_folder_is_refused_where_one_file_belongs(sounds: Path, tmp_path: Path, no_model: None) -> None:
