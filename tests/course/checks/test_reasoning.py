@@ -1,0 +1,172 @@
+"""Checks of exercises that need a thought: right answers pass, and each known mistake gets its own hint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from steer_utils.course.checks import Wrong
+from steer_utils.course.checks.reasoning import CLAIMS, claims, control, flaws, honest_figure, specific
+from steer_utils.lm.vectors import SteeringVector
+
+TABLE = pd.DataFrame(  # lesson 00's, on 30 scenes
+    {
+        "steering": (0.929, 0.897, 0.956, 0.242),
+        "prompting": (0.736, 0.674, 0.797, 0.242),
+        "prompting-best": (0.945, 0.926, 0.962, 0.242),
+        "negative": (0.038, 0.015, 0.064, 0.242),
+        "mavs": (0.210, 0.171, 0.247, 0.242),
+    },
+    index=["overlap", "low", "high", "chance"],
+).T
+VECTOR = SteeringVector(torch.randn(3, 200, generator=torch.Generator().manual_seed(0)), blocks=(0, 1, 2), hidden_norms=torch.ones(3))
+
+
+def hint_of(check: Callable[..., None], *arguments: Any) -> str:
+    with pytest.raises(Wrong) as error:
+        check(*arguments)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("answer", [["B", "D"], ["d", "b"], "B, D", ("B", "D", "B")])
+def test_the_flaws(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    flaws(answer, TABLE)
+    assert capsys.readouterr().out.startswith("Correct. Not from this table: B, D.")
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (["B"], "one more"),
+        ([], "2 more"),
+        (["A", "B", "D"], "A does follow"),
+        (["E"], "no claim E"),
+        (7, "list of letters"),
+        (None, "nothing is here yet"),
+    ],
+)
+def test_mistakes_about_flaws(answer: Any, hint: str) -> None:
+    assert hint in hint_of(flaws, answer, TABLE)
+
+
+def test_the_table_decides_what_follows() -> None:
+    """On another run other claims may fall: no letter is right by itself."""
+    better = TABLE.copy()
+    better.loc["mavs", "high"] = 0.2
+    better.loc["prompting-best", ["low", "high"]] = (0.96, 0.98)
+    flaws([], better)
+    assert len(claims().splitlines()) == len(CLAIMS) == 4
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda vector, seed: vector.random_like(seed),
+        lambda vector, seed: replace(
+            vector, directions=vector.directions[:, torch.randperm(200, generator=torch.Generator().manual_seed(seed))]
+        ),
+    ],
+)
+def test_a_control(function: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    control(function, VECTOR)
+    assert capsys.readouterr().out.startswith("Correct.")
+
+
+@pytest.mark.parametrize(
+    ("function", "hint"),
+    [
+        (lambda vector, seed: 0 * vector, "cannot fail"),
+        (lambda vector, seed: vector, "the vector itself"),
+        (lambda vector, seed: -1 * vector, "backwards"),
+        (lambda vector, seed: 2 * vector.random_like(seed), "norm differs"),
+        (lambda vector, seed: vector.random_like(0), "two seeds"),
+        (lambda vector, seed: vector.random_like(int(torch.randint(10**6, (1,)))), "another control each time"),
+        (lambda vector, seed: (vector + vector.random_like(seed)).normalised(), "norm differs"),
+        (lambda vector, seed: vector.directions, "return a SteeringVector"),
+        (lambda vector, seed: 1 / 0, "ZeroDivisionError"),
+        (None, "nothing is here yet"),
+    ],
+)
+def test_mistakes_about_a_control(function: Any, hint: str) -> None:
+    assert hint in hint_of(control, function, VECTOR)
+
+
+def test_a_control_that_keeps_a_part_of_the_direction() -> None:
+    def half(vector: SteeringVector, seed: int) -> SteeringVector:
+        mixed = vector.directions + vector.random_like(seed).directions
+        return replace(vector, directions=mixed / mixed.norm(dim=1, keepdim=True) * vector.norms()[:, None])
+
+    assert "still points along the vector" in hint_of(control, half, VECTOR)
+
+
+def test_the_honest_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    honest_figure("b", (5 / 3) / (95 / 93), 93.0, 95.0, 90.0)
+    assert capsys.readouterr().out.startswith("Correct. As drawn in A one bar is 1.6 times too long")
+
+
+@pytest.mark.parametrize(
+    ("choice", "value", "hint"),
+    [
+        ("A", 1.63, "no intervals"),
+        ("B", 5 / 3, "as drawn"),
+        ("B", 95 / 93, "ratio of the numbers"),
+        ("B", (95 / 93) / (5 / 3), "turned round"),
+        ("B", 2.0, "divide (larger"),
+        ("C", 1.0, "choose 'A' or 'B'"),
+        ("B", None, "nothing is here yet"),
+    ],
+)
+def test_mistakes_about_the_figure(choice: str, value: Any, hint: str) -> None:
+    assert hint in hint_of(honest_figure, choice, value, 93.0, 95.0, 90.0)
+
+
+VECTORS = {name: np.arange(6.0) + place for place, name in enumerate(("bell", "dog", "rain"))}
+
+
+def centred(vectors: Any) -> Any:
+    mean = np.mean(list(vectors.values()), axis=0)
+    return {name: vector - mean for name, vector in vectors.items()}
+
+
+def others_out(vectors: Any) -> Any:
+    return {
+        name: vectors[name] - np.mean([vectors[other] for other in vectors if other != name], axis=0)
+        for name in vectors
+    }
+
+
+def in_place(vectors: Any) -> Any:
+    mean = np.mean(list(vectors.values()), axis=0)
+    for vector in vectors.values():
+        vector -= mean
+    return vectors
+
+
+def test_what_is_specific(capsys: pytest.CaptureFixture[str]) -> None:
+    specific(centred, VECTORS)
+    assert capsys.readouterr().out.startswith("Correct.")
+
+
+@pytest.mark.parametrize(
+    ("function", "hint"),
+    [
+        (lambda vectors: vectors, "nothing was taken out"),
+        (
+            lambda vectors: {name: vector - vector.mean() for name, vector in vectors.items()},
+            "each vector's own numbers",
+        ),
+        (others_out, "*other* sounds"),
+        (in_place, "have changed"),
+        (lambda vectors: list(vectors.values()), "a dictionary"),
+        (lambda vectors: {name: 2 * vector for name, vector in vectors.items()}, "the mean of all"),
+        (lambda vectors: {name: vector[:2] for name, vector in vectors.items()}, "shape"),
+    ],
+)
+def test_mistakes_about_what_is_specific(function: Any, hint: str) -> None:
+    assert hint in hint_of(specific, function, VECTORS)
