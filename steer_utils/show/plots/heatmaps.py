@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def overlap_map(ax: Axes, cells: DataFrame, blocks: list[str], strengths: list[float], fontsize: float) -> None:
+def overlap_map(
+    ax: Axes, cells: DataFrame, blocks: list[str], strengths: list[float], fontsize: float, against: float | None = None
+) -> None:
     """Overlap in % by steered blocks (rows) and strength (columns): "62 ±4", a dash where nothing was measured.
 
-    `cells`: one row a cell, with blocks, strength, overlap, low, high (0..1; NaN bounds for a single scene).
+    `cells`: one row a cell, with blocks, strength, overlap, low, high (0..1; NaN bounds for a single scene). `against`:
+    an overlap (0..1); a cell then holds its difference in points, "+12", and only where its interval leaves that out.
     """
     wide = cells.astype({"blocks": str}).pivot(index="blocks", columns="strength", values=["overlap", "low", "high"])
     means = 100 * wide["overlap"].reindex(index=blocks, columns=strengths)
-    halves = 50 * (wide["high"] - wide["low"]).reindex(index=blocks, columns=strengths)
-    words = np.vectorize(_cell_text, otypes=[str])(means, halves)
+    low, high = (100 * wide[end].reindex(index=blocks, columns=strengths) for end in ("low", "high"))
+    if against is None:
+        words = np.vectorize(_cell_text, otypes=[str])(means, 0.5 * (high - low))
+    else:
+        words = np.vectorize(_difference_text, otypes=[str])(means, low, high, 100 * against)
     seaborn.heatmap(
         means,
         ax=ax,
@@ -59,3 +65,8 @@ def outline_cell(ax: Axes, row: float, column: float, linewidth: float = 2.2) ->
 def _cell_text(mean: float, half: float) -> str:
     """ "62 ±4"; without the interval of a single scene."""
     return f"{mean:.0f} ±{half:.0f}" if np.isfinite(half) else f"{mean:.0f}"
+
+
+def _difference_text(mean: float, low: float, high: float, against: float) -> str:
+    """ "+12"; nothing where the interval holds `against`, or there is none."""
+    return f"{mean - against:+.0f}".replace("-", "−") if low > against or high < against else ""

@@ -51,11 +51,12 @@ _ROW = 0.235  # inches of a row of the star
 
 # -- the plane -------------------------------------------------------------------------------------------------------
 def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = None) -> Figure:
-    """Overlap by strength and steered blocks, one panel a read-out: mean and ± half of its 95 % interval, in %.
+    """Overlap by strength and steered blocks, one panel a read-out, and its difference from the settings in points.
 
-    `summary`: of `sensitivity_summary`. `norm`: "kept" or "free", by default as in the settings; the other is in a grid
-    made with `thorough`. The cell of the settings themselves is outlined. A dash: nothing that is read can have
-    changed. Raises ValueError for a point or a norm mode whose plane is not there.
+    A number stands only where a cell's 95 % interval leaves out what the settings have: a hundred numbers of a few
+    scenes invite one to pick the largest. `summary`: of `sensitivity_summary`. `norm`: "kept" or "free", by default as
+    in the settings; the other is in a grid made with `thorough`. The cell of the settings themselves is outlined. A
+    dash: nothing that is read can have changed. Raises ValueError for a point or a norm mode whose plane is not there.
     """
     cells, point = _plane(summary, around, norm)
     panels = {read: cells[cells["read"] == read] for read in READS}
@@ -63,10 +64,10 @@ def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = N
     sets = sorted(star["blocks"].unique(), key=blocks_order)  # the paper's read-out is reached from all of them
     strengths = sorted(cells["strength"].unique())
     with house_style():
-        figure = new_figure(3.3 + 0.95 * len(strengths), 1.9 + 0.27 * len(sets))
+        figure = new_figure(3.3 + 0.95 * len(strengths), 2.1 + 0.27 * len(sets))
         axes = figure.subplots(1, len(panels), sharey=True)
         for ax, (read, table) in zip(axes, panels.items(), strict=True):
-            overlap_map(ax, table, sets, strengths, fontsize=7.5)
+            overlap_map(ax, table, sets, strengths, 7.5, against=float(point["overlap"]))
             ax.set(xlabel="strength λ", ylabel="")
             ax.set_title(READ_LABELS[read], fontsize="medium")
             if read == point["read"] and cells["norm"].iloc[0] == point["norm"]:
@@ -78,7 +79,8 @@ def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = N
         bar.outline.set_visible(False)
         empty = "" if len(cells) == len(READS) * len(sets) * len(strengths) else f";  – {UNREACHED}"
         figure.suptitle(
-            f"{_title(cells, point, around)}\n{_scenes(cells)}; chance {100 * cells['chance'].mean():.1f} %{empty}",
+            f"{_title(cells, point, around)}: {100 * point['overlap']:.1f} %\n{_scenes(cells)}\n"
+            f"chance {100 * cells['chance'].mean():.1f} %{empty}",
             fontsize="small",
         )
     return figure
@@ -107,7 +109,9 @@ def _title(cells: DataFrame, point: Mapping[str, Any], around: str) -> str:
 
 def _scenes(cells: DataFrame) -> str:
     scenes = cells["scenes"].iloc[0]
-    return f"mean ± half of its 95 % interval over {scenes} scenes" if scenes > 1 else "a single scene"
+    if scenes == 1:
+        return "a single scene"
+    return f"numbers: points above or below the settings, where the 95 % interval over {scenes} scenes leaves them out"
 
 
 def alt_text_plane(summary: DataFrame, around: str = "paper", norm: str | None = None) -> str:
@@ -171,7 +175,8 @@ def _dot(ax: Axes, place: int, row: Mapping[str, Any]) -> None:
     ax.plot([chance], [place], color=TRUE, marker="|", markersize=9, markeredgewidth=2)
     if np.isfinite(low) and np.isfinite(high):
         ax.plot([low, high], [place, place], color=color, linewidth=1.8)
-    ax.plot([mean], [place], color=color, marker="o", markersize=5, markerfacecolor=color if row["chosen"] else "white")
+    face = color if row["chosen"] else "white"
+    ax.plot([mean], [place], color=color, marker="o", markersize=5, markerfacecolor=face, clip_on=False)
     beside = f"{mean:.1f}   IoU {100 * row['iou']:.1f}" if row["factor"] == "width" else f"{mean:.1f}"
     ax.text(1.02, place, beside, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
 

@@ -6,6 +6,7 @@ save_figure(figure, Path("figures/shift"), alt_text_shift(summary), "Steering mo
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
 
@@ -59,46 +60,52 @@ SWAP_LABELS = {
     "first": "names it first",
     "loudness": "says how loud it is",
 }
-_LEAVE = 0.5  # of the distance of two blocks: how far the conditions of one block are spread
 
 
 # -- shifts by block -------------------------------------------------------------------------------------------------
 def shift_figure(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -> Figure:
-    """Each measure by decoder block, one panel below the other: a line a condition, 95 % intervals over scenes.
+    """Each measure by decoder block, a row of small panels, one a condition, with 95 % intervals over scenes.
 
-    `summary`: of `shift_summary`. Raises ValueError for a measure that it does not have.
+    A row has one scale, and in each panel the first condition stands behind in grey, to be compared with. `summary`: of
+    `shift_summary`. Raises ValueError for a measure that it does not have.
     """
     _check_measures(summary, measures)
     conditions = list(dict.fromkeys(summary["condition"]))
     with house_style():
-        figure = new_figure(7.5, 0.9 + 2.1 * len(measures) + 0.2 * ((len(conditions) + 2) // 3))
-        axes = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, measure in zip(axes, measures, strict=True):
+        figure = new_figure(1.0 + 1.45 * len(conditions), 0.8 + 1.75 * len(measures))
+        axes = figure.subplots(len(measures), len(conditions), sharex=True, sharey="row", squeeze=False)
+        for number, measure in enumerate(measures):
+            row = axes[number]
             title, unit, scale = SHIFT_LABELS[measure]
-            ax.axhline(0, color=SOFT, linewidth=0.7)
-            for place, condition in enumerate(conditions):
-                own = summary[(summary["measure"] == measure) & (summary["condition"] == condition)]
-                aside = _LEAVE * ((place + 0.5) / len(conditions) - 0.5)
-                _line(ax, own.sort_values("block"), aside, scale, LOOKS[place % len(LOOKS)])
-            ax.set_title(title, loc="left", fontsize="medium")
-            ax.set_ylabel(unit)
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            seaborn.despine(ax=ax)
-        axes[-1].set_xlabel("decoder block")
-        handles = [
-            Line2D([], [], markersize=5, label=name, **LOOKS[place % len(LOOKS)])
-            for place, name in enumerate(conditions)
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+            own = {
+                name: summary[(summary["measure"] == measure) & (summary["condition"] == name)].sort_values("block")
+                for name in conditions
+            }
+            for place, (ax, condition) in enumerate(zip(row, conditions, strict=True)):
+                ax.axhline(0, color=SOFT, linewidth=0.7)
+                if place:
+                    first = own[conditions[0]]
+                    ax.plot(first["block"], scale * first["mean"], color=FILL, linewidth=1.6, zorder=0)
+                _line(ax, own[condition], scale, LOOKS[place % len(LOOKS)])
+                if number == 0:
+                    ax.set_title(condition.replace(" ", "\n"), fontsize="small")
+                ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+                seaborn.despine(ax=ax)
+            row[0].set_ylabel(f"{_folded(title)}\n({unit})", fontsize="small")
+        figure.supxlabel(f"decoder block; in grey: {conditions[0]}", fontsize="small")
+        figure.align_ylabels()
     return figure
 
 
-def _line(ax: Axes, rows: DataFrame, aside: float, scale: float, look: dict[str, Any]) -> None:
-    blocks = rows["block"].to_numpy() + aside
-    for block, low, high in zip(blocks, scale * rows["low"], scale * rows["high"], strict=True):
+def _folded(title: str) -> str:
+    return "\n".join(textwrap.wrap(title, 22))
+
+
+def _line(ax: Axes, rows: DataFrame, scale: float, look: dict[str, Any]) -> None:
+    for block, low, high in zip(rows["block"], scale * rows["low"], scale * rows["high"], strict=True):
         if np.isfinite(low) and np.isfinite(high):  # a single scene has no interval
             ax.plot([block, block], [low, high], color=look["color"], linewidth=1.1)
-    ax.plot(blocks, scale * rows["mean"], linewidth=1.0, markersize=4.5, **look)
+    ax.plot(rows["block"], scale * rows["mean"], linewidth=1.0, markersize=3.5, clip_on=False, **look)
 
 
 def alt_text_shift(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -> str:

@@ -89,6 +89,7 @@ def pca_figure(
             ax.set_xlabel(f"component 1 ({shares[0]:.0%} of the variance)")
             ax.set_ylabel(f"component 2 ({shares[1]:.0%})")
             ax.margins(0.08)
+            ax.set_aspect("equal", adjustable="datalim")  # a distance is the same along both components
             seaborn.despine(ax=ax)
         handles = [
             _handle(name, marker, colour, colour)

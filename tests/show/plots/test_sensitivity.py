@@ -71,6 +71,8 @@ def test_cells_stand_at_their_numbers(around: str) -> None:
     plane = plane[(plane["positions"] == "last") & (plane["rows"] == "last")]
     sets = [str(block) for block in range(7)] + ["0-3", "4-7", "0-7"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == sets
+    own = plane.loc[("share", "2", 16.0) if around == "own" else ("difference", "4-7", 1.0), "overlap"]
+    bare = 0
     for ax, read in zip(figure.axes[:2], ("share", "difference"), strict=True):
         assert [text.get_text() for text in ax.get_xticklabels()] == ["0.5", "1", "2", "4", "8", "16"]
         words = {
@@ -83,10 +85,13 @@ def test_cells_stand_at_their_numbers(around: str) -> None:
             if around == "own" and min(map(int, re.findall(r"\d+", sets[row]))) >= 5:
                 assert said == "–" and cell not in plane.index
             else:
-                mean = 100 * plane.loc[cell, "overlap"]
-                assert said in {f"{mean:.0f} ±4", f"{mean:.0f} ±5"}  # 4.5, rounded
+                mean, low, high = (100 * plane.loc[cell, name] for name in ("overlap", "low", "high"))
+                apart = not low <= 100 * own <= high
+                assert said == (f"{mean - 100 * own:+.0f}".replace("-", "−") if apart else "")
+                bare += not apart
                 shown = ax.collections[0].get_array()[row, column]
                 assert shown == pytest.approx(mean)
+    assert bare, "what cannot be told from the settings has no number"
     title = figure.get_suptitle()
     assert "chance 27.8 %" in title and "over 100 scenes" in title and ("–" in title) == (around == "own")
 

@@ -96,28 +96,31 @@ test_figures = figure_test(FIGURES)
 
 
 def test_lines_stand_at_the_numbers_in_their_units() -> None:
-    mass, js = shift_plots.shift_figure(shifts().sample(frac=1, random_state=0)).axes
-    assert (mass.get_ylabel(), js.get_ylabel(), js.get_xlabel()) == ("points", "bits", "decoder block")
-    for ax, scale in ((mass, 100), (js, 1)):
-        lines = [line for line in ax.lines if len(line.get_xdata()) == 8]
-        assert len(lines) == len(CONDITIONS)
-        by_slope = sorted(lines, key=lambda line: line.get_ydata()[-1])
-        for place, line in enumerate(by_slope):
-            assert line.get_ydata() == pytest.approx(scale * 0.01 * (place + 1) * np.arange(1, 9))
-            assert np.abs(line.get_xdata() - np.arange(8)).max() < 0.25  # beside its block, and nearer to no other
-        bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and line.get_xdata()[0] == line.get_xdata()[1]]
-        assert len(bars) == 8 * len(CONDITIONS)
-        middle = np.mean(bars[0].get_ydata())
-        assert bars[0].get_ydata() == pytest.approx([0.9 * middle, 1.1 * middle])
+    figure = shift_plots.shift_figure(shifts().sample(frac=1, random_state=0))
+    rows = np.array(figure.axes).reshape(2, len(CONDITIONS))
+    for axes, unit, scale in zip(rows, ("points", "bits"), (100, 1), strict=True):
+        assert axes[0].get_ylabel().endswith(f"({unit})")
+        order = {ax.get_title().replace("\n", " "): ax for ax in rows[0]}
+        assert set(order) == set(CONDITIONS)
+        for ax, top in zip(axes, rows[0], strict=True):
+            place = list(CONDITIONS).index(top.get_title().replace("\n", " "))
+            own = [line for line in ax.lines if line.get_marker() not in ("None", "")]
+            assert len(own) == 1
+            assert own[0].get_ydata() == pytest.approx(scale * 0.01 * (place + 1) * np.arange(1, 9))
+            assert list(own[0].get_xdata()) == list(range(8))
+            bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and len(set(line.get_xdata())) == 1]
+            assert len(bars) == 8
+            middle = np.mean(bars[0].get_ydata())
+            assert bars[0].get_ydata() == pytest.approx([0.9 * middle, 1.1 * middle])
+        assert len({tuple(ax.get_ylim()) for ax in axes}) == 1, "panels of a row have one scale"
 
 
-def test_conditions_differ_without_colour() -> None:
+def test_each_panel_has_its_name_and_the_first_condition_behind() -> None:
     figure = shift_plots.shift_figure(shifts())
-    looks = [
-        (line.get_marker(), line.get_markerfacecolor() == "white", line.get_linestyle())
-        for line in figure.legends[0].get_lines()
-    ]
-    assert len(set(looks)) == len(CONDITIONS) == len(looks)
+    titles = [ax.get_title().replace("\n", " ") for ax in figure.axes[: len(CONDITIONS)]]
+    assert titles == list(CONDITIONS) and not figure.legends
+    behind = [sum(line.get_zorder() == 0 for line in ax.lines) for ax in figure.axes[: len(CONDITIONS)]]
+    assert behind == [0] + [1] * (len(CONDITIONS) - 1)
 
 
 def test_a_single_scene_has_no_intervals() -> None:
