@@ -25,7 +25,9 @@ TABLE = pd.DataFrame(  # lesson 00's, on 30 scenes
     },
     index=["overlap", "low", "high", "chance"],
 ).T
-VECTOR = SteeringVector(torch.randn(3, 200, generator=torch.Generator().manual_seed(0)), blocks=(0, 1, 2), hidden_norms=torch.ones(3))
+VECTOR = SteeringVector(
+    torch.randn(3, 200, generator=torch.Generator().manual_seed(0)), blocks=(0, 1, 2), hidden_norms=torch.ones(3)
+)
 
 
 def hint_of(check: Callable[..., None], *arguments: Any) -> str:
