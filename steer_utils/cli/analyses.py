@@ -202,6 +202,34 @@ def _analysed(analysis: Analysis, table: DataFrame, as_json: bool) -> str:
 
 
 @analyses_app.command()
+def calibrate(
+    table: Annotated[Path, typer.Argument(help="What `analyse field` wrote with --out FILE.parquet.")],
+    out: Annotated[Path, typer.Argument(help="The file to write: calibration.json in the folder of the model.")],
+) -> None:
+    """Make a probability of a model's yes or no to "is it there?", on the development files of `analyse field`.
+
+    Prints how well presence is told on the test files: before and after. `locate` uses a calibration.json that lies
+    beside a model's settings, and the threshold in it.
+
+    Example: steer-utils calibrate field.parquet my-model/calibration.json
+    """
+    from steer_utils.sound.files import check_target
+
+    check_target(out, (".json",))
+    from steer_utils.show.analyses import calibration_text
+    from steer_utils.study.report import read_table
+
+    saved = read_table(table)
+    if saved.attrs.get("analysis") != "field":
+        raise ValueError(f"{table} is no table of `steer-utils analyse field`; pass one")
+    from steer_utils.study.field import calibration_of
+
+    calibration = calibration_of(saved)
+    calibration.save(out)
+    typer.echo(calibration_text(saved, calibration))
+
+
+@analyses_app.command()
 def questions(
     mmau: Annotated[Path | None, typer.Option(help="mmau-test-mini.json of MMAU; then give --audio too.")] = None,
     audio: Annotated[Path | None, typer.Option(help="The folder test-mini-audios of MMAU.")] = None,

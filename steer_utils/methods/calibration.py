@@ -77,7 +77,8 @@ class Calibration:
 
 
 def model_calibration(checkpoint: Checkpoint, settings: Settings) -> Calibration | None:
-    """calibration.json of the model's folder; None without one, or where `settings` ask another question.
+    """calibration.json of the model's folder; None without one, and where it was fitted for another question than that
+    of `settings`, or for other weights.
 
     Raises ValueError for a file that cannot be read.
     """
@@ -86,7 +87,8 @@ def model_calibration(checkpoint: Checkpoint, settings: Settings) -> Calibration
     if path is None or not path.is_file():
         return None
     calibration = Calibration.load(path)
-    return calibration if calibration.question == settings.presence else None
+    same_weights = calibration.fitted_on.get("revision") in (None, checkpoint.revision)
+    return calibration if same_weights and calibration.question == settings.presence else None
 
 
 def fit_calibration(

@@ -24,6 +24,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from steer_utils.lm.checkpoints import Checkpoint
+from steer_utils.methods.calibration import Calibration
 from steer_utils.methods.settings import Settings
 from steer_utils.show.plots.block_map import alt_text_block_map, block_map_figure
 from steer_utils.show.plots.field import alt_text_field, field_figure
@@ -50,7 +51,7 @@ from steer_utils.study.attention_shift import averaged, shift_summary, shift_tab
 from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_table
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
-from steer_utils.study.field import field_summary, field_table
+from steer_utils.study.field import field_summary, field_table, presence_summary
 from steer_utils.study.free_words import word_summary, word_table
 from steer_utils.study.harder_scenes import harder_summary, harder_table, limits
 from steer_utils.study.report import left_out_lines, numbers_text, p_text
@@ -160,6 +161,19 @@ def cell_text(name: Any, value: Any) -> str:
     if str(name) in ("p", "p_holm"):
         return p_text(value)
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def calibration_text(table: pd.DataFrame, calibration: Calibration) -> str:
+    """How well presence is told on the test files of `analyse field`, as the model says it and calibrated."""
+    facts = calibration.fitted_on
+    return "\n".join(
+        [
+            f"{table.attrs['model']}: fitted on {facts['questions']} questions about {facts['files']} development "
+            f"files ({facts['sounds']}); there from {calibration.threshold:.2f} on",
+            "",
+            *_lines(presence_summary(table, calibration)),
+        ]
+    )
 
 
 # -- sensitivity -----------------------------------------------------------------------------------------------------

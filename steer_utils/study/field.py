@@ -320,13 +320,13 @@ def _scores(rows: pd.DataFrame, criterion: str, chosen: dict[str, float]) -> Rec
 # -- presence --------------------------------------------------------------------------------------------------------
 def calibration_of(table: pd.DataFrame) -> Calibration:
     """The calibration of the model's yes or no that fits the development files, its threshold with it."""
-    rows = _presence_rows(table, DEVELOPMENT)
+    rows, sounds = _presence_rows(table, DEVELOPMENT), table.attrs["scenes"]["sounds"]
     fitted = fit_calibration(
         rows["score"].to_numpy(),
         rows["there"].to_numpy(),
         question=table.attrs["settings"]["presence"],
         fitted_on={
-            "sounds": table.attrs["scenes"]["sounds"],
+            "sounds": sounds if sounds == "procedural" else f"{sounds}, half of their sources",
             "classes": sorted(set(rows["event"])),
             "files": int(rows["scene"].nunique()),
             "questions": len(rows),

@@ -23,8 +23,10 @@ import steer_utils.runs.notebooks
 import steer_utils.sound.downloads
 import steer_utils.study.benchmark
 import steer_utils.study.causality
+from steer_utils.methods.calibration import Calibration
 from steer_utils.methods.table import METHODS
 from steer_utils.sound.labels import read_intervals
+from steer_utils.study.report import write_table
 
 # -- benchmark ------------------------------------------------------------------------------------------------------
 RATE = 16_000
@@ -315,3 +317,33 @@ def test_export_refuses(run: Path, tmp_path: Path) -> None:
     analysis.attrs = {"analysis": "shift", "model": "m", "settings": {}, "scenes": {}}
     analysis.to_parquet(tmp_path / "shift.parquet")
     refused(invoke("export", tmp_path / "shift.parquet", tmp_path / "a.tsv"), "no table of `steer-utils benchmark`")
+
+
+# -- presence -------------------------------------------------------------------------------------------------------
+def test_a_calibration_is_made_of_a_field_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    there = np.tile([True, False], 40)
+    rows = pd.DataFrame({"there": there, "score": rng.normal(np.where(there, 4.0, -2.0), 4.0), "method": "steering"})
+    rows = rows.assign(split=np.repeat(["development", "test"], 40), scene=np.arange(80) // 4, event="bell")
+    rows.attrs = {
+        "analysis": "field",
+        "model": "tiny",
+        "revision": "r",
+        "settings": {"presence": "Is there a {event}?"},
+        "scenes": {"sounds": "procedural", "seed": 0},
+    }
+    write_table(rows, tmp_path / "field.parquet")
+    said = done(invoke("calibrate", tmp_path / "field.parquet", tmp_path / "calibration.json"))
+    assert said.startswith("tiny: fitted on 40 questions about 10 development files (procedural)")
+    assert "as the model says it" in said and "calibrated" in said
+    made = Calibration.load(tmp_path / "calibration.json")
+    assert made.question == "Is there a {event}?" and 0 < made.slope < 1
+    rows.attrs["analysis"] = "words"
+    write_table(rows, tmp_path / "words.parquet")
+    refused(invoke("calibrate", tmp_path / "words.parquet", tmp_path / "c.json"), "is no table of `steer-utils analyse")
+    refused(invoke("calibrate", tmp_path / "field.parquet", tmp_path / "c.txt"), "must end in .json")
+    assert not list(tmp_path.glob("c.*"))
+
+
+def test_clap_is_a_row_of_field_alone(no_model: None) -> None:
+    refused(invoke("analyse", "shift", "--clap", "folder"), "CLAP is a row of `analyse field`, not of shift")

@@ -100,6 +100,10 @@ def test_it_is_used_beside_the_model_and_for_its_question_alone(model_folder: Pa
         located = locate(lm, samples, "bell", sampling_rate=16_000, settings=PAPER)
         assert located.presence == plain.presence and located.as_dict()["probability"] is not None
         assert located.chance_that_it_is_there == located.probability == pytest.approx(0.73, abs=0.03)
+        Calibration(0.01, 1.0, QUESTION, fitted_on={"revision": "of other weights"}).save(path)
+        assert model_calibration(lm, PAPER) is None
+        Calibration(0.01, 1.0, QUESTION, fitted_on={"revision": lm.revision}).save(path)
+        assert model_calibration(lm, PAPER) is not None
         other = replace(PAPER, presence="Is there a {event}?")
         assert model_calibration(lm, other) is None
         assert locate(lm, samples, "bell", sampling_rate=16_000, settings=other).probability is None
