@@ -29,9 +29,14 @@ class Box:
     bottom: float
 
     def __post_init__(self) -> None:
+        for name in ("left", "top", "right", "bottom"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # a numpy scalar would leak into json and reprs
         bounds = (self.left, self.top, self.right, self.bottom)
         if not all(map(math.isfinite, bounds)) or self.right <= self.left or self.bottom <= self.top:
             raise ValueError(f"a box needs finite bounds with left < right and top < bottom, got {bounds}")
+
+    def __str__(self) -> str:
+        return f"x {self.left:g}-{self.right:g}, y {self.top:g}-{self.bottom:g}"
 
     @property
     def size(self) -> tuple[float, float]:

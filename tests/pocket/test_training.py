@@ -52,7 +52,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Fills with the loss of every step."""
     seen: list[float] = []
-    monkeypatch.setattr(training, "_report", lambda bar, loss, step, progress: seen.append(loss.item()))
+    monkeypatch.setattr(training, "tell_loss", lambda bar, loss, step, progress: seen.append(loss.item()))
     return seen
 
 
@@ -115,7 +115,7 @@ def test_nothing_is_left_changed_by_the_encoder_stage(
         return tower.config._attn_implementation, hooks, tower.training
 
     before, numbers = facts(), torch.get_rng_state()
-    monkeypatch.setattr(training, "_report", lambda *_: inside.append(facts()))
+    monkeypatch.setattr(training, "tell_loss", lambda *_: inside.append(facts()))
     if killed:
         kill_at(2, monkeypatch)
         with pytest.raises(KeyboardInterrupt):

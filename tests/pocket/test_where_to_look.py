@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from pictures_shown import shown, tiny_llava
 
+from steer_utils.lm.models import PICTURE_MODELS, WEIGHTS
 from steer_utils.methods.base import Query, contrast_of, steered_curve
 from steer_utils.methods.settings import Settings
 from steer_utils.pocket import where_to_look
 from steer_utils.pocket.architecture import save
-from steer_utils.pocket.shapes import DEVELOPMENT, GRID, TESTED
+from steer_utils.pocket.shapes import DEVELOPMENT, GRID, NEVER_TRAINED, TESTED
 from steer_utils.pocket.where_to_look import (
     CEILING,
     COMPARED,
@@ -27,6 +28,8 @@ from steer_utils.pocket.where_to_look import (
     picture_rows,
     unseen_pictures,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_curve_on_the_thing_finds_it_and_one_beside_it_does_not() -> None:
@@ -79,3 +82,16 @@ def test_pictures_of_a_measurement_are_the_same_again() -> None:
     one, same = unseen_pictures(TESTED, 2, 7), unseen_pictures(TESTED, 2, 7)
     assert all(np.array_equal(first.pixels, second.pixels) for first, second in zip(one, same, strict=True))
     assert {thing.name for picture in one for thing in picture.things} <= set(TESTED)
+
+
+@pytest.mark.parametrize("name", PICTURE_MODELS)
+def test_the_page_tells_the_figures_that_ship(name: str) -> None:
+    measured = json.loads((WEIGHTS / name / "evaluation.json").read_text(encoding="utf-8"))
+    page, card = (
+        path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "where_to_look.md", WEIGHTS / name / "README.md")
+    )
+    for kind in ("tested", "never trained"):
+        for line in overlap_table(measured[kind]):
+            assert line in page and line in card
+    assert measured["scenes"] == 300 and set(NEVER_TRAINED).isdisjoint(TESTED)
+    assert (WEIGHTS / name / "model.safetensors").stat().st_size < 6_000_000
