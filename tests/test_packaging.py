@@ -210,6 +210,7 @@ def test_wheel_holds_the_pocket_weights(monkeypatch: pytest.MonkeyPatch) -> None
         "pocket-qwen2-audio-half",
         "mini-smollm2-audio",
         "mini-smollm2-audio-flamingo",
+        "pocket-llava",
     }, f"{WEIGHTS} must hold one folder of safetensors for each model that ships"
     monkeypatch.chdir(ROOT)
     assert weights <= wheel_files()
