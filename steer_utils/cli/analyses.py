@@ -58,7 +58,8 @@ def benchmark(
         str | None, typer.Option(help="Scenes that are less kind, as 'bed -5 dB'; `steer-utils scenes` lists them.")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Names, separated by commas, or all (slow ones too); else the standard ones.")
+        str | None,
+        typer.Option(help="Names, separated by commas, or all (rivals and slow ones too); else the standard ones."),
     ] = None,
     clap: Clap = None,
     settings: Own = None,
@@ -72,7 +73,8 @@ def benchmark(
 ) -> None:
     """Compare the methods on scenes with known truth.
 
-    Prints overlap with its 95 % interval, by slot, beside the chance of that slot.
+    Prints overlap with its 95 % interval, by slot, beside the chance of that slot. The methods, and what each needs,
+    are listed by `steer-utils methods`.
 
     Give --out to make a long run resumable: when it is cut off, the same command goes on where it stopped.
 
@@ -86,7 +88,7 @@ def benchmark(
         raise ValueError(f"there is no preset {preset!r}; pass one of {', '.join(PRESETS)}")
     scenes = PRESETS[preset] if scenes is None else scenes
     check_scenes(scenes, seed)
-    from steer_utils.methods.table import FURTHER, method_named, standard_methods
+    from steer_utils.methods.table import FURTHER, RIVALS, method_named, standard_methods
     from steer_utils.sound.conditions import PLAIN, condition_named
     from steer_utils.study.benchmark import run_benchmark, scene_set
 
@@ -99,7 +101,7 @@ def benchmark(
     lm = open_model(model, device, dtype, revision, quantise)
     own = settings_of(lm, own, out)
     made = scene_set(lm, own, count=scenes, seed=seed, clips=bank, condition=condition)
-    wanted = chosen or [*standard_methods(own, scenes), *(FURTHER if everything else ())]
+    wanted = chosen or [*standard_methods(own, scenes), *((*RIVALS, *FURTHER) if everything else ())]
     from steer_utils.study.report import report_json, report_text
 
     finished_table(

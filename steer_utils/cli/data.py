@@ -1,5 +1,7 @@
-"""Before a long run: the `datasets` there are, `fetch` one, make `scenes`, and what a model would `cost`. Mounted by
-`cli.main`."""
+"""Before a long run: the `datasets` and `methods` there are, `fetch` one, make `scenes`, and what a model would `cost`.
+
+Mounted by `cli.main`.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,23 @@ def datasets() -> None:
             f"{name}: {dataset.title}, {dataset.holds}\n  licence  {dataset.licence}. {dataset.restriction}\n"
             f"  get it   {how}\n  page     {dataset.homepage}\n  cite     {dataset.citation}"
         )
+
+
+@data_app.command()
+def methods() -> None:
+    """List the ways to locate: what each needs beside one pass, what it costs, and where it comes from.
+
+    Needs: labels, development scenes whose true intervals are known; a 2nd pass behind the same audio; a 2nd audio.
+
+    Example: steer-utils methods
+    """
+    from steer_utils.methods.table import METHODS
+    from steer_utils.sound.tables import text_table
+
+    cells = [["name", "what", "needs", "passes", "source", "standard"]]
+    for name, one in METHODS.items():
+        cells.append([name, one.label, one.demands, one.passes, one.source, "yes" if one.standard else "no"])
+    typer.echo("\n".join(text_table(cells)))
 
 
 @data_app.command()

@@ -101,20 +101,33 @@ def evaluate(
     clips: Clips = None,
     work: Work = Path("runs/pocket"),
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
-    tuning_scenes: Annotated[int, typer.Option(help="Three-event scenes that settings are chosen on.")] = 60,
+    tuning_scenes: Annotated[
+        int, typer.Option(help="Three-event scenes that settings are chosen on (with --only, 0: as declared).")
+    ] = 60,
     answer_scenes: Annotated[
         int | None, typer.Option(help="Three-event scenes of each kind whose questions are answered [default: SCENES].")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Add this method's row to what was measured on the same scenes; may be repeated."),
+    ] = None,
 ) -> None:
     """Choose settings on development classes, measure answers and localisation, and write the model card.
+
+    With --only the rest stays as it is, and steering must come out as before.
 
     Example: steer-utils pocket evaluate --model pocket-qwen2-audio --clips ESC-10/
     """
     from steer_utils.lm.models import POCKET_MODELS, load
     from steer_utils.pocket.commands import measure
+    from steer_utils.pocket.more_methods import measure_more
     from steer_utils.pocket.where_to_look import measure_pictures
 
     for name in model or POCKET_MODELS:
+        if only:
+            card = measure_more(name, only, clips=clips, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
+            typer.echo(f"card written: {card}")
+            continue
         if load(name).family.medium == "image":
             card = measure_pictures(name, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
             typer.echo(f"card written: {card}")

@@ -15,6 +15,7 @@
 - `run`: one call of the model that does it.
 - `attention_maps`: attention over the audio, read in seconds.
 - `hearing`: one audio with all that is read from it; `Hearing` and `Reading`, where a user begins.
+- `text_states`: states under an instruction with no audio at all, and a vector made of two.
 - `models`: `load`, and the pocket models by name.
 
 Beside the path of an audio: `verification` (a checkpoint against plain transformers), `gguf_vectors` (the files of

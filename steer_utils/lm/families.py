@@ -142,6 +142,11 @@ class Family:
         turns = [{"role": "user", "content": content}]
         return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
 
+    def text_prompt(self, processor: Any, instruction: str) -> str:
+        """The same turn with the audio left out: the chat text of `instruction` alone."""
+        turns = [{"role": "user", "content": [{"type": "text", "text": instruction}]}]
+        return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
     def expanded(self, processor: Any, text: str, tokens: int) -> str:
         """`text` as the processor hands it to the tokenizer for an audio of so many tokens: some put marks around."""
         return text.replace(processor.audio_token, processor.replace_audio_token({"num_audio_tokens": [tokens]}, 0))
@@ -260,6 +265,9 @@ class Voxtral(Family):
     def prompt(self, processor: Any, instruction: str) -> str:
         """As mistral-common's InstructTokenizerV7 writes it."""
         return f"<s>[INST][BEGIN_AUDIO]{processor.audio_token}{instruction}[/INST]"
+
+    def text_prompt(self, processor: Any, instruction: str) -> str:
+        return f"<s>[INST]{instruction}[/INST]"
 
     def expanded(self, processor: Any, text: str, tokens: int) -> str:
         return text.replace(processor.audio_token, processor.audio_token * tokens)

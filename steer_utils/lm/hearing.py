@@ -9,16 +9,18 @@ The last of three steps: plan (`plan`), run (`run`), **read** (this file).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 
 from steer_utils.lm.attention_maps import AttentionMap
+from steer_utils.lm.blocks import within
 from steer_utils.lm.checkpoints import Checkpoint, alone
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.patch_grid import MediaSpan, PatchGrid
@@ -42,9 +44,10 @@ Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
 class Reading:
     """What the model's state is at the end of one prompt.
 
-    `hidden`: (blocks, hidden), output of each decoder block at the last prompt token (of the last block, before the
-    final norm). `attention`: the captured query rows over the audio. `logits`: (vocab,), for the first token of the
-    answer. `recomputed_prefix`: the audio itself was steered or read, so the shared prefix could not be used.
+    `hidden`: (blocks, hidden), output of each decoder block at the last prompt token, or the mean over the tokens that
+    the row names (of the last block, before the final norm). `attention`: the captured query rows over the audio.
+    `logits`: (vocab,), for the first token of the answer. `recomputed_prefix`: the audio itself was steered or read, so
+    the shared prefix could not be used.
     """
 
     instruction: str
@@ -102,7 +105,9 @@ class Shown:
         if self._known is None or query_positions != "last":
             return self._read_all(rows, query_positions)
         known = self._known
-        keys = [index if row.is_steered else row.instruction for index, row in enumerate(rows)]
+        keys = [
+            index if row.is_steered or row.hidden_at != "last" else row.instruction for index, row in enumerate(rows)
+        ]
         unread = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
         new = dict(zip(unread, self._read_all(list(unread.values()), query_positions), strict=True))
         known.update((key, reading) for key, reading in new.items() if isinstance(key, str))
@@ -183,7 +188,12 @@ class Shown:
         `answers`: they are to be answered, not read. Raises what `read_rows` and `answers` raise for rows.
         """
         prompts = tokenised(self.checkpoint, rows)
-        return plan_rows(rows, prompts, self._prefix.shape, query_positions, answers=answers)
+        plans = plan_rows(rows, prompts, self._prefix.shape, query_positions, answers=answers)
+        if self._prefix.scaled and any(plan.recompute for plan in plans):
+            raise ValueError(
+                "the audio's keys were scaled, so its own tokens cannot be steered or read; use the hearing"
+            )
+        return plans
 
     def _read(self, plan: Plan) -> list[Reading]:
         output = run(self._prefix, plan)
@@ -210,6 +220,7 @@ class Hearing(Shown):
         self.samples = samples
         self.duration = len(samples) / checkpoint.sampling_rate
         super().__init__(checkpoint, _prefixes(checkpoint, [samples])[0] if prefix is None else prefix)
+        self._others: WeakValueDictionary[Hashable, Hearing] = WeakValueDictionary()  # see `sharing`
 
     def __repr__(self) -> str:
         return f"Hearing({self.duration:.2f} s, {self.span.count} audio tokens, {self.checkpoint.name})"
@@ -242,6 +253,34 @@ class Hearing(Shown):
             )
         if len(silence.samples) == len(self.samples):
             self.silence = silence
+
+    def sharing(self, name: Hashable, make: Callable[[], Hearing]) -> Hearing:
+        """What `make` gives, or what it gave under this name, as long as somebody holds that: so that all queries of a
+        round share a hearing made of this one, and none is kept longer than it is used."""
+        other = self._others.get(name)
+        if other is None:
+            other = self._others[name] = make()
+        return other
+
+    def with_scaled_audio(self, factors: Mapping[int, float]) -> Hearing:
+        """The same audio, seen with other attention: behind it, the score of each audio token (before the softmax) is
+        multiplied by `factors[block]` in these blocks, for every token of the prompt and of the answer.
+
+        A factor above 1 sharpens the attention over the audio (arXiv 2606.17417); 1 changes nothing. Nothing is hooked:
+        the audio's keys are made longer in a copy, so this hearing stays as it is. Cost: that copy. What would need the
+        audio run again (steering or reading its own tokens) is refused. Raises ValueError for blocks that do not exist,
+        or a factor that is not finite.
+        """
+        blocks, values = within(list(factors), self.checkpoint.num_blocks), list(factors.values())
+        if not np.isfinite(values).all() or len(set(blocks)) < len(values):
+            raise ValueError(f"pass one finite factor for each block, got {dict(factors)}")
+        scaled = dict(zip(blocks, values, strict=True))
+
+        def make() -> Hearing:
+            prefix = self._prefix.with_scaled_audio(scaled)
+            return Hearing(self.checkpoint, self.samples, prefix=prefix)
+
+        return self.sharing(("scaled", tuple(sorted(scaled.items()))), make)
 
     def _both(self) -> list[Shown]:
         return [self, *([] if self.encoded_silence is None else [self.encoded_silence])]
@@ -289,10 +328,15 @@ def contrast_rows(checkpoint: Checkpoint, positive: str, negative: str, prompt: 
     return first, second
 
 
-def contrast_vector(checkpoint: Checkpoint, plus: Reading, minus: Reading) -> SteeringVector:
-    """The vector of a contrast whose two rows were read. Raises ValueError where it is zero in every block."""
-    recipe = f"{plus.instruction!r} - {minus.instruction!r}"
-    vector = state_difference(checkpoint, plus, minus, recipe)
+def contrast_vector(
+    checkpoint: Checkpoint, plus: State, minus: State, positions: str = "last", note: str = ""
+) -> SteeringVector:
+    """The vector of a contrast whose two rows were read at `positions`; `note` is added to what it says of itself.
+
+    Raises ValueError where it is zero in every block.
+    """
+    recipe = f"{plus.instruction!r} - {minus.instruction!r}{note}"
+    vector = state_difference(checkpoint, plus, minus, recipe, positions)
     if not vector.acting_blocks():
         raise ValueError(f"{recipe} is zero in every block: the state of {checkpoint.name} is the same after both")
     return vector
@@ -370,15 +414,26 @@ def _check_length(checkpoint: Checkpoint, samples: np.ndarray) -> None:
     stretches(len(samples), rate, longest, "refuse", listener=checkpoint.name)
 
 
-def state_difference(checkpoint: Checkpoint, plus: Reading, minus: Reading, recipe: str) -> SteeringVector:
-    """v_l = h_l(plus) - h_l(minus) at the last prompt token, for each block l; `recipe` says in words what it is."""
+class State(Protocol):
+    """What a vector is made of: the states `hidden` (blocks, hidden) under an instruction."""
+
+    @property
+    def instruction(self) -> str: ...
+    @property
+    def hidden(self) -> torch.Tensor: ...
+
+
+def state_difference(
+    checkpoint: Checkpoint, plus: State, minus: State, recipe: str, positions: str = "last"
+) -> SteeringVector:
+    """v_l = h_l(plus) - h_l(minus) for each block l, where both were read at `positions`; `recipe` says what it is."""
     provenance = Provenance(
         model=checkpoint.name,
         family=checkpoint.family.model_type,
         revision=checkpoint.revision,
         positive=plus.instruction,
         negative=minus.instruction,
-        positions="last",
+        positions=positions,
         recipe=recipe,
         versions=library_versions(),
     )

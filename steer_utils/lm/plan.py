@@ -44,14 +44,17 @@ class Row:
     """One instruction and how the model is steered while it reads it.
 
     `event`: the words in the instruction that positions "event" means. `keep_norm`: h' is scaled back to ‖h‖.
+    `hidden_at`: the tokens whose state is read, the mean of several; it has no part in an answer.
     """
 
     instruction: str
     steer: tuple[Injection, ...] = ()
     keep_norm: bool = True
     event: str | None = None
+    hidden_at: Positions = "last"
 
     def __post_init__(self) -> None:
+        check_positions(self.hidden_at)
         injections = (self.steer,) if isinstance(self.steer, Injection) else tuple(self.steer)
         wrong = [type(value).__name__ for value in injections if not isinstance(value, Injection)]
         if wrong:
@@ -68,7 +71,8 @@ class Row:
 class PlannedRow:
     """One row in numbers. `tail`: token ids behind the audio. `length`: slots of the whole prompt.
 
-    `edits`: what is added where; those that change nothing are left out. `query_slots`: whose attention is kept.
+    `edits`: what is added where; those that change nothing are left out. `query_slots`: whose attention is kept;
+    `hidden_slots`: whose state.
     """
 
     instruction: str
@@ -77,6 +81,7 @@ class PlannedRow:
     edits: tuple[Edit, ...]
     keep_norm: bool
     query_slots: tuple[int, ...]
+    hidden_slots: tuple[int, ...]
 
     @classmethod
     def of(cls, row: Row, prompt: PromptTokens, prefix: PrefixShape, query_positions: Positions) -> PlannedRow:
@@ -84,9 +89,9 @@ class PlannedRow:
         audio = range(prefix.span.first, prefix.length)
         words = () if row.event is None else event_tokens(prompt, row.event)
         layout = Layout(audio.stop + len(prompt.tail), audio, event=tuple(audio.stop + word for word in words))
-        queries = tuple(prompt_slots(query_positions, layout))
+        queries, states = (tuple(prompt_slots(positions, layout)) for positions in (query_positions, row.hidden_at))
         edits = find_edits(row.steer, layout)
-        return cls(row.instruction, prompt.tail, layout.length, edits, row.keep_norm, queries)
+        return cls(row.instruction, prompt.tail, layout.length, edits, row.keep_norm, queries, states)
 
     @cached_property
     def first_steered_block(self) -> int | None:
@@ -106,8 +111,11 @@ class PlannedRow:
     def __str__(self) -> str:
         slots = f"slots {self.length - len(self.tail)}-{self.length - 1}"
         edits = "; ".join(map(str, self.edits)) or "not steered"
+        states = "" if self.hidden_slots == (self.length - 1,) else f"; state of slot {blocks_text(self.hidden_slots)}"
         norm = "" if self.keep_norm or not self.edits else "; norm not kept"
-        return f"{self.instruction!r} in {slots}; attention of slot {blocks_text(self.query_slots)}; {edits}{norm}"
+        return (
+            f"{self.instruction!r} in {slots}; attention of slot {blocks_text(self.query_slots)}{states}; {edits}{norm}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +143,13 @@ class Line:
         return torch.tensor(
             [self.place(row, slot) for row, planned in enumerate(self.rows) for slot in planned.query_slots]
         )
+
+    @cached_property
+    def hidden_places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the tokens are whose state is kept, row after row, and the row of each: both (all of them,)."""
+        kept = [(row, slot) for row, planned in enumerate(self.rows) for slot in planned.hidden_slots]
+        places, owners = [self.place(row, slot) for row, slot in kept], [row for row, _ in kept]
+        return torch.tensor(places), torch.tensor(owners)
 
     @cached_property
     def last_places(self) -> torch.Tensor:
@@ -273,7 +288,7 @@ def plan_rows(
     planned = [PlannedRow.of(row, prompt, prefix, query_positions) for row, prompt in zip(rows, prompts, strict=True)]
     shared, recomputed = list[int](), list[int]()
     for index, row in enumerate(planned):
-        reaches_prefix = min(row.first_steered_slot, *row.query_slots) < prefix.length
+        reaches_prefix = min(row.first_steered_slot, *row.query_slots, *row.hidden_slots) < prefix.length
         (recomputed if reaches_prefix else shared).append(index)
     most = rows_at_once(prefix.cache_bytes)
     calls = [(part, False) for part in (_parts(shared, most) if answers else _fill_lines(planned, shared, prefix))]

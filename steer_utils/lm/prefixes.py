@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -43,7 +43,7 @@ class Prefix:
 
     `ids`: (1, slots). `span`: the audio tokens that stand for the audio, not for padding behind it. `embeddings`:
     (1, slots, hidden), what enters the decoder, audio encoded. `layers`: keys and values of each block, (1, kv heads,
-    slots, head width).
+    slots, head width). `scaled`: whether they are other ones than the model computed (`with_scaled_audio`).
     """
 
     checkpoint: Checkpoint
@@ -51,6 +51,7 @@ class Prefix:
     span: MediaSpan
     embeddings: torch.Tensor
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    scaled: bool = False
 
     @property
     def length(self) -> int:
@@ -80,6 +81,21 @@ class Prefix:
             layer.values = values.expand(rows, -1, -1, -1)
             cache.layers.append(layer)
         return cache
+
+    def with_scaled_audio(self, factors: Mapping[int, float]) -> Prefix:
+        """The same prefix, whose audio keys are `factors[block]` times as long in each of these blocks.
+
+        A score is a product with the key, so whatever comes behind the audio sees its tokens with that many times the
+        score before the softmax; the audio's own states stay as they are. Other blocks share this prefix's memory.
+        """
+        audio = slice(self.span.first, self.span.stop)
+        layers = list(self.layers)
+        for block, factor in factors.items():
+            keys, values = layers[block]
+            keys = keys.clone()
+            keys[:, :, audio] *= factor
+            layers[block] = (keys, values)
+        return replace(self, layers=tuple(layers), scaled=True)
 
     def recomputed(self, rows: int) -> DynamicCache:
         """The prefix run again for `rows` rows, under whatever steering and recording is active.

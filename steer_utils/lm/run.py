@@ -18,7 +18,7 @@ and tail, so that the last prompt token of every row is in the last slot:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -41,7 +41,8 @@ from steer_utils.lm.steering import BlockEdits, block_edits, steered
 class Output:
     """What a call gave for each row of a plan.
 
-    `hidden`: (rows, blocks, hidden), each block's output at the last prompt token. `attention`: of each row (blocks,
+    `hidden`: (rows, blocks, hidden), each block's output at the last prompt token, or the mean over the tokens that a
+    row names. `attention`: of each row (blocks,
     heads, queries, audio tokens), softmaxed over all tokens. `logits`: (rows, vocab). All float32 on the CPU.
     """
 
@@ -133,11 +134,13 @@ class _Batch:
 def _run_batch(prefix: Prefix, plan: Plan) -> Output:
     """Each row with a prefix of its own, which is steered and recorded too."""
     checkpoint, batch = prefix.checkpoint, _Batch(prefix, plan)
-    queries, last = batch.mask(row.query_slots for row in plan.rows), batch.mask([row.length - 1] for row in plan.rows)
+    queries, kept = (
+        batch.mask(slots) for slots in ([row.query_slots for row in plan.rows], [row.hidden_slots for row in plan.rows])
+    )
     with (
         batch.steered(),
         attention_rows(checkpoint, queries, prefix.span) as rows,
-        hidden_states(checkpoint, last) as states,
+        hidden_states(checkpoint, kept) as states,
     ):
         output = checkpoint.family.backbone(checkpoint.model)(
             input_ids=batch.ids.to(checkpoint.device),
@@ -147,10 +150,17 @@ def _run_batch(prefix: Prefix, plan: Plan) -> Output:
             use_cache=True,
         )
     logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
-    # Recorded are the queries of any row, for all rows: keep each row's own.
-    places = [[place for place, slot in enumerate(rows.slots) if mask[slot]] for mask in queries.prompt]
-    attention = [weights[:, :, kept] for weights, kept in zip(rows.weights(), places, strict=True)]
-    return Output(states.states()[:, :, 0], attention, logits.float().cpu())
+    # Recorded are the tokens of any row, for all rows: keep each row's own.
+    attention = [weights[:, :, own] for weights, own in zip(rows.weights(), _places(rows.slots, queries), strict=True)]
+    hidden = [
+        state[:, own].mean(dim=1) for state, own in zip(states.states(), _places(states.slots, kept), strict=True)
+    ]
+    return Output(torch.stack(hidden), attention, logits.float().cpu())
+
+
+def _places(recorded: Sequence[int], wanted: TokenMask) -> list[list[int]]:
+    """For each row, where among the recorded slots its own are."""
+    return [[place for place, slot in enumerate(recorded) if mask[slot]] for mask in wanted.prompt]
 
 
 # -- a line -------------------------------------------------------------------------------------------------------
@@ -180,9 +190,9 @@ def _run_line(prefix: Prefix, plan: Plan) -> Output:
 def line_hooks(checkpoint: Checkpoint, plan: Plan) -> Iterator[list[torch.Tensor]]:
     """Run the first line of a plan, (1, tokens), through all blocks: rows leave their trunks, and are steered.
 
-    Yields each block's output at every row's last token, (rows, hidden), float32 on the CPU. The key/value cache must
-    take another number of tokens in each block (`attention.own_cache` does). On exit, also by an exception, only own
-    hooks are removed.
+    Yields each block's output at the tokens that every row names, their mean: (rows, hidden), float32 on the CPU. The
+    key/value cache must take another number of tokens in each block (`attention.own_cache` does). On exit, also by an
+    exception, only own hooks are removed.
     """
     edits = block_edits(
         [row.edits for row in plan.rows],
@@ -225,23 +235,28 @@ def _before(line: Line, at_first: Line) -> Any:
 
 
 def _after(inside: Line, after: Line, edits: BlockEdits | None, states: list[torch.Tensor]) -> Any:
-    """Let rows leave their trunks, steer them, and keep the state of each row's last token."""
+    """Let rows leave their trunks, steer them, and keep the state of the tokens that each row names."""
     sources = None if after is inside else after.sources(inside)
     if edits is not None:
         touched = edits.touched(after.owners, after.slots) & (after.owners >= 0)
-        places = touched.any(dim=0).nonzero()[:, 0]
-        owners, touched = after.owners[places], touched[:, places]
+        steered_places = touched.any(dim=0).nonzero()[:, 0]
+        owners, touched = after.owners[steered_places], touched[:, steered_places]
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
         if sources is not None:
             hidden = hidden.index_select(1, sources.to(hidden.device))
         if edits is not None:
-            where = places.to(hidden.device)
+            where = steered_places.to(hidden.device)
             changed = hidden.clone()
             changed[0, where] = edits.edited(hidden[0, where], owners, touched)
             hidden = changed
-        states.append(hidden[0].index_select(0, after.last_places.to(hidden.device)).float().cpu())
+        places, rows = after.hidden_places
+        kept = hidden[0].index_select(0, places.to(hidden.device)).float().cpu()
+        if len(kept) > len(after.rows):  # the mean over each row's tokens
+            sums = kept.new_zeros(len(after.rows), kept.shape[1]).index_add_(0, rows, kept)
+            kept = sums / torch.bincount(rows)[:, None]
+        states.append(kept)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     return hook

@@ -198,7 +198,13 @@ def _curve(values: torch.Tensor) -> np.ndarray:
 
 METHODS = (
     Method(
-        "gradient-input", "gradient x input", gradient_input, "1 and back", "of the answer yes - no", standard=False
+        "gradient-input",
+        "gradient x input",
+        gradient_input,
+        "1 and back",
+        "of the answer yes - no",
+        extra="2nd pass",
+        standard=False,
     ),
     Method(
         "integrated-gradients",
@@ -206,7 +212,16 @@ METHODS = (
         integrated_gradients,
         "16 and back",
         "arXiv 1703.01365",
+        extra="2nd pass",
         standard=False,
     ),
-    Method("occlusion", "occlusion", occlusion, "1, and a part each 0.2 s", "window set to the mean", standard=False),
+    Method(
+        "occlusion",
+        "occlusion",
+        occlusion,
+        "1, and a part each 0.2 s",
+        "window set to the mean",
+        extra="2nd pass",
+        standard=False,
+    ),
 )

@@ -122,7 +122,31 @@ def _difference(hearing: Hearing, heard: Reading, silent: Reading) -> SteeringVe
 
 
 METHODS = (
-    Method("mavs", "audio steering, uniform (MAVS)", mavs, "3, and silence once", "arXiv 2510.12851", suffixes=3),
-    Method("lwvs", "audio steering, layer-wise (LWVS)", lwvs, "3, and silence once", "arXiv 2510.12851", suffixes=3),
-    Method("vista", "audio steering, VISTA's rule", vista, "3, and silence once", "arXiv 2502.03628", suffixes=3),
+    Method(
+        "mavs",
+        "audio steering, uniform (MAVS)",
+        mavs,
+        "3, and silence once",
+        "arXiv 2510.12851",
+        extra="2nd audio",
+        suffixes=3,
+    ),
+    Method(
+        "lwvs",
+        "audio steering, layer-wise (LWVS)",
+        lwvs,
+        "3, and silence once",
+        "arXiv 2510.12851",
+        extra="2nd audio",
+        suffixes=3,
+    ),
+    Method(
+        "vista",
+        "audio steering, VISTA's rule",
+        vista,
+        "3, and silence once",
+        "arXiv 2502.03628",
+        extra="2nd audio",
+        suffixes=3,
+    ),
 )

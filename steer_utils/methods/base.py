@@ -84,6 +84,8 @@ class Method:
     find      (hearing, query, settings) -> Localisation; None for one that is made from the rows of a finished run
     passes    cost in words: forward passes of a short suffix behind the shared prefix, which is computed once
     source    where it comes from
+    labels    whether it is set with labels, true intervals of development scenes; without them it runs as declared
+    extra     "2nd pass": the model runs behind the audio more than once, or back; "2nd audio": it hears another one too
     suffixes  how many such passes with the paper's settings, without answers; what `lm.costs` counts
     needs     what it must have beside an audio and the name of a sound
     standard  whether a benchmark runs it unless told which; the others are slower
@@ -95,10 +97,17 @@ class Method:
     find: Finder | None
     passes: str
     source: str
+    labels: bool = False
+    extra: Literal["", "2nd pass", "2nd audio"] = ""
     suffixes: int = 0
     needs: Need | None = None
     standard: bool = True
     equals: Callable[[Settings], str] = lambda settings: ""
+
+    @property
+    def demands(self) -> str:
+        """What a user of it must have or pay beside one pass, in words: "labels, 2nd pass"; "–": nothing."""
+        return ", ".join(filter(None, ["labels" if self.labels else "", self.extra])) or "–"
 
     def lacks(self, settings: Settings, *, others: bool = False, scenes: int = 1) -> str:
         """In words what it needs and does not have; "" if it can run. The arguments are those of `Need.met`."""

@@ -33,6 +33,15 @@ OTHER_SCENES = Need("the curves of other scenes", lambda settings, others, scene
 
 METHODS = (
     Method("loudest", "loudest window", loudest, "0", "RMS per audio token"),
-    Method(POSITION, "positional prior", None, "0", "mean steering curve of the other scenes", needs=OTHER_SCENES),
+    Method(
+        POSITION,
+        "positional prior",
+        None,
+        "0",
+        "mean steering curve of the other scenes",
+        labels=True,
+        extra="2nd audio",
+        needs=OTHER_SCENES,
+    ),
     Method("random", "random window", random_window, "0", "uniform at token steps"),
 )

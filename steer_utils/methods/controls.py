@@ -50,16 +50,29 @@ def unsteered(hearing: Shown, query: Query, settings: Settings) -> Steps[Localis
 OTHER_EVENTS = Need("a query that names the other events of the scene", lambda settings, others, scenes: others)
 
 METHODS = (
-    Method("random-vector", "steering, random vector", random_vector, "3 or 4", "equal norm in each block", suffixes=4),
-    Method("negative", "steering backwards", negative, "3 or 4", "-lambda", suffixes=4),
+    Method(
+        "random-vector",
+        "steering, random vector",
+        random_vector,
+        "3 or 4",
+        "equal norm in each block",
+        labels=True,
+        extra="2nd pass",
+        suffixes=4,
+    ),
+    Method("negative", "steering backwards", negative, "3 or 4", "-lambda", labels=True, extra="2nd pass", suffixes=4),
     Method(
         "swapped",
         "steering to another event",
         swapped,
         "3 or 4",
         "scored on the queried event",
+        labels=True,
+        extra="2nd pass",
         suffixes=4,
         needs=OTHER_EVENTS,
     ),
-    Method("unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector", suffixes=1),
+    Method(
+        "unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector", labels=True, suffixes=1
+    ),
 )

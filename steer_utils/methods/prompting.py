@@ -44,13 +44,22 @@ def _asks_alike(settings: Settings) -> bool:
 
 
 METHODS = (
-    Method("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector", suffixes=1),
+    Method(
+        "prompting",
+        "prompting only, same question",
+        prompting,
+        "1",
+        "same instruction, no vector",
+        labels=True,
+        suffixes=1,
+    ),
     Method(
         "prompting-best",
         "prompting only, its best question",
         prompting_best,
         "1",
         "chosen for prompting",
+        labels=True,
         suffixes=1,
         equals=lambda settings: "prompting" if _asks_alike(settings) else "",
     ),
@@ -60,6 +69,8 @@ METHODS = (
         contrast_prompting,
         "2",
         "attention(p+) - (p-)",
+        labels=True,
+        extra="2nd pass",
         suffixes=2,
     ),
 )

@@ -66,6 +66,23 @@ def _chosen_on(facts: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _part(kind: Any) -> BeforeValidator:
+    """Settings of one method, which a file holds as an object of their own."""
+
+    def read(values: object, info: ValidationInfo) -> object:
+        if isinstance(values, dict):
+            try:
+                return kind(**values)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{info.field_name}: {error}") from None
+        if values is not None and not isinstance(values, kind):
+            named = ", ".join(part.name for part in fields(kind))
+            raise ValueError(f"{info.field_name} is {values!r}; pass {kind.__name__}(...), which has {named}, or null")
+        return values
+
+    return BeforeValidator(read)
+
+
 Sentence = Annotated[str, AfterValidator(_sentence)]
 Instruction = Annotated[str, AfterValidator(_instruction)]
 SomeHeads = Annotated[Heads | None, BeforeValidator(_heads)]
@@ -78,6 +95,7 @@ _EXPECTED = {
     "float_type": "a number",
     "finite_number": "a finite number",
     "bool_type": "true or false",
+    "int_type": "a whole number",
     "literal_error": '"share" or "difference"',
     "dict_type": 'a dictionary such as {"events": ["siren"]}',
 }
@@ -120,6 +138,61 @@ def _mistake(error: ValidationError, checked: Any) -> str:
 
 @one_line_mistakes
 @dataclass(frozen=True, config=STRICT)
+class VectorUse:
+    """How a vector of another make is added and read, where it has settings of its own. Fields as in `Settings`."""
+
+    strength: float = 1.0
+    blocks: SomeBlocks = None
+    keep_norm: bool = True
+    read: Literal["share", "difference"] = "difference"
+    read_blocks: SomeBlocks = None
+
+
+@one_line_mistakes
+@dataclass(frozen=True, config=STRICT)
+class Scaling:
+    """How attention scores of the audio are scaled under the focus prompt (`methods.attention_scaling`).
+
+    factor       what they are multiplied by
+    blocks       where; None: what the method declares
+    question     follows the focus instruction; None: the question of the settings
+    read         "share": the scaled attention share itself; "difference": scaled minus unscaled share
+    read_blocks  blocks whose attention is averaged; None: from the first scaled one on
+    """
+
+    factor: float = 2.0
+    blocks: SomeBlocks = None
+    question: Sentence | None = None
+    read: Literal["share", "difference"] = "difference"
+    read_blocks: SomeBlocks = None
+
+
+@one_line_mistakes
+@dataclass(frozen=True, config=STRICT)
+class Specialists:
+    """How heads are weighted (`methods.specialist_heads`): by their attention to the audio, to this `power`."""
+
+    power: float = 1.0
+    read: Literal["share", "difference"] = "difference"
+
+
+@one_line_mistakes
+@dataclass(frozen=True, config=STRICT)
+class StateSwap:
+    """Which state is swapped (`methods.activation_swap`).
+
+    block        whose output is swapped; None: the middle one
+    question     follows the focus instruction; None: the question of the settings
+    read_blocks  blocks whose attention is averaged; None: all that can have changed, from the second after `block` on
+    """
+
+    block: int | None = None
+    question: Sentence | None = None
+    read_blocks: SomeBlocks = None
+
+
+@one_line_mistakes
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """How to contrast, where to add, what to read.
 
@@ -140,6 +213,11 @@ class Settings:
     peak_blocks         the same for the unsteered attention peak; None: all
     ask                 the question of direct prompting
     presence            the yes-or-no question that decides which window of a long audio to look in
+    text_vector         how a vector made from text alone is used; None: as `steering` uses its own
+    event_vector        the same for one read at the event's name
+    scaling, scaling_all  how attention to the audio is scaled in one block, and in all; None: as declared
+    specialists         how heads are weighted; None: as declared
+    state_swap          which state is swapped; None: as declared
     chosen_on           how the settings were chosen; its "events" are the classes they were chosen on
 
     Checked by pydantic, strictly: True is no number and "2" is none. Raises ValueError, one line that says which
@@ -165,6 +243,12 @@ class Settings:
     peak_blocks: SomeBlocks = None
     ask: Instruction = "When does the {event} happen? Answer with its start and its end in seconds."
     presence: Instruction = "Does the audio contain this sound: {event}? Answer yes or no."
+    text_vector: Annotated[VectorUse | None, _part(VectorUse)] = None
+    event_vector: Annotated[VectorUse | None, _part(VectorUse)] = None
+    scaling: Annotated[Scaling | None, _part(Scaling)] = None
+    scaling_all: Annotated[Scaling | None, _part(Scaling)] = None
+    specialists: Annotated[Specialists | None, _part(Specialists)] = None
+    state_swap: Annotated[StateSwap | None, _part(StateSwap)] = None
     chosen_on: ChosenOn = field(default_factory=dict, hash=False)
 
     @property
@@ -180,6 +264,10 @@ class Settings:
     def focus(self, event: str, question: str | None = None) -> str:
         """The prompt with the instruction to attend to `event` before `question` (default: the settings' own)."""
         return f"{self.positive.format(event=event)} {self.question if question is None else question}"
+
+    def used_as(self, use: VectorUse | None) -> Settings:
+        """The settings with which a vector of another make is added and read; these themselves for None."""
+        return self if use is None else replace(self, **{part.name: getattr(use, part.name) for part in fields(use)})
 
     def steered_blocks(self, num_blocks: int) -> Blocks:
         """The blocks that are steered in a model of `num_blocks` blocks."""

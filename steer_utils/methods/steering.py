@@ -60,7 +60,14 @@ CHOSEN_HEADS = Need(
 
 METHODS = (
     Method(
-        "steering", "steering (ours)", steering, "3 or 4", "as arXiv 2606.11400, set on development classes", suffixes=4
+        "steering",
+        "steering (ours)",
+        steering,
+        "3 or 4",
+        "as arXiv 2606.11400, set on development classes",
+        labels=True,
+        extra="2nd pass",
+        suffixes=4,
     ),
     Method(
         "steering-heads",
@@ -68,6 +75,8 @@ METHODS = (
         steering_heads,
         "3 or 4",
         "heads chosen on the same",
+        labels=True,
+        extra="2nd pass",
         suffixes=4,
         needs=CHOSEN_HEADS,
     ),
@@ -77,6 +86,7 @@ METHODS = (
         steering_paper,
         "4",
         "arXiv 2606.11400",
+        extra="2nd pass",
         suffixes=4,
         equals=lambda settings: "steering" if _steers_alike(settings, paper_settings(settings)) else "",
     ),
@@ -86,6 +96,7 @@ METHODS = (
         steering_paper_free,
         "4",
         "arXiv 2606.11400",
+        extra="2nd pass",
         suffixes=4,
         equals=lambda settings: (
             "steering" if _steers_alike(settings, replace(paper_settings(settings), keep_norm=False)) else ""

@@ -11,24 +11,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from steer_utils.methods import (
+    activation_swap,
     asking,
+    attention_scaling,
     attribution,
     audio_steering,
     baselines,
     controls,
+    event_vector,
     logit_lens,
     prompting,
+    specialist_heads,
     steering,
+    text_vector,
 )
 from steer_utils.methods.base import Finder, Method
 from steer_utils.methods.settings import PAPER, Settings
 
-#: In the order of tables and figures: standard ones first.
-_FILES = (steering, prompting, audio_steering, controls, asking, baselines, attribution, logit_lens)
+#: In the order of tables and figures: standard ones first, then the rivals of 2026, then the slower ones.
+_STANDARD = (steering, prompting, audio_steering, controls, asking, baselines)
+_RIVALS = (attention_scaling, specialist_heads, text_vector, event_vector, activation_swap)
+_SLOWER = (attribution, logit_lens)
 
-METHODS: dict[str, Method] = {method.name: method for file in _FILES for method in file.METHODS}
+METHODS: dict[str, Method] = {
+    method.name: method for file in (*_STANDARD, *_RIVALS, *_SLOWER) for method in file.METHODS
+}
 STANDARD = tuple(name for name, method in METHODS.items() if method.standard)
-FURTHER = tuple(name for name, method in METHODS.items() if not method.standard)
+RIVALS = tuple(method.name for file in _RIVALS for method in file.METHODS)
+FURTHER = tuple(name for name, method in METHODS.items() if not method.standard and name not in RIVALS)
 
 
 def standard_methods(settings: Settings, scenes: int) -> tuple[str, ...]:

@@ -158,13 +158,13 @@ def tune_over(
         "candidates": [list(strengths), questions],
         "versions": library_versions(),
     }
-    sums = _Sums(resume_file, json.dumps(identity))
+    sums = Sums(resume_file, json.dumps(identity))
     for index in progress(range(scenes)):
         if index < sums.finished:
             continue
         hearing, overlaps_of = opened(index)
         plain = hearing.read_rows([Row(text) for text in (start.question, *neutral)])
-        unsteered, *neutral_curves = (_run_curves(reading.attention, reads) for reading in plain)
+        unsteered, *neutral_curves = (run_curves(reading.attention, reads) for reading in plain)
         for event, overlaps in overlaps_of.items():
             positive = start.positive.format(event=event)
             vector = hearing.contrast(positive, start.negative, prompt=start.contrast_question)
@@ -174,7 +174,7 @@ def tune_over(
             ]
             asked = [Row(start.focus(event, question)) for question in questions]
             bases = [*neutral_curves, *[unsteered] * len(rows)]  # what each row's difference is taken from
-            share, difference = _row_overlaps(hearing, [*asked, *rows], bases, reads, overlaps)
+            share, difference = row_overlaps(hearing, [*asked, *rows], bases, reads, overlaps)
             sums.add(
                 shares=share[len(asked) :],
                 differences=difference[len(asked) :],
@@ -264,7 +264,7 @@ def tuning_hours(
     return whole / encoded * seconds / 3600, 3 * scenes * rows
 
 
-class _Sums:
+class Sums:
     """Sums over queries, by name; kept in a file after each scene if there is one. `finished`: scenes in them."""
 
     def __init__(self, path: Path | None, identity: str) -> None:
@@ -303,7 +303,7 @@ class _Sums:
         return {name: total / self.queries for name, total in self.totals.items()}
 
 
-def _row_overlaps(
+def row_overlaps(
     hearing: Shown,
     rows: Sequence[Row],
     bases: Sequence[np.ndarray],
@@ -317,7 +317,7 @@ def _row_overlaps(
     for first in range(0, len(rows), at_once):
         part = slice(first, first + at_once)
         for reading, base in zip(hearing.read_rows(rows[part]), bases[part], strict=True):
-            curves = _run_curves(reading.attention, reads)
+            curves = run_curves(reading.attention, reads)
             shares.append(overlaps(curves))
             differences.append(overlaps(curves - base))
     return np.stack(shares), np.stack(differences)
@@ -427,7 +427,7 @@ def _candidates(
     return means
 
 
-def _run_curves(attention: AttentionMap, reads: Sequence[Blocks]) -> np.ndarray:
+def run_curves(attention: AttentionMap, reads: Sequence[Blocks]) -> np.ndarray:
     """The curve of every run of blocks, (reads, tokens): means by differences of one cumulative sum."""
     blocks = attention.share.mean(dim=(1, 2)).double().numpy()
     sums = np.concatenate([np.zeros((1, blocks.shape[1])), blocks.cumsum(axis=0)])

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from steer_utils.methods.settings import Settings
-from steer_utils.methods.table import METHODS
+from steer_utils.methods.table import METHODS, RIVALS
 from steer_utils.pocket.architecture import TOKENS_PER_SECOND
 from steer_utils.pocket.mini_card import is_mini, write_mini_card
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import SLOTS
+from steer_utils.study.paper_table import as_declared
 
 _CLASSES = {
     "qwen2_audio": "Qwen2AudioForConditionalGeneration",
@@ -115,9 +116,18 @@ def _where(measured: dict[str, Any]) -> str:
             "window's width is known.",
             "",
             *_overlaps({(row["method"], row["slot"]): row for row in where["rows"]}, where["steering_minus"]),
+            *_declared(where),
             "",
         ]
     return "\n".join(lines).rstrip()
+
+
+def _declared(where: Mapping[str, Any]) -> list[str]:
+    """What is said below the table where the rivals' free numbers were not chosen for this model."""
+    rivals = [METHODS[name].label for name in RIVALS if any(row["method"] == name for row in where["rows"])]
+    return (
+        ["", f"As declared, not chosen for this model: {'; '.join(rivals)}."] if rivals and as_declared(where) else []
+    )
 
 
 def _overlaps(figures: Mapping[tuple[str, str], Any], steering_minus: Mapping[str, Any]) -> list[str]:
@@ -130,10 +140,12 @@ def _overlaps(figures: Mapping[tuple[str, str], Any], steering_minus: Mapping[st
         slots = [f"{figures[name, slot]['overlap']:.1%}" for slot in SLOTS]
         against = gap_text(steering_minus[name]) if name in steering_minus else ""
         interval = f"{whole['low']:.1%} - {whole['high']:.1%}"
-        rows.append([method.label, f"{whole['overlap']:.1%}", interval, *slots, against])
+        fewer = f" (n = {whole['n']})" if whole["n"] != figures["steering", "all"]["n"] else ""
+        overlap = f"{whole['overlap']:.1%}{fewer}"
+        rows.append([method.label, method.demands, overlap, interval, *slots, against])
     whole, *slots = (f"{figures['steering', slot]['chance']:.1%}" for slot in ("all", *SLOTS))
-    rows.append(["chance (computed)", whole, None, *slots, None])
-    return markdown_table(("method", "overlap", "95 %", *SLOTS, "steering minus it"), rows)
+    rows.append(["chance (computed)", None, whole, None, *slots, None])
+    return markdown_table(("method", "needs", "overlap", "95 %", *SLOTS, "steering minus it"), rows)
 
 
 def _settings(settings: Settings, measured: dict[str, Any]) -> str:

@@ -14,7 +14,9 @@ from tqdm import tqdm
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.methods.settings import Settings, folder_of, taught_events, trained_recordings
+from steer_utils.methods.table import RIVALS, standard_methods
 from steer_utils.methods.tuning import Candidate, choose_vector_question, select_heads, tune
+from steer_utils.methods.tuning_rivals import tune_rivals
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.corpus import SceneSource, spare_workers
@@ -165,6 +167,7 @@ def measure(
     work.mkdir(parents=True, exist_ok=True)
     settings, chosen_by = chosen_settings(checkpoint, tuning_scenes, work / f"{folder.name}-settings.partial", quiet)
     settings.save(folder / "settings.json")
+    rivals = RIVALS if "rivals" in settings.chosen_on else ()
     measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision, **chosen_by}
     banks: dict[str, ClipBank | None] = {"procedural": None}
     if clips is not None:
@@ -184,6 +187,7 @@ def measure(
             checkpoint,
             scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank),
             settings,
+            methods=(*standard_methods(settings, scenes), *rivals),
             resume_file=work / f"{folder.name}-where-{kind}.partial",
             progress=progress_bar(f"where, {kind}", quiet),
         )
@@ -195,6 +199,11 @@ def measure(
     return folder / "README.md"
 
 
+def development_names(checkpoint: AudioLM) -> list[str]:
+    """The classes that settings are chosen on, as far as the model was taught them."""
+    return [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
+
+
 def chosen_settings(
     checkpoint: AudioLM, scenes: int, resume_file: Path, quiet: bool
 ) -> tuple[Settings, dict[str, object]]:
@@ -203,7 +212,7 @@ def chosen_settings(
     The question of the vector is chosen too where the model takes any text; a pocket model's is declared. Kept in
     `resume_file` once finished.
     """
-    names = [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
+    names = development_names(checkpoint)
 
     def choose(_: int) -> list[Record]:
         start, chosen_by = POCKET_SETTINGS, dict[str, object]()
@@ -225,6 +234,9 @@ def chosen_settings(
             progress=progress_bar("settings", quiet),
         )
         settings = select_heads(checkpoint, names, tuned.settings, scenes=scenes, progress=progress_bar("heads", quiet))
+        if checkpoint.num_blocks > 2:  # a swapped state reaches attention two blocks later
+            bar = progress_bar("settings of rivals", quiet)
+            settings = tune_rivals(checkpoint, names, start=settings, scenes=scenes, progress=bar)
         chosen_by["norm_ratio"] = [round(float(ratio), 3) for ratio in tuned.norm_ratio]
         chosen_by["tuning"] = _by_read_out(tuned.overlaps)
         return [{"settings": asdict(settings), "chosen_by": chosen_by}]

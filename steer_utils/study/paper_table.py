@@ -7,11 +7,12 @@ published checkpoint in results/. Only the paper's own figures are constants. A 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS, WEIGHTS
-from steer_utils.methods.table import FURTHER, METHODS
+from steer_utils.methods.table import FURTHER, METHODS, RIVALS
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.contributed import ContributedRun, contributed_runs
@@ -43,9 +44,15 @@ def _further(name: str, kind: str) -> list[dict]:
     return [row for row in rows if row["method"] in FURTHER and row["slot"] == "all"]
 
 
+def as_declared(where: Mapping[str, Any]) -> bool:
+    """Whether the rivals of a report ran as they are declared, their free numbers not chosen for the model."""
+    return "rivals" not in where.get("settings", {}).get("chosen_on", {})
+
+
 def results_table() -> str:
-    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval. The
-    further methods are left out unless a model was measured with them."""
+    """Methods by models, in Markdown: overlap with the true interval, per cent, with its 95 % interval,
+    and what each method needs. Those that a benchmark runs only if asked are left out unless a model was measured with
+    them."""
     columns: list[tuple[str, dict]] = []
     for name in (*MAIN_MODELS, *MINI_MODELS):
         evaluation = evaluation_of(name)
@@ -55,24 +62,28 @@ def results_table() -> str:
                 continue
             where = evaluation[kind]["where"]
             rows = {row["method"]: row for row in where["rows"] if row["slot"] == "all"}
-            rows |= {row["method"]: row for row in _further(name, kind)}
+            if as_declared(where):
+                rows |= {name: rows[name] | {"declared": True} for name in RIVALS if name in rows}
+            rows = {row["method"]: row for row in _further(name, kind)} | rows
             columns.append((f"{name}, {label} (n = {rows['random']['n']})", rows))
     runs = contributed_runs()
     for run in runs:
         rows = run.rows()
         columns.append((f"{run.title} (n = {rows['random']['n']})", rows))
-    heads = ["overlap, %", *(title for title, _ in columns), "paper: Qwen2-Audio", "paper: AF3"]
+    heads = ["overlap, %", "needs", *(title for title, _ in columns), "paper: Qwen2-Audio", "paper: AF3"]
     table: list[list[str]] = []
     for method in METHODS.values():
-        if method.name in FURTHER and not any(method.name in rows for _, rows in columns):
+        if not method.standard and not any(method.name in rows for _, rows in columns):
             continue
         cells = [_cell(rows.get(method.name), rows.get("random")) for _, rows in columns]
-        table.append([method.label, *cells, *PAPER_FIGURES.get(method.name, ("", ""))])
+        table.append([method.label, method.demands, *cells, *PAPER_FIGURES.get(method.name, ("", ""))])
     lines = [
         *markdown_table(heads, table),
         "",
         "Pocket and mini models: three-event scenes, classes and recordings not used for choosing settings or "
-        "training; 95 % interval by bootstrap over scenes. The paper's columns are its own figures for the 7B "
+        "training; 95 % interval by bootstrap over scenes. Needs: labels, true intervals of development scenes, "
+        "on which blocks, strength or question were chosen; a 2nd pass behind the same audio; a 2nd audio, heard too "
+        "(silence, the audio cut and exchanged, other scenes). The paper's columns are its own figures for the 7B "
         f"checkpoints, which were {NOT_RUN}: a small model's figure is not a reproduction of them. "
         f"{_contributed(runs)}",
     ]
@@ -124,6 +135,7 @@ def _cell(row: dict | None, reference: dict | None) -> str:
     if row is None:
         return NOT_RUN
     fewer = f", n = {row['n']}" if reference is not None and row["n"] != reference["n"] else ""
+    fewer += ", as declared" if row.get("declared") else ""
     unread = f", {100 * row['failed']:.0f} % of answers not read" if row.get("failed") else ""
     return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer}{unread})"
 

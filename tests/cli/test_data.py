@@ -17,6 +17,7 @@ import steer_utils.runs.notebooks
 import steer_utils.sound.downloads
 import steer_utils.study.benchmark
 import steer_utils.study.causality
+from steer_utils.methods.table import METHODS
 from steer_utils.sound.conditions import CONDITIONS
 from steer_utils.sound.datasets import DATASETS
 from steer_utils.sound.scenes import Scene
@@ -63,3 +64,11 @@ def test_scenes_lists_conditions_and_makes_scenes_of_one(tmp_path: Path) -> None
         assert len(names) == 3 and len(set(names)) == 2
     refused(invoke("scenes", "loud"), "there are no scenes called 'loud'; pass one of plain")
     refused(invoke("scenes", "plain", "--seconds", 2), "need 3.90 s")
+
+
+def test_methods_says_what_each_needs() -> None:
+    listing = invoke("methods").stdout.splitlines()
+    assert len(listing) == 1 + len(METHODS)
+    for line, method in zip(listing[1:], METHODS.values(), strict=True):
+        assert line.startswith(method.name) and method.demands in line and method.passes in line
+        assert line.endswith("yes" if method.standard else "no")

@@ -6,11 +6,14 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import AttentionInterface
 
 from steer_utils.lm import hearing as module
 from steer_utils.lm import plan as planning
@@ -468,3 +471,157 @@ def test_a_silence_of_another_model_is_refused(tiny_models: dict[str, AudioLM], 
     first, second, *_ = (lm.hear(samples, sampling_rate=16_000) for lm in tiny_models.values())
     with pytest.raises(ValueError, match="the silence is one of"):
         second.take_silence(first.silence)
+
+
+# -- scores of the audio, scaled --------------------------------------------------------------------------------------
+FACTORS = {0: 1.7, 2: 0.6, 3: 3.0}
+
+
+@contextmanager
+def eagerly_scaled(hearing: Hearing, factors: dict[int, float]) -> Iterator[None]:
+    """The oracle: attention written out, its scores over the audio multiplied for every query behind the audio."""
+    lm, span = hearing.checkpoint, hearing.span
+    blocks = {lm.family.attention(block): number for number, block in enumerate(lm.blocks)}
+
+    def forward(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **_: Any) -> tuple[Any, Any]:
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        scores = query @ key.transpose(2, 3) * scaling
+        behind = torch.arange(scores.shape[2]) >= hearing.prefix_length
+        audio = torch.zeros(scores.shape[3], dtype=torch.bool)
+        audio[span.first : span.stop] = True
+        factor = torch.where(behind[:, None] & audio, factors.get(blocks[module], 1.0), 1.0)
+        future = torch.arange(scores.shape[3]) > torch.arange(scores.shape[2])[:, None]
+        weights = (scores * factor).masked_fill(future, float("-inf")).softmax(dim=-1)
+        return (weights @ value).transpose(1, 2), weights
+
+    AttentionInterface.register("scaled_for_a_test", forward)
+    config = lm.decoder.config
+    before = config._attn_implementation
+    config._attn_implementation = "scaled_for_a_test"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def test_scaled_scores_equal_attention_written_out(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full
+) -> None:
+    plain, scaled = hearing.read(LONG), hearing.with_scaled_audio(FACTORS)
+    inputs = full_inputs(lm, (LONG, samples))
+    with eagerly_scaled(hearing, FACTORS):
+        expected = full_reading(lm, inputs, hearing.span, lambda _: nullcontext())
+    check(scaled.read(LONG), expected)
+    again, other = scaled.read_rows([Row(LONG), Row(SHORT)])
+    check(again, expected)  # batched as alone
+    assert not torch.allclose(other.logits, plain.logits, atol=1e-2)
+    assert not torch.allclose(expected[0], plain.logits, atol=1e-2)
+    assert torch.equal(hearing.read(LONG).logits, plain.logits)  # this hearing is as it was
+
+
+def test_a_factor_of_one_changes_no_bit(hearing: Hearing) -> None:
+    plain, same = hearing.read(LONG), hearing.with_scaled_audio(dict.fromkeys(range(4), 1.0)).read(LONG)
+    assert torch.equal(plain.logits, same.logits) and torch.equal(plain.attention.share, same.attention.share)
+
+
+def test_in_its_block_scaling_is_the_share_to_that_power_and_before_it_nothing(hearing: Hearing) -> None:
+    plain, scaled = (place.read(LONG).attention for place in (hearing, hearing.with_scaled_audio({-2: 2.5})))
+    power = plain.share[2].double() ** 2.5
+    torch.testing.assert_close(scaled.share[2].double(), power / power.sum(-1, keepdim=True), atol=1e-5, rtol=1e-4)
+    assert torch.equal(scaled.share[:2], plain.share[:2])
+    assert (scaled.share[3] - plain.share[3]).abs().max() > 1e-4
+
+
+def test_answers_see_the_scaled_scores_too(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full
+) -> None:
+    inputs = full_inputs(lm, (LONG, samples))
+    with eagerly_scaled(hearing, FACTORS), torch.no_grad():
+        first = int(lm.model(**inputs).logits[0, -1].argmax())
+    answer = hearing.with_scaled_audio(FACTORS).answer(LONG, max_new_tokens=1)
+    assert answer == lm.processor.tokenizer.decode([first], skip_special_tokens=True).strip()
+
+
+@one_family
+def test_what_needs_the_audio_again_is_refused_with_scaled_scores(hearing: Hearing, focus: SteeringVector) -> None:
+    scaled = hearing.with_scaled_audio({1: 2.0})
+    for options in ({"steer": focus, "positions": "audio"}, {"query_positions": "all"}):
+        with pytest.raises(ValueError, match="keys were scaled"):
+            scaled.read(SHORT, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="keys were scaled"):
+        scaled.answer(SHORT, steer=focus, positions="audio")
+
+
+@one_family
+@pytest.mark.parametrize("factors", [{4: 2.0}, {}, {1: float("nan")}, {1: 2.0, -3: 3.0}])
+def test_factors_that_mean_nothing_are_refused(hearing: Hearing, factors: dict[int, float]) -> None:
+    with pytest.raises(ValueError, match=r"block|finite"):
+        hearing.with_scaled_audio(factors)
+
+
+@one_family
+def test_what_is_shared_is_kept_as_long_as_it_is_held(hearing: Hearing) -> None:
+    first = hearing.with_scaled_audio({1: 2.0})
+    assert hearing.with_scaled_audio({-3: 2.0}) is first and hearing.with_scaled_audio({1: 3.0}) is not first
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
+
+
+# -- states of other tokens -------------------------------------------------------------------------------------------
+def test_states_are_read_where_a_row_says(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full, focus: SteeringVector
+) -> None:
+    """At the tokens of an event's name, which the tokenizer's own offsets give; alone, together, and beside steered
+    rows of the same prompt, which leave its line."""
+    inputs = full_inputs(lm, (LONG, samples))
+    names = lm.processor.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+    words = [names.index("dog"), names.index("bark")]
+    with torch.no_grad():
+        states = lm.model(**inputs, output_hidden_states=True).hidden_states[1:-1]
+    expected = torch.stack([state[0, words].mean(dim=0) for state in states])
+    named = Row(LONG, event="dog bark", hidden_at="event")
+    (alone,) = hearing.read_rows([named])
+    torch.testing.assert_close(alone.hidden[:-1], expected, atol=1e-4, rtol=1e-4)
+    steered = Row(LONG, (Injection(focus, 2.0),))
+    early = Row(LONG, (Injection(focus, 2.0, "event"),), event="dog bark", hidden_at="event")
+    rows = [steered, named, Row(LONG), Row(LONG, hidden_at=words[1:]), Row(SHORT), replace(steered, hidden_at=words)]
+    readings = hearing.read_rows([*rows, early])
+    for reading, row in zip(readings, [*rows, early], strict=True):
+        torch.testing.assert_close(reading.hidden, hearing.read_rows([row])[0].hidden, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(readings[1].hidden, alone.hidden, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(readings[5].hidden, alone.hidden, atol=1e-5, rtol=1e-5)  # steered behind the name
+    torch.testing.assert_close(readings[2].hidden, hearing.read(LONG).hidden, atol=1e-5, rtol=1e-5)
+    second = torch.stack([state[0, words[1]] for state in states])
+    torch.testing.assert_close(readings[3].hidden[:-1], second, atol=1e-4, rtol=1e-4)
+    assert (readings[6].hidden - alone.hidden).abs().max() > 1e-2  # steered at the name
+    assert torch.equal(readings[1].logits, readings[2].logits)  # what is kept changes nothing
+
+
+@one_family
+def test_states_of_the_audio_are_recomputed_and_the_same(
+    hearing: Hearing, lm: AudioLM, samples: np.ndarray, full_inputs: Full
+) -> None:
+    inputs, audio = full_inputs(lm, (SHORT, samples)), slice(hearing.span.first, hearing.span.stop)
+    with torch.no_grad():
+        states = lm.model(**inputs, output_hidden_states=True).hidden_states[1:-1]
+    mixed, last = hearing.read_rows([Row(SHORT, hidden_at="audio"), Row(LONG, hidden_at=[3])])
+    assert mixed.recomputed_prefix and last.recomputed_prefix
+    expected = torch.stack([state[0, audio].mean(dim=0) for state in states])
+    torch.testing.assert_close(mixed.hidden[:-1], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(last.hidden[:-1], torch.stack([state[0, 3] for state in states]), atol=1e-4, rtol=1e-4)
+
+
+@one_family
+def test_a_state_at_the_name_is_not_remembered_as_the_last_one(hearing: Hearing) -> None:
+    with hearing.remembering():
+        rows = [Row(LONG), Row(LONG, event="bell", hidden_at="event"), Row(LONG, event="dog bark", hidden_at="event")]
+        last, bell, bark = (hearing.read_rows([row])[0].hidden for row in rows)
+    assert not torch.allclose(last, bell, atol=1e-2) and not torch.allclose(bell, bark, atol=1e-2)
+
+
+def test_positions_of_states_that_do_not_exist_are_refused(one_model: AudioLM) -> None:
+    with pytest.raises(ValueError, match="unknown positions 'first'"):
+        Row(SHORT, hidden_at="first")  # type: ignore[arg-type]

@@ -210,7 +210,7 @@ def line_plan(
     for number, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
         edits = () if start is None else (Edit(VECTOR, 1.0, "add", (start[0],), (start[1],), False),)
         kept = (prefix + len(prompt) - 1,) if queries is None else queries[number]
-        rows.append(PlannedRow("", tuple(map(ord, prompt)), prefix + len(prompt), edits, True, kept))
+        rows.append(PlannedRow("", tuple(map(ord, prompt)), prefix + len(prompt), edits, True, kept, kept[-1:]))
     return Plan(tuple(rows), tuple(range(len(rows))), prefix, BLOCKS, recompute=False)
 
 

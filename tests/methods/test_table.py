@@ -18,10 +18,11 @@ from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query
-from steer_utils.methods.settings import PAPER, Settings
+from steer_utils.methods.settings import PAPER, Scaling, Settings, Specialists, StateSwap, VectorUse
 from steer_utils.methods.table import (
     FURTHER,
     METHODS,
+    RIVALS,
     STANDARD,
     finder,
     in_order,
@@ -37,7 +38,8 @@ STEERED = ("steering", "contrast-prompting", "negative", "random-vector", "swapp
 
 
 def test_names_of_methods() -> None:
-    assert (*STANDARD, *FURTHER) == tuple(METHODS)
+    assert (*STANDARD, *RIVALS, *FURTHER) == tuple(METHODS)
+    assert not any(METHODS[name].standard for name in RIVALS)
     assert set(STANDARD) > {"steering", "prompting", "unsteered", "loudest", "asking", "random", "position"}
     assert all(method_named(name) is method and method.name == name for name, method in METHODS.items())
     with pytest.raises(ValueError, match="unknown method 'stearing'; pass one of steering, steering-heads, steering-p"):
@@ -58,6 +60,48 @@ def test_a_method_that_lacks_something_is_refused_with_what_it_needs(name: str, 
         finder(name, PAPER)
     assert name not in standard_methods(PAPER, 1) or name == "swapped"  # scenes have several events
     assert standard_methods(OWN, 2) == STANDARD
+
+
+def test_every_method_says_whether_it_needs_labels_or_a_second_pass() -> None:
+    for method in METHODS.values():
+        assert not (method.suffixes > 1 and not method.extra), method.name
+        assert ("silence" in method.passes or "other audio" in method.passes) <= (method.extra == "2nd audio")
+        assert ("back" in method.passes) <= (method.extra == "2nd pass")
+    said = {name: method.demands for name, method in METHODS.items()}
+    assert said["steering"] == "labels, 2nd pass" and said["mavs"] == "2nd audio"
+    assert (said["steering-paper"], said["prompting"], said["asking"]) == ("2nd pass", "labels", "–")
+    assert said["swap-stays"] == "labels, 2nd audio"
+
+
+#: What is chosen with labels, each put to another value. A method moves with one of them if and only if it says so.
+CHOSEN = {
+    "strength": 5.0,
+    "blocks": (2,),
+    "read_blocks": (3,),
+    "read_heads": ((3, 1),),
+    "prompt_blocks": (0,),
+    "prompt_question": "How loud is it?",
+    "prompt_best_blocks": (0,),
+    "prompt_difference_blocks": (0,),
+    "peak_blocks": (2,),
+    "text_vector": VectorUse(9.0, (0,), True, "share", (3,)),
+    "event_vector": VectorUse(9.0, (0,), True, "share", (3,)),
+    "scaling": Scaling(3.0, (1,), None, "share", (2,)),
+    "scaling_all": Scaling(3.0, None, None, "share", (2,)),
+    "specialists": Specialists(6.0, "share"),
+    "state_swap": StateSwap(0, "How loud is it?", (2,)),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FINDERS if METHODS[name].suffixes])
+def test_what_is_set_with_labels_is_what_says_so(one_hearing: Hearing, name: str) -> None:
+    before = curve(name, one_hearing)
+    moved = [
+        setting
+        for setting, value in CHOSEN.items()
+        if not np.allclose(curve(name, one_hearing, replace(OWN, **{setting: value})), before, atol=1e-6)
+    ]
+    assert bool(moved) == METHODS[name].labels, moved
 
 
 def test_what_is_there_is_not_lacking() -> None:
@@ -161,7 +205,7 @@ def stop(*_: object, **__: object) -> None:
     raise RuntimeError("stopped")
 
 
-@pytest.mark.parametrize("name", FURTHER)
+@pytest.mark.parametrize("name", [*RIVALS, *FURTHER])
 @pytest.mark.parametrize("trainable", [False, True])
 def test_a_model_that_stops_halfway_is_left_as_it_was(
     lm: AudioLM, hearing: Hearing, name: str, trainable: bool, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.loading import fingerprint
 from steer_utils.lm.models import POCKET_MODELS, load
 from steer_utils.methods.settings import Settings
-from steer_utils.methods.table import METHODS, STANDARD
+from steer_utils.methods.table import METHODS, RIVALS, STANDARD
 from steer_utils.pocket import commands, training
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
@@ -173,7 +173,7 @@ def test_three_files_are_left_and_say_which_weights_they_are_about(measured: Pat
     scenes = found["procedural"]["where"]["settings"]["scenes"]
     assert not set(scenes["classes"]) & set(DEVELOPMENT_EVENTS)
     assert scenes["scenes"] == 2
-    assert {row["method"] for row in found["procedural"]["where"]["rows"]} == set(STANDARD)
+    assert {row["method"] for row in found["procedural"]["where"]["rows"]} == {*STANDARD, *RIVALS}
     assert len(found["norm_ratio"]) == 3
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS
-from steer_utils.methods.table import FURTHER, METHODS, STANDARD
+from steer_utils.methods.table import FURTHER, METHODS, RIVALS, STANDARD
 from steer_utils.study import paper_table as results
 from steer_utils.study.paper_table import (
     MAIN_METHODS,
@@ -30,7 +31,13 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "weights"
 
 
-def evaluated(weights: Path, name: str, overlap: float, kinds: tuple[str, ...] = ("procedural",)) -> None:
+def evaluated(
+    weights: Path,
+    name: str,
+    overlap: float,
+    kinds: tuple[str, ...] = ("procedural",),
+    methods: Sequence[str] = tuple(METHODS),
+) -> None:
     rows = [
         {
             "method": method,
@@ -40,11 +47,12 @@ def evaluated(weights: Path, name: str, overlap: float, kinds: tuple[str, ...] =
             "low": overlap - 0.02,
             "high": overlap + 0.03,
         }
-        for method in METHODS
+        for method in methods
         for slot in ("all", "first")
     ]
     (weights / name).mkdir(parents=True)
-    found = {kind: {"where": {"rows": rows}} for kind in kinds}
+    settings = {"chosen_on": {"rivals": {"scenes": 60}}}
+    found = {kind: {"where": {"rows": rows, "settings": settings}} for kind in kinds}
     (weights / name / "evaluation.json").write_text(json.dumps(found))
 
 
@@ -54,10 +62,10 @@ def cells(line: str) -> list[str]:
 
 def test_what_was_not_run_says_so(weights: Path) -> None:
     head, rule, *rows = results_table().splitlines()[: 2 + len(STANDARD)]
-    assert len(cells(head)) == 1 + 2 * len((*MAIN_MODELS, *MINI_MODELS)) + 2 == len(cells(rule))
+    assert len(cells(head)) == 2 + 2 * len((*MAIN_MODELS, *MINI_MODELS)) + 2 == len(cells(rule))
     for line, method in zip(rows, (METHODS[name] for name in STANDARD), strict=True):
-        label, *own, paper_qwen2, paper_af3 = cells(line)
-        assert label == method.label
+        label, needs, *own, paper_qwen2, paper_af3 = cells(line)
+        assert (label, needs) == (method.label, method.demands)
         assert own == [NOT_RUN] * 8
         assert (paper_qwen2, paper_af3) == PAPER_FIGURES.get(method.name, ("", ""))
     assert evaluation_of(MAIN_MODELS[0]) is None
@@ -82,7 +90,7 @@ def test_a_method_without_a_row_was_not_run(weights: Path) -> None:
     found["procedural"]["where"]["rows"] = [row for row in rows if row["method"] != "asking"]
     path.write_text(json.dumps(found))
     (line,) = [line for line in results_table().splitlines() if METHODS["asking"].label in line]
-    assert cells(line)[1] == NOT_RUN
+    assert cells(line)[2] == NOT_RUN
 
 
 def test_the_papers_figures_are_kept_apart() -> None:
@@ -121,7 +129,7 @@ def test_answers_that_could_not_be_read_are_told(weights: Path) -> None:
         row["failed"] = 0.25 if row["method"] == "asking" else 0.0
     path.write_text(json.dumps(kept))
     (asking,) = (line for line in results_table().splitlines() if line.startswith("| asking when"))
-    assert cells(asking)[1] == "50.0 (48.0-53.0, 25 % of answers not read)"
+    assert cells(asking)[2] == "50.0 (48.0-53.0, 25 % of answers not read)"
     assert results_table().count("not read") == 1
 
 
@@ -163,7 +171,7 @@ def test_both_tables_go_into_one_page(weights: Path, tmp_path: Path) -> None:
 
 
 def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Path) -> None:
-    labels = [METHODS[name].label for name in FURTHER]
+    labels = [METHODS[name].label for name in (*RIVALS, *FURTHER)]
     assert not any(label in results_table() for label in labels)
     evaluated(weights, MAIN_MODELS[0], 0.25)  # with every method
     assert all(label in results_table() for label in labels)
@@ -171,10 +179,32 @@ def test_further_methods_stand_in_the_table_once_they_were_measured(weights: Pat
 
 def test_slower_methods_come_from_their_own_file_and_say_how_many(weights: Path) -> None:
     name = MAIN_MODELS[0]
-    evaluated(weights, name, 0.25)
+    evaluated(weights, name, 0.25, methods=(*STANDARD, *RIVALS))
     rows = [{"method": method, "slot": "all", "n": 300, "overlap": 0.4, "low": 0.3, "high": 0.5} for method in METHODS]
     (weights / name / "analyses.json").write_text(json.dumps({"further, procedural": {"rows": rows}}))
     table = results_table().splitlines()
     for method in METHODS.values():
         (line,) = [line for line in table if cells(line)[0] == method.label]
-        assert cells(line)[1] == ("40.0 (30.0-50.0, n = 300)" if method.name in FURTHER else "25.0 (23.0-28.0)")
+        assert cells(line)[2] == ("40.0 (30.0-50.0, n = 300)" if method.name in FURTHER else "25.0 (23.0-28.0)")
+
+
+def test_a_slower_method_that_the_evaluation_measured_is_taken_from_there(weights: Path) -> None:
+    name = MAIN_MODELS[0]
+    evaluated(weights, name, 0.25)
+    rows = [{"method": FURTHER[0], "slot": "all", "n": 300, "overlap": 0.4, "low": 0.3, "high": 0.5}]
+    (weights / name / "analyses.json").write_text(json.dumps({"further, procedural": {"rows": rows}}))
+    (line,) = [line for line in results_table().splitlines() if cells(line)[0] == METHODS[FURTHER[0]].label]
+    assert cells(line)[2] == "25.0 (23.0-28.0)"
+
+
+def test_rivals_whose_numbers_were_not_chosen_say_so(weights: Path) -> None:
+    name = MAIN_MODELS[0]
+    evaluated(weights, name, 0.25)
+    path = weights / name / "evaluation.json"
+    found = json.loads(path.read_text())
+    found["procedural"]["where"]["settings"] = {"chosen_on": {}}
+    path.write_text(json.dumps(found))
+    lines = {cells(line)[0]: cells(line) for line in results_table().splitlines() if line.startswith("|")}
+    for method in METHODS.values():
+        declared = ", as declared" if method.name in RIVALS else ""
+        assert lines[method.label][2] == f"25.0 (23.0-28.0{declared})"
