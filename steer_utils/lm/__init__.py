@@ -8,6 +8,7 @@
 - `vectors`: a direction for each block, with its algebra, its provenance and its file.
 - `positions`: which tokens a vector is added at.
 - `steering`: how it is added, as hooks on the blocks.
+- `caches`: what transformers calls the key/value cache, by its version.
 - `hidden_states`: how the states of chosen tokens are kept.
 - `attention`: how the attention of chosen tokens is kept, and how rows attend to a prefix that they share.
 - `prefixes`: chat head and audio, computed once, as a key/value cache.

@@ -35,6 +35,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from steer_utils.lm.blocks import within
+from steer_utils.lm.caches import cache_of
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.patch_grid import MediaSpan
 from steer_utils.lm.positions import TokenMask
@@ -85,7 +86,7 @@ def attention_rows(
 
 def _refuse_static_cache(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Its keys are as many as it has room for, so that the slots of a call cannot be told from them."""
-    if getattr(kwargs.get("past_key_values"), "is_compileable", False):
+    if getattr(cache_of(kwargs), "is_compileable", False):
         raise ValueError("attention rows need a growing cache; pass cache_implementation='dynamic', or none")
 
 

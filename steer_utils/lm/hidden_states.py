@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from steer_utils.lm.caches import cache_of
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.positions import TokenMask
 
@@ -64,7 +65,7 @@ def hidden_states(checkpoint: Checkpoint, wanted: TokenMask) -> Iterator[HiddenS
 def _keeper(kept: HiddenStates, number: int) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
-        cache = kwargs.get("past_key_values")
+        cache = cache_of(kwargs)
         offset = 0 if cache is None else int(cache.get_seq_length(number)) - hidden.shape[1]
         kept.keep(number, hidden, offset)
 

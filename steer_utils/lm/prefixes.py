@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from steer_utils.lm.caches import CACHE
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.patch_grid import MediaSpan
 
@@ -109,7 +110,7 @@ class Prefix:
             position_ids=torch.arange(self.length, device=self.embeddings.device)[None],
             use_cache=True,
         )
-        return output.past_key_values
+        return output[CACHE]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +208,7 @@ def _run(
         )
     finally:
         handle.remove()
-    return entered[0], output.past_key_values
+    return entered[0], output[CACHE]
 
 
 def moved(value: torch.Tensor, checkpoint: Checkpoint) -> torch.Tensor:

@@ -29,6 +29,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from steer_utils.lm.attention import attention_rows, line_rows, own_cache
+from steer_utils.lm.caches import CACHE
 from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.plan import Line, Plan
@@ -79,8 +80,8 @@ def generate(prefix: Prefix, plan: Plan, max_new_tokens: int) -> list[list[int]]
             attention_mask=batch.attention_mask.to(checkpoint.device),
             # Said, because Qwen2.5-Omni would go on from what it was last asked, by whomever.
             position_ids=batch.position_ids.to(checkpoint.device),
-            past_key_values=batch.cache(),
             generation_config=greedy(checkpoint, max_new_tokens),
+            **{CACHE: batch.cache()},
         )
     return [until(ids, stop_tokens(checkpoint)) for ids in sequences[:, batch.length :].tolist()]
 
@@ -146,8 +147,8 @@ def _run_batch(prefix: Prefix, plan: Plan) -> Output:
             input_ids=batch.ids.to(checkpoint.device),
             attention_mask=batch.attention_mask.to(checkpoint.device),
             position_ids=batch.position_ids[:, prefix.length :].to(checkpoint.device),
-            past_key_values=batch.cache(),
             use_cache=True,
+            **{CACHE: batch.cache()},
         )
     logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
     # Recorded are the tokens of any row, for all rows: keep each row's own.
@@ -176,8 +177,8 @@ def _run_line(prefix: Prefix, plan: Plan) -> Output:
             input_ids=first.ids[None].to(checkpoint.device),
             attention_mask=torch.ones(1, prefix.length + len(first.tokens), dtype=torch.long, device=checkpoint.device),
             position_ids=first.slots[None].to(checkpoint.device),
-            past_key_values=own_cache(prefix.length, checkpoint.num_blocks),
             use_cache=True,
+            **{CACHE: own_cache(prefix.length, checkpoint.num_blocks)},
         )
     last_state = output.last_hidden_state[0]  # of a model on two GPUs, on the second one
     last_states = last_state.index_select(0, last.last_places.to(last_state.device))

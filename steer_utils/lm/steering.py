@@ -32,6 +32,7 @@ import torch
 from torch import nn
 
 from steer_utils.lm.blocks import blocks_text
+from steer_utils.lm.caches import cache_of
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.positions import (
     Layout,
@@ -260,7 +261,7 @@ class BlockEdits:
         rows = len(self.keep_norm)
         if rows not in (1, batch):
             raise ValueError(f"{rows} rows are steered, but the batch has {batch}: beams and extra rows are not known")
-        cache = kwargs.get("past_key_values")
+        cache = cache_of(kwargs)
         # The block has already put this call's tokens in the cache, so its length is where the call ends.
         offset = 0 if cache is None else int(cache.get_seq_length(self.block)) - length
         if length == 1 and offset >= self.prompt_length and self.generated is not None and not hidden.requires_grad:

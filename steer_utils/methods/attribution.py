@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from steer_utils.lm.caches import CACHE
 from steer_utils.lm.checkpoints import alone
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.prefixes import Prefix
@@ -76,8 +77,8 @@ class PresenceLogit:
                 inputs_embeds=sequence[:, known:],
                 attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long, device=sequence.device),
                 position_ids=torch.arange(known, sequence.shape[1], device=sequence.device)[None],
-                past_key_values=cache,
                 use_cache=cache is not None,
+                **{CACHE: cache},
             )
             logits = checkpoint.family.head(checkpoint.model)(output.last_hidden_state[:, -1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 from transformers.models.audioflamingo3 import modeling_audioflamingo3
 
+from steer_utils.lm.caches import CACHE
 from steer_utils.lm.costs import Cost, cost_table, estimate
 from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing
@@ -131,10 +132,10 @@ def test_flops_of_the_full_model_within_one_percent(model_type: str, monkeypatch
     def scene() -> None:
         features = torch.empty(1, 128, 3000, dtype=torch.bfloat16, device="meta")
         model.model.multi_modal_projector(model.model.audio_tower(features, **mask).last_hidden_state)
-        model.model.language_model(inputs_embeds=states(1, 20 + 425), past_key_values=cache, use_cache=True)
+        model.model.language_model(inputs_embeds=states(1, 20 + 425), use_cache=True, **{CACHE: cache})
 
     def suffix() -> None:
-        output = model.model.language_model(inputs_embeds=states(1, 32), past_key_values=cache, use_cache=True)
+        output = model.model.language_model(inputs_embeds=states(1, 32), use_cache=True, **{CACHE: cache})
         model.lm_head(output.last_hidden_state[:, -1])
 
     with torch.no_grad():
@@ -155,15 +156,15 @@ def test_the_peak_is_what_is_alive_at_once(model_type: str, rows: int, monkeypat
     width, cache = config.text_config.hidden_size, DynamicCache()
     with torch.no_grad(), AliveBytes(model) as alive:
         prefix = torch.empty(1, 445, width, dtype=torch.bfloat16, device="meta")
-        model.model.language_model(inputs_embeds=prefix, past_key_values=cache, use_cache=True)
+        model.model.language_model(inputs_embeds=prefix, use_cache=True, **{CACHE: cache})
         kept = [(layer.keys, layer.values) for layer in cache.layers]
         for layer, (keys, values) in zip(cache.layers, kept, strict=True):
             layer.keys, layer.values = keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)
         output = model.model.language_model(
             inputs_embeds=torch.empty(rows, 32, width, dtype=torch.bfloat16, device="meta"),
             attention_mask=torch.ones(rows, 1, 32, 477, dtype=torch.bool, device="meta"),
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE: cache},
         )
         model.lm_head(output.last_hidden_state[:, -1]).float()
     assert alive.peak <= estimated.peak_bytes - estimated.weight_bytes <= 1.25 * alive.peak

@@ -33,6 +33,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from steer_utils.lm.attention import attention_rows
+from steer_utils.lm.caches import CACHE
 from steer_utils.lm.checkpoints import CheckpointError, special_tokens, stop_tokens
 from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
 from steer_utils.lm.hearing import Hearing
@@ -201,7 +202,7 @@ def test_every_hook_takes_the_full_shapes(whole: AudioLM, model_type: str, hook_
         assert hook_count(whole) == before + blocks // 2 + blocks + 1
         for tokens in (20 + 425, 7):
             states = torch.empty(2, tokens, hidden, dtype=torch.bfloat16, device="meta")
-            whole.decoder(inputs_embeds=states, past_key_values=cache, use_cache=True)
+            whole.decoder(inputs_embeds=states, use_cache=True, **{CACHE: cache})
     assert hook_count(whole) == before and whole.decoder.config._attn_implementation != "sdpa_rows"
     assert seen.slots == kept.slots == [451]
     assert all(seen.block(block).shape == (2, heads, 1, 425) for block in range(blocks))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from steer_utils.lm.caches import CACHE
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.positions import Layout, batch_layouts
 from steer_utils.lm.steering import BlockEdits, Edit, Injection, as_injections, find_edits, steer, steered
@@ -469,9 +470,7 @@ def test_what_is_known_beforehand_of_generated_tokens_is_what_the_general_way_ad
     general.generated = None
     hidden = torch.randn(3, 1, 8, generator=generator)  # one row given steers all rows of a batch
     before = hidden.clone()
-    changed, expected = (
-        edits(torch.nn.Identity(), (), {"past_key_values": Behind()}, hidden) for edits in (hook, general)
-    )
+    changed, expected = (edits(torch.nn.Identity(), (), {CACHE: Behind()}, hidden) for edits in (hook, general))
     assert torch.equal(hidden, before)
     torch.testing.assert_close(changed, expected)
     if rows == 3:
@@ -483,7 +482,7 @@ def test_a_gradient_flows_through_a_generated_token() -> None:
     hidden = torch.tensor([[[0.3, 1.0, -0.7]]])
 
     def changed(states: torch.Tensor) -> torch.Tensor:
-        return hook(torch.nn.Identity(), (), {"past_key_values": Behind()}, states)
+        return hook(torch.nn.Identity(), (), {CACHE: Behind()}, states)
 
     torch.testing.assert_close(changed(hidden.clone().requires_grad_()).detach(), changed(hidden))
     assert torch.autograd.gradcheck(changed, hidden.double().requires_grad_(), eps=1e-3, atol=1e-3)
