@@ -63,7 +63,9 @@ def api_pages(names: Mapping[str, list[tuple[str, str]]]) -> dict[str, str]:
     """File name -> text of the pages of the API reference. Raises KeyError for a room without a title."""
     pages = {}
     for room, members in names.items():
-        about = (import_module(f"steer_utils.{room}").__doc__ or "").partition("\n")[0]
+        about = (
+            (import_module(f"steer_utils.{room}").__doc__ or "").partition("\n")[0].partition(" In reading order")[0]
+        )
         # Of a table autosummary would tell what a dict is.
         table = "\n".join(f"   steer_utils.{name}" for name, _ in members if callable(getattr(steer_utils, name)))
         entries = "\n".join(entry(*member) for member in members)

@@ -164,7 +164,12 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def as_rst(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Docstrings are plain text with code in backticks; the rest must not be taken for markup."""
-    text = re.sub(r"`[^`]*`|[*|]", lambda hit: f"`{hit[0]}`" if len(hit[0]) > 1 else f"\\{hit[0]}", "\n".join(lines))
+    kept = r"`[^`]*`|(?<!\w)\*\w[^*\n]*\*(?!\w)"  # code and emphasis
+    text = re.sub(
+        kept + r"|[*|]",
+        lambda hit: hit[0].replace("`", "``") if len(hit[0]) > 1 else f"\\{hit[0]}",
+        "\n".join(lines),
+    )
     # "name   what it is": a list, whose long lines go on indented.
     text = re.sub(
         r"(?m)^(\w+(?:, \w+)*) {2,}(\S.*(?:\n {4,}\S.*)*)",
