@@ -16,20 +16,32 @@ import pytest
 import soundfile
 
 from steer_utils.course.checks import LESSONS
-from steer_utils.course.exercises import exercise_version, tags
+from steer_utils.course.exercises import exercise_version, tags, version_path
+from steer_utils.course.reading_time import minutes, time_line
 from steer_utils.lm.models import MINI_MODELS, pocket_folder
 from steer_utils.pocket.assembly import assembled
+from steer_utils.runs.lesson_paths import lesson_paths
 from steer_utils.runs.parameters import known_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = lesson_paths(ROOT / "notebooks")  # the core lessons, then the electives
+EXERCISES = ROOT / "notebooks" / "exercises"
 GPU = sorted((ROOT / "notebooks" / "gpu").glob("*.ipynb"))  # no lesson, but run and compared as one, in smoke form
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 LARGEST = 1_000_000  # bytes
 LEAST_COMPARED = 0.6
 PARAMETERS = ["preset", "model", "events", "query", "seed", "figures"]  # what every lesson has
-#: "**Exercise 04.1** · title · ●●○ medium · 8 minutes"
-EXERCISE = re.compile(r"\*\*Exercise (\d\d)\.(\d)\*\* · .+ · (●○○ easy|●●○ medium|●●● hard) · (\d+) minutes")
+#: "**Exercise 04.1** · title · ●●○ medium · 8 minutes"; in an elective "**Exercise 1** · ..."
+EXERCISE = re.compile(r"\*\*Exercise (?:(\d\d)\.)?(\d)\*\* · .+ · (●○○ easy|●●○ medium|●●● hard) · (\d+) minutes")
+CORE = (
+    "start_here the_method_in_forty_lines loading_models capturing_activations "
+    "building_contrastive_vectors_and_steering visualising_temporal_attention locating_sounds_and_chance "
+    "reproducing_the_benchmarks"
+)
+ELECTIVES = {
+    *"a_real_language_model beyond_the_paper caching_and_memory more_of_steering more_of_vectors".split(),
+    *"playground sensitivity statistics where_to_look".split(),
+}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -51,22 +63,45 @@ def markdown(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def test_the_course_is_whole() -> None:
-    expected = (
-        "start_here loading_models capturing_activations building_contrastive_vectors steering "
-        "visualising_temporal_attention locating_sounds reproducing_the_benchmarks beyond_the_paper playground "
-        "a_real_language_model"
-    )
-    assert [path.stem for path in NOTEBOOKS] == [f"{number:02}_{name}" for number, name in enumerate(expected.split())]
+    core = [path.stem for path in NOTEBOOKS if not is_elective(path)]
+    assert core == [f"{number:02}_{name}" for number, name in enumerate(CORE.split())]
+    assert {path.stem for path in NOTEBOOKS if is_elective(path)} <= ELECTIVES
     for lesson in LESSONS:
         assert (ROOT / "steer_utils" / "course" / "checks" / f"{lesson}.py").is_file()
         test = ROOT / "tests" / "course" / "checks" / f"test_{lesson}.py"
         assert test.is_file(), "right and wrong answers prove a check"
 
 
+def is_elective(path: Path) -> bool:
+    return path.parent.name == "electives"
+
+
+def test_the_minutes_agree_everywhere() -> None:
+    """A lesson's first cell states what the one rule makes of it, and the list of lessons their sum."""
+    listed = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        lesson = nbformat.read(path, as_version=4)
+        assert time_line(lesson) in lesson.cells[0].source, path.stem
+        (row,) = [
+            line
+            for line in listed.splitlines()
+            if f"({path.relative_to(ROOT / 'notebooks').as_posix()})" in line and line.startswith("|")
+        ]
+        assert row.rstrip().endswith(f"| {minutes(lesson).total} |"), path.stem
+
+
+def test_each_lesson_opens_with_the_method() -> None:
+    for path in NOTEBOOKS:
+        cells = code_cells(nbformat.read(path, as_version=4))
+        assert "install" in tags(cells[0]) and "parameters" in tags(cells[1]), path.stem
+        opening = next(place for place, cell in enumerate(cells) if "lessons.begin(" in cell.source)
+        assert cells[opening + 1].source.startswith("lesson.show_method("), path.stem
+
+
 # -- the form of a lesson ------------------------------------------------------------------------------------------
 def test_a_notebook_says_what_for_how_long_and_what_it_needs(notebook: nbformat.NotebookNode) -> None:
     first = notebook.cells[0].source
-    assert re.match(r"# (\d\d|GPU) · ", first)
+    assert re.match(r"# (\d\d|GPU|Elective) · ", first)
     for part in ("**After this notebook you can**", "**Time**", "**You need**"):
         assert part in first
 
@@ -79,7 +114,7 @@ def test_a_lesson_ends_with_a_summary_and_makes_its_reader_predict(lesson: nbfor
 
 
 def test_exercises_are_a_task_a_solution_and_a_check(lesson: nbformat.NotebookNode) -> None:
-    number = lesson.cells[0].source[2:4]
+    number = numbered[1] if (numbered := re.match(r"# (\d\d) · ", lesson.cells[0].source)) else None
     kinds = [tags(cell) & {"exercise", "solution", "check"} for cell in lesson.cells]
     places = [place for place, kind in enumerate(kinds) if kind == {"exercise"}]
     assert 2 <= len(places) <= 4
@@ -87,7 +122,8 @@ def test_exercises_are_a_task_a_solution_and_a_check(lesson: nbformat.NotebookNo
         assert kinds[place + 1 : place + 3] == [{"solution"}, {"check"}]
         title = EXERCISE.match(lesson.cells[place].source)
         assert title and title[1] == number and title[2] == str(count), lesson.cells[place].source[:80]
-        assert lesson.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded"
+        assert lesson.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded in JupyterLab"
+        assert "hide-input" in tags(lesson.cells[place + 1]), "and on a page"
         check = lesson.cells[place + 2]
         assert re.match(r"checks\.\w+\.\w+\(", check.source), check.source
         assert check.outputs and check.outputs[0].text.startswith("Correct")
@@ -97,11 +133,37 @@ def test_exercises_are_a_task_a_solution_and_a_check(lesson: nbformat.NotebookNo
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_exercise_version_is_that_of_the_lesson(path: Path) -> None:
     """Made again it is the same: `make exercises` was run after the last change."""
-    expected = exercise_version(nbformat.read(path, as_version=4), path.name)
-    committed = nbformat.read(path.parent / "exercises" / path.name, as_version=4)
+    target, back = version_path(path, ROOT / "notebooks", EXERCISES)
+    expected = exercise_version(nbformat.read(path, as_version=4), back)
+    committed = nbformat.read(target, as_version=4)
     assert committed == expected
     for cell in code_cells(committed):
         ast.parse(cell.source)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_blank_answer_reaches_its_check(path: Path) -> None:
+    """Whoever runs a check before answering gets its hint, not a NameError: all names that it uses are set."""
+    known: set[str] = set()
+    for cell in code_cells(exercise_version(nbformat.read(path, as_version=4), f"../{path.name}")):
+        tree = ast.parse(cell.source)
+        if "check" in tags(cell):
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            assert used <= known, f"{cell.source}: {', '.join(used - known)}"
+        known |= _bound(tree)
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """The names that a cell sets at its top level, in loops and `with` too."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return names
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, *GPU], ids=lambda path: path.stem)
@@ -132,7 +194,7 @@ def test_one_parameters_cell(notebook: nbformat.NotebookNode) -> None:
 def test_the_parameters_are_those_of_the_course(path: Path) -> None:
     known = known_parameters(path)
     assert [name for name in known if name in PARAMETERS] == PARAMETERS
-    about = "mini-smollm2-audio" if path.stem.startswith("10_") else "pocket-qwen2-audio"
+    about = "mini-smollm2-audio" if path.stem == "a_real_language_model" else "pocket-qwen2-audio"
     assert known["preset"] == "course" and known["model"] == about
 
 
@@ -178,8 +240,8 @@ def test_nbval(path: Path, tmp_path: Path) -> None:
     model = known_parameters(path)["model"]
     if model in MINI_MODELS and (parts := pocket_folder(model)) is not None:
         assembled(parts, quiet=True)  # the bar of a model's first use on a machine is in no committed notebook
-    copy = tmp_path / "notebooks" / path.name  # its figures must not replace the committed ones
-    copy.parent.mkdir()
+    copy = tmp_path / path.relative_to(ROOT)  # its figures must not replace the committed ones
+    copy.parent.mkdir(parents=True)
     copy.write_bytes(path.read_bytes())
     options = "--nbval --nbval-current-env -q -p no:cacheprovider --nbval-cell-timeout=600 --rootdir".split()
     command = [sys.executable, "-m", "pytest", *options, str(tmp_path), str(copy)]

@@ -19,19 +19,18 @@ def course(
     preset: Preset = "course",
     notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
 ) -> None:
-    """Run the course's notebooks in order.
+    """Run the course's notebooks in order, the core lessons and then the electives.
 
     Prints the result table at the end, which figures changed, and where to look next. A figure is written only where
     its picture changed visibly.
 
     Example: steer-utils course --preset smoke
     """
+    from steer_utils.runs.lesson_paths import lesson_paths
     from steer_utils.runs.notebooks import RUNS
     from steer_utils.show.plots.figures import changed_files, files_of
 
-    paths = sorted(notebooks.glob("[0-9]*.ipynb"))
-    if not paths:
-        raise ValueError(f"there are no numbered notebooks in {str(notebooks)!r}; pass --notebooks FOLDER")
+    paths = lesson_paths(notebooks)
     root = notebooks.resolve().parent
     figures, before = root / "figures", files_of(root / "figures")
     _run_all(paths, preset, root / RUNS)
@@ -48,7 +47,9 @@ def course(
 
 @course_app.command("run")
 def run_notebooks(
-    notebooks: Annotated[list[str], typer.Argument(help="Notebooks, by path or by number (06), run in this order.")],
+    notebooks: Annotated[
+        list[str], typer.Argument(help="By number (06), elective (playground) or path, run in this order.")
+    ],
     preset: Preset = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--parameter", help="name=value, for a parameter of the notebook.")
@@ -77,20 +78,11 @@ def run_notebooks(
         if not equals or not name.strip():
             raise ValueError(f"cannot read the parameter {text!r}; write it as name=value")
         given[name.strip()] = value
-    paths = [_lesson(name) for name in notebooks]
+    from steer_utils.runs.lesson_paths import lesson_path
+
+    paths = [lesson_path(name) for name in notebooks]
     if not _run_each(paths, _checked(paths, given, preset), out, again):
         raise typer.Exit(1)
-
-
-def _lesson(name: str) -> Path:
-    """The notebook of a path, or of a lesson's number in notebooks/. Raises ValueError for a number without one."""
-    if not name.isdigit():
-        return Path(name)
-    paths = sorted(Path("notebooks").glob(f"{int(name):02d}_*.ipynb"))
-    if len(paths) != 1:
-        there = ", ".join(path.name for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))) or "none"
-        raise ValueError(f"there is no lesson {name} in notebooks/ (there: {there}); run it from the course's folder")
-    return paths[0]
 
 
 @course_app.command()

@@ -3,22 +3,27 @@
 A lesson is the one source. In it an exercise is three cells in a row, told by their tags:
 
     exercise   Markdown: what to do, how hard it is, how many minutes
-    solution   code, folded; what stands between `# solution: begin` and `# solution: end` is blanked
+    solution   code, folded (also tagged `hide-input`, for pages); what stands between `# solution: begin` and
+               `# solution: end` is blanked, and names that the check needs are set to ... before it
     check      code: one call of `steer_utils.course.checks`, which the solution passes
 """
 
 from __future__ import annotations
 
 import copy
+import os
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
+from steer_utils.runs.lesson_paths import lesson_paths
 from steer_utils.runs.parameters import REMEDY
 from steer_utils.sound.files import whole_file
 
 BEGIN, END = "# solution: begin", "# solution: end"
 BLANK = "...  # your answer"
+FOLDED = "hide-input"  # the tag by which a page folds a cell's code: the answers of a lesson, not those to be written
 NOTE = (
     "> **Exercise version.** Made from [the lesson]({lesson}), which has the solutions, by `make exercises`. "
     "Work in a copy: making it again overwrites this file."
@@ -54,29 +59,45 @@ def blanked(source: str) -> str:
     return "\n".join(kept)
 
 
-def exercise_version(lesson: Any, name: str) -> Any:
-    """The lesson called `name` (NN_title.ipynb) as a notebook to work in: without outputs and solutions.
+def exercise_version(lesson: Any, path: str) -> Any:
+    """A lesson as a notebook to work in: without outputs and solutions.
 
-    Its relative links go one folder up, to where the lesson is. Raises ValueError as `blanked` does, naming the cell.
+    `path`: where the lesson is, seen from there (../06_title.ipynb); its relative links are led through that folder.
+    Raises ValueError as `blanked` does, naming the cell.
     """
+    folder, name = posixpath.split(path)
     version = copy.deepcopy(lesson)
     for number, cell in enumerate(version.cells, start=1):
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\]\((?!https?:|#|/)", "](../", cell.source)
+            cell.source = re.sub(
+                r"\]\((?!https?:|#|/)([^)]+)", lambda link: f"]({_joined(folder, link[1])}", cell.source
+            )
             continue
         cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("jupyter", None)
         if "solution" in tags(cell):
+            cell.metadata["tags"] = [tag for tag in cell.metadata["tags"] if tag != FOLDED]
             try:
                 cell.source = blanked(cell.source)
             except ValueError as error:
                 raise ValueError(f"cell {number} of {name}: {error}") from None
-    version.cells[0].source += "\n\n" + NOTE.format(lesson=f"../{name}")
+    version.cells[0].source += "\n\n" + NOTE.format(lesson=path)
     return version
 
 
+def _joined(folder: str, link: str) -> str:
+    target, mark, anchor = link.partition("#")
+    return posixpath.normpath(posixpath.join(folder, target)) + mark + anchor
+
+
+def version_path(lesson: Path, lessons: Path, out: Path) -> tuple[Path, str]:
+    """Where the exercise version of a lesson goes, and the lesson's path seen from there."""
+    target = out / lesson.relative_to(lessons)
+    return target, Path(os.path.relpath(lesson, target.parent)).as_posix()
+
+
 def write_exercises(lessons: Path, out: Path) -> list[Path]:
-    """Write the exercise version of every lesson of a folder that has exercises; the paths written.
+    """Write the exercise version of every lesson of a folder, electives too, that has exercises; the paths written.
 
     `out` is made if need be. Nothing is written if one version cannot be made. Raises ValueError for a folder without
     lessons, and as `exercise_version` does.
@@ -85,17 +106,14 @@ def write_exercises(lessons: Path, out: Path) -> list[Path]:
         import nbformat
     except ImportError as error:
         raise ValueError(REMEDY) from error
-    paths = sorted(lessons.glob("[0-9]*.ipynb"))
-    if not paths:
-        raise ValueError(f"there are no numbered notebooks in {str(lessons)!r}; pass their folder")
-    sources = {path.name: nbformat.read(path, as_version=4) for path in paths}
-    versions = {
-        out / name: exercise_version(lesson, name)
-        for name, lesson in sources.items()
-        if any("solution" in tags(cell) for cell in lesson.cells)
-    }
-    out.mkdir(parents=True, exist_ok=True)
+    sources = {path: nbformat.read(path, as_version=4) for path in lesson_paths(lessons)}
+    versions = {}
+    for path, lesson in sources.items():
+        if any("solution" in tags(cell) for cell in lesson.cells):
+            target, back = version_path(path, lessons, out)
+            versions[target] = exercise_version(lesson, back)
     for target, notebook in versions.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as part:
             part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return list(versions)

@@ -3,6 +3,7 @@
     lesson = lessons.begin(preset, figures)
     scenes = lesson.size(smoke=4, course=30, paper=200)
     scene  = lessons.scene_of(events, lm, seed)
+    lesson.show_method("push", "row")                      # the drawing that opens a lesson, with its parts lit
     lesson.keep(figure, "05_shift", alt, caption)          # figures/05_shift.png and .svg, shown under the cell
 
     # a killed run goes on from where it stopped:
@@ -28,6 +29,7 @@ from steer_utils.runs.folder import PARTIALS, RECORDED
 from steer_utils.runs.notebooks import RUN_FOLDER
 from steer_utils.runs.parameters import PRESETS, as_plain
 from steer_utils.show.plots.figures import save_figure, show
+from steer_utils.show.plots.method import PARTS, alt_text_method, method_figure
 from steer_utils.sound.files import json_safe, whole_file
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
@@ -52,6 +54,17 @@ class Lesson:
         """Write `name`.png and .svg, show the figure with its alt text, and print the caption."""
         save_figure(figure, self.figures / name, alt, caption)
         show(figure, alt, caption)
+
+    def show_method(self, *lit: str) -> None:
+        """The drawing of the whole method that opens a lesson, its own parts lit (all, if none is named).
+
+        Raises ValueError for a part that `show.plots.method.PARTS` does not have.
+        """
+        parts = lit or tuple(PARTS)
+        caption = (
+            "The method; lit: the part of this lesson." if lit else "The method, from a sound to a window in seconds."
+        )
+        show(method_figure(parts), alt_text_method(parts), caption)
 
     def record(self, name: str, value: Any) -> None:
         """Put a result into the run's result.json, under `recorded`; a name recorded again has the later value.

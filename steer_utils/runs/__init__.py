@@ -3,6 +3,7 @@
 
 One notebook:
 
+lesson_paths    the course's notebooks, and which one a number or a name means
 parameters      a notebook's parameters, as given and checked against its defaults
 notebooks       a notebook executed in a kernel of this Python
 identity        all that its result depends on, as a hash

@@ -1,7 +1,7 @@
 """A notebook run in a folder of its own, named by all that its result depends on.
 
-    run = run_in_folder(Path("notebooks/06_locating_sounds.ipynb"), {"seed": 3}, Path("runs"))
-    run.path                # runs/06_locating_sounds-1f0c5d7a93e2/: notebook.ipynb, figures/, result.json, run.json
+    run = run_in_folder(Path("notebooks/00_start_here.ipynb"), {"seed": 3}, Path("runs"))
+    run.path                # runs/00_start_here-1f0c5d7a93e2/: notebook.ipynb, figures/, result.json, run.json
     run.status, run.ran     # "complete", True; the second time "complete", False
     run.result()["recorded"]
 

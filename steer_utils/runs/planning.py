@@ -28,6 +28,7 @@ from steer_utils.lm.models import pocket_folder
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid
+from steer_utils.runs.lesson_paths import lesson_path
 from steer_utils.runs.measuring import blocks_read, points_of, scenes_of
 from steer_utils.sound.datasets import open_clips
 
@@ -185,11 +186,11 @@ def _notebook_plan(grid: NotebookGrid) -> Plan:
 
 
 def _notebook(name: str) -> Path:
-    """A notebook by its path, or by a lesson's number in notebooks/."""
-    paths = sorted(Path("notebooks").glob(f"{name}_*.ipynb")) if name.isdigit() else [Path(name)]
-    if len(paths) != 1 or not paths[0].is_file():
-        raise ValueError(f"there is no notebook {name!r}; pass a path, or a lesson's number in the course's folder")
-    return paths[0].resolve()
+    """A notebook by its path, by a lesson's number, or by an elective's name."""
+    path = lesson_path(name)
+    if not path.is_file():
+        raise ValueError(f"there is no notebook {name!r}; pass a path, a lesson's number or an elective's name")
+    return path.resolve()
 
 
 # -- names -----------------------------------------------------------------------------------------------------------

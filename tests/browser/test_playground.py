@@ -1,13 +1,11 @@
-"""Lesson 09 as a reader meets it: pictures before it is run, players after; and the player cells of other lessons."""
+"""The playground as a reader meets it: pictures before it is run, players after."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nbformat
 import pytest
 
 from .lab import Notebook, expect
@@ -22,22 +20,16 @@ pytestmark = pytest.mark.browser
 Shot = Callable[["Notebook | Locator", str], Path]
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
-LESSON = "09_playground.ipynb"
+LESSON = "electives/playground.ipynb"
 #: The last line of each cell that shows a widget.
 WIDGETS = ("player", "explorer", "compared", "gallery")
-PLAYS = "ListeningPlayer("
-OTHERS = [
-    path
-    for path in sorted(LESSONS.glob("[0-9]*.ipynb"))
-    if path.name != LESSON and PLAYS in path.read_text(encoding="utf-8")
-]
 
 
 @pytest.fixture(scope="module")
 def lesson(open_notebook: Callable[[str], Notebook], server: Server) -> Notebook:
     """The lesson as it is in the repository, opened and not run."""
     copy = server.root / "notebooks" / LESSON
-    copy.parent.mkdir(exist_ok=True)
+    copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes((LESSONS / LESSON).read_bytes())
     return open_notebook(f"notebooks/{LESSON}")
 
@@ -167,29 +159,3 @@ def test_legible_in_the_dark_theme(running: Notebook, shot: Shot) -> None:
 
 
 # -- other lessons -------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
-def test_the_player_of_another_lesson(
-    path: Path, open_notebook: Callable[[str], Notebook], server: Server, shot: Shot
-) -> None:
-    """Run up to its player, with the smoke preset; it plays."""
-    notebook = nbformat.read(path, as_version=4)
-    last = max(place for place, cell in enumerate(notebook.cells) if PLAYS in cell.source)
-    notebook.cells = notebook.cells[: last + 1]
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            cell.source = re.sub(r'^preset = "course"', 'preset = "smoke"', cell.source, flags=re.MULTILINE)
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    copy = server.root / "notebooks" / path.name
-    copy.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, copy)
-    opened = open_notebook(f"notebooks/{path.name}")
-    opened.run_all()
-    output = opened.cell_of(PLAYS).locator(".jp-Cell-outputArea")
-    expect(part(output, "interval")).to_contain_text("located")
-    part(output, "play").click()
-    expect(part(output, "playhead")).to_have_attribute("data-playing", "true")
-    opened.page.wait_for_timeout(300)
-    part(output, "play").click()
-    assert float(part(output, "playhead").get_attribute("data-seconds") or "nan") > 0
-    shot(output, "player")

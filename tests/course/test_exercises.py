@@ -55,7 +55,7 @@ def test_marks_that_do_not_pair_are_refused(source: str) -> None:
 
 def test_the_exercise_version_has_no_outputs_and_no_solutions() -> None:
     source = lesson()
-    version = exercise_version(source, "01_title.ipynb")
+    version = exercise_version(source, "../01_title.ipynb")
     nbformat.validate(version)
     code = [cell for cell in version.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
@@ -66,9 +66,26 @@ def test_the_exercise_version_has_no_outputs_and_no_solutions() -> None:
 
 
 def test_relative_links_go_one_folder_up_and_others_stay() -> None:
-    text = exercise_version(lesson(), "01_title.ipynb").cells[0].source
+    text = exercise_version(lesson(), "../01_title.ipynb").cells[0].source
     assert "](../01_next.ipynb)" in text and "](https://arxiv.org/abs/2606.11400)" in text and "](#title)" in text
     assert "](../01_title.ipynb)" in text  # to the lesson itself
+
+
+def test_an_elective_keeps_its_place_and_its_links(tmp_path: Path) -> None:
+    """Its version lies a folder deeper, beside those of other electives, and its links lead to what they led to."""
+    elective = lesson()
+    elective.cells[0].source = "[core](../00_a.ipynb#part), [beside](other.ipynb), [docs](../../docs/x.md)"
+    (tmp_path / "electives").mkdir()
+    nbformat.write(lesson(), tmp_path / "00_a.ipynb")
+    nbformat.write(elective, tmp_path / "electives" / "more.ipynb")
+    written = write_exercises(tmp_path, tmp_path / "exercises")
+    assert [path.relative_to(tmp_path).as_posix() for path in written] == [
+        "exercises/00_a.ipynb",
+        "exercises/electives/more.ipynb",
+    ]
+    text = nbformat.read(written[1], as_version=4).cells[0].source
+    assert "](../../00_a.ipynb#part)" in text and "](../../electives/other.ipynb)" in text
+    assert "](../../../docs/x.md)" in text and "](../../electives/more.ipynb)" in text
 
 
 def test_a_cell_that_cannot_be_blanked_is_named(tmp_path: Path) -> None:

@@ -46,6 +46,17 @@ def test_a_figure_is_written_shown_and_captioned(tmp_path: Path, capsys: pytest.
     assert "Nothing at all." in capsys.readouterr().out
 
 
+def test_a_lesson_opens_with_the_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lesson = lessons.begin("smoke", tmp_path)
+    lesson.show_method()
+    lesson.show_method("row")
+    said = capsys.readouterr().out
+    assert "from a sound to a window" in said and "lit: the part of this lesson" in said
+    with pytest.raises(ValueError, match="'rows' is no part of the method"):
+        lesson.show_method("rows")
+    assert not list(tmp_path.iterdir())
+
+
 # -- a run with a folder of its own --------------------------------------------------------------------------------
 def in_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> lessons.Lesson:
     folder.mkdir(exist_ok=True)

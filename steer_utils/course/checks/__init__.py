@@ -15,7 +15,7 @@ from steer_utils.course.checks.answers import Wrong as Wrong
 #: One module a lesson, in the lessons' order. Each is imported when it is first used.
 LESSONS = (
     *"start loading activations contrasts steering attention locating benchmarks beyond".split(),
-    *"playground language_model pictures reasoning".split(),
+    *"playground language_model pictures reasoning method sensitivity".split(),
 )
 
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 02: a hook that keeps states, share and mass of a row, bytes of maps, slots of a call."""
+"""Checks on captured activations: a hook that keeps states, share and mass of a row, bytes of maps, slots of a call."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ Hook = Callable[[Any, Any, Any], Any]
 def keep_last(hook: Hook, states: list[torch.Tensor]) -> None:
     """The hook appends each row's state of the last token, (rows, width), to `states`, and changes nothing.
 
-    Tried on two batch rows of five tokens, as a bare tensor and in a tuple; `states` is as before afterwards.
+    Tried on two batch rows of five tokens and on one, as a bare tensor and in a tuple; `states` is as before
+    afterwards. One row tells `.clone()` from `.contiguous()`, which copies a slice of two rows and not that of one.
     """
     before = len(states)
     try:
-        for what in ("tensor", "tuple"):
-            hidden = torch.arange(2 * 5 * 3, dtype=torch.float32).reshape(2, 5, 3)
-            _check_kept(hook, states, hidden, in_tuple=what == "tuple")
+        for rows in (2, 1):
+            for what in ("tensor", "tuple"):
+                hidden = torch.arange(rows * 5 * 3, dtype=torch.float32).reshape(rows, 5, 3)
+                _check_kept(hook, states, hidden, in_tuple=what == "tuple")
     finally:
         del states[before:]
     correct("It holds for batches whose rows are padded on the left: there the last slot is every row's last token.")
@@ -38,7 +40,7 @@ def _check_kept(hook: Hook, states: list[torch.Tensor], hidden: torch.Tensor, *,
     except (AttributeError, TypeError, IndexError) as error:
         if in_tuple:
             raise Wrong("it works on a tensor; a block may also return a tuple, states first") from error
-        raise Wrong(f"it fails on a tensor of shape (2, 5, 3), rows, slots, width: {error}") from error
+        raise Wrong(f"it fails on a tensor of shape {tuple(hidden.shape)}, rows, slots, width: {error}") from error
     if returned is not None:
         raise Wrong("what a forward hook returns takes the place of the block's output: append, and return nothing")
     if not torch.equal(hidden, whole):
@@ -56,7 +58,7 @@ def _check_state(kept: Any, whole: torch.Tensor, hidden: torch.Tensor, in_tuple:
     expected = whole[:, -1]
     if kept.shape != expected.shape:
         if kept.shape == expected[0].shape:
-            raise Wrong("that is one row of the batch; keep the last token of every row, (2, 3) here")
+            raise Wrong(f"that is one row of the batch; keep the last token of every row, {tuple(expected.shape)} here")
         if not in_tuple and kept.shape == whole[0, :, -1].shape:
             raise Wrong("output[0] of a bare tensor is its first batch row: ask isinstance(output, tuple) first")
         raise Wrong(f"the shape is {tuple(kept.shape)}; it should be {tuple(expected.shape)}: rows, width")
@@ -65,7 +67,12 @@ def _check_state(kept: Any, whole: torch.Tensor, hidden: torch.Tensor, in_tuple:
     if not torch.equal(kept, expected):
         raise Wrong("these are not the states of the last token of each row: the slots are the middle axis")
     if kept.untyped_storage().data_ptr() == hidden.untyped_storage().data_ptr():
-        raise Wrong("the values are right, but a slice is a view that keeps all tokens in memory: .clone() it")
+        one_row = " (.contiguous() copies nothing where there is one row)" if len(whole) == 1 else ""
+        raise Wrong(
+            f"the values are right, but a slice is a view that keeps all tokens in memory: .clone() it{one_row}"
+        )
+    if kept.untyped_storage().nbytes() > kept.nbytes:
+        raise Wrong("the values are right, but more than these numbers is kept alive behind them: copy the slice alone")
 
 
 def share_and_mass(share: Any, mass: Any, row: torch.Tensor, span: AudioSpan) -> None:

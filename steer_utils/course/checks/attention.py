@@ -1,4 +1,4 @@
-"""Checks of lesson 05: from a curve of attention to seconds, to a share, and to how many tokens it is spread over."""
+"""Checks on temporal attention: from a curve to seconds, to a share, and to how many tokens it is spread over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 07: a leak in a split, intervals over scenes, how few scenes can ever be significant, and Holm."""
+"""Checks on benchmarks: a leak in a split, intervals over scenes, how few scenes can ever be significant, and Holm."""
 
 from __future__ import annotations
 
@@ -122,7 +122,13 @@ def scenes_needed(answer: object, *, comparisons: int, level: float = 0.05) -> N
         return correct(f"With {needed} scenes the smallest adjusted p is {smallest:.2f}; {fewer}.")
     if given == _least_scenes(2, level):
         raise Wrong(f"enough for one comparison; Holm multiplies the smallest p of {comparisons} by {comparisons}")
-    if given in (_least_scenes(comparisons, level), _least_scenes(1, level)):
+    one_sided = given in (_least_scenes(comparisons, level), _least_scenes(1, level))
+    if one_sided and given == needed - 1:
+        raise Wrong(
+            f"one too few: {comparisons} x 2 / 2^{given:g} is {comparisons * 2 / 2**given:.2f}. Either you stopped one "
+            "early, or the 2 is missing: all signs turned round are as far from 0"
+        )
+    if one_sided:
         raise Wrong("the test is two-sided: all signs turned round are as far from 0, so the smallest p is 2 / 2^S")
     if abs(given - needed) == 1:
         raise Wrong("one off: put your number into comparisons x 2 / 2^S, and see on which side of the level it falls")

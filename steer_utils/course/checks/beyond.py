@@ -1,4 +1,4 @@
-"""Checks of lesson 08: a rotation between two spaces, what counts as transfer, and which control rules out what."""
+"""Checks beyond the paper: a rotation between two spaces, what counts as transfer, which control rules out what."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cases() -> pd.DataFrame:
 
 
 def rotation(answer: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
-    """Exercise 08.1: a function of (source, target), both (pairs, width), that gives the best rotation (width, width).
+    """A function of (source, target), both (pairs, width), that gives the best rotation (width, width).
 
     It is tried on a rotated, shifted and slightly noisy copy.
     """
@@ -69,7 +69,7 @@ def _procrustes(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def transferred(answer: object, table: pd.DataFrame) -> None:
-    """Exercise 08.2: the pairs of `table` (`cases`) whose vector transferred."""
+    """The pairs of `table` (`cases`) whose vector transferred."""
     if answered(answer) in ("", "none") or isinstance(answer, str) or not isinstance(answer, (list, tuple, set)):
         raise Wrong('pass a list of pairs, such as ["A to B", "C to A"]')
     given, pairs = {str(pair) for pair in answer}, set(table["pair"])
@@ -103,7 +103,7 @@ def transferred(answer: object, table: pd.DataFrame) -> None:
 
 
 def cut_control(window: object, beyond: object, summary: pd.DataFrame) -> None:
-    """Exercise 08.3: the window of `occlusion_summary` that rules out "any cut changes the answer", and by how much the
+    """The window of `occlusion_summary` that rules out "any cut changes the answer", and by how much the
     presence drops beyond it when the found window is taken."""
     name = answered(window)
     answered(beyond)

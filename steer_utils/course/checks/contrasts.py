@@ -1,4 +1,4 @@
-"""Checks of lesson 03: a vector by subtraction, the cosine of two blocks, a pair of one's own, the longest vector."""
+"""Checks on vectors: a vector by subtraction, the cosine of two blocks, a pair of one's own, the longest vector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pair = tuple[str, str]
 
 
 def subtraction(answer: Any, hearing: Hearing, positive: str, negative: str, question: str) -> None:
-    """Exercise 03.1: v = h(positive question) - h(negative question), (blocks, width), from two readings."""
+    """V = h(positive question) - h(negative question), (blocks, width), from two readings."""
     plus, minus = (_states(hearing, f"{instruction} {question}") for instruction in (positive, negative))
     given = values(answer.directions if isinstance(answer, SteeringVector) else answer, plus.shape)
     expected = plus - minus
@@ -38,7 +38,7 @@ def subtraction(answer: Any, hearing: Hearing, positive: str, negative: str, que
 
 
 def block_cosine(answer: Any, vector: SteeringVector, first: int, second: int) -> None:
-    """Exercise 03.2: the cosine between the directions of two blocks of one vector."""
+    """The cosine between the directions of two blocks of one vector."""
     given = number(answer)
     one, other = vector.directions[first].double().numpy(), vector.directions[second].double().numpy()
     product = float(one @ other)
@@ -63,7 +63,8 @@ def block_cosine(answer: Any, vector: SteeringVector, first: int, second: int) -
 def own_pair(
     answer: Any, hearing: Hearing, event: str, vector: SteeringVector, given: Pair, question: str, at_least: float = 0.9
 ) -> None:
-    """Exercise 03.3: a pair in other words whose vector points the same way as `vector` in every block."""
+    """A pair of instructions in other words, all known to the model, whose vector points the same way as `vector` in
+    every block."""
     pair = answered(answer)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
         raise Wrong("a pair is two sentences: (positive, negative)")
@@ -79,14 +80,28 @@ def own_pair(
         raise Wrong(f"both sentences name the {event}, so the name drops out of the difference")
     if question.casefold() in f"{positive} {negative}".casefold():
         raise Wrong("leave the question out: it is added to both sentences")
+    if scraps := [sentence for sentence in (positive, negative) if len(sentence.split()) < 3]:
+        raise Wrong(f"{scraps[0]!r} is no instruction: say in a sentence what to do")
+    for sentence in (positive, negative):
+        _refuse_unknown_words(sentence, hearing)
     cosine = float(hearing.contrast(positive, negative, prompt=question).cosine(vector).min())
     if cosine < at_least:
         raise Wrong(f"in the block where they agree least the cosine is {cosine:.2f}; {at_least:g} is asked for")
     correct(f"A cosine of at least {cosine:.2f} in every block, without a sentence of the lesson's.")
 
 
+def _refuse_unknown_words(sentence: str, hearing: Hearing) -> None:
+    checkpoint = hearing.checkpoint
+    unknown = checkpoint.tokens(sentence).words_of(checkpoint.processor.tokenizer.unk_token_id)
+    if unknown:
+        raise Wrong(
+            f"{checkpoint.name} does not know {unknown[0]!r}: all unknown words are the same word to it, so it cannot "
+            "follow this sentence. Use words that it was taught, such as those of the lesson's sentences"
+        )
+
+
 def longest(answer: Any, hearing: Hearing, candidates: Mapping[str, Pair], block: int) -> None:
-    """Exercise 03.4: the name of the candidate (positive, negative) whose vector has the largest ‖v‖/‖h‖ in `block`."""
+    """The name of the candidate (positive, negative) whose vector has the largest ‖v‖/‖h‖ in `block`."""
     name = answered(answer)
     if not isinstance(name, str) or name not in candidates:
         raise Wrong(f"the answer is a name, one of: {', '.join(candidates)}")

@@ -1,4 +1,4 @@
-"""Checks of lesson 10: heads that share keys, which comparison is fair, and the area under a ROC curve."""
+"""Checks on a real language model: heads that share keys, which comparison is fair, and the area under a ROC curve."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def claims() -> pd.DataFrame:
 
 
 def row_weights(answer: Any) -> None:
-    """Exercise 10.1: a function (q, k) -> attention weights of one query token, (heads, tokens), with grouped keys."""
+    """A function (q, k) -> attention weights of one query token, (heads, tokens), with grouped keys."""
     generator = torch.Generator().manual_seed(3)
     for heads, key_heads, tokens, dim in ((9, 3, 7, 8), (8, 2, 5, 16), (4, 4, 6, 8)):
         q = torch.randn(heads, dim, generator=generator)
@@ -61,7 +61,7 @@ def _softmax(scores: torch.Tensor) -> np.ndarray:
 
 
 def holding(answer: Any, table: pd.DataFrame) -> None:
-    """Exercise 10.2: the claims of `table` (`claims`) that hold: chosen with equal care, and an interval above zero."""
+    """The claims of `table` (`claims`) that hold: chosen with equal care, and an interval above zero."""
     if isinstance(answered(answer), str) or not isinstance(answer, (list, tuple, set)):
         raise Wrong('pass a list of names, such as ["A", "C"]')
     given, names = {str(name) for name in answer}, set(table["claim"])
@@ -90,7 +90,7 @@ def holding(answer: Any, table: pd.DataFrame) -> None:
 
 
 def roc_area(answer: Any) -> None:
-    """Exercise 10.3: a function (there, absent) -> share of pairs in the right order, a tie counting half."""
+    """A function (there, absent) -> share of pairs in the right order, a tie counting half."""
     rng = np.random.default_rng(8)
     for count, other in ((40, 25), (12, 30)):
         there = rng.normal(1.0, 1.0, count).round(1)  # rounded, so that some are equal

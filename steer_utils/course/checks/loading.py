@@ -1,4 +1,4 @@
-"""Checks of lesson 01: tokens and seconds, how many audio tokens a sound becomes, and which slots prompts share."""
+"""Checks on loading: tokens and seconds, how many audio tokens a sound becomes, and which slots prompts share."""
 
 from __future__ import annotations
 

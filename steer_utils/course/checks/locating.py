@@ -1,4 +1,4 @@
-"""Checks of lesson 06: the sliding window, the chance of a place, and whether one method beats another."""
+"""Checks on locating: the sliding window, the chance of a place, and whether one method beats another."""
 
 from __future__ import annotations
 

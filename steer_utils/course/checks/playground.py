@@ -1,4 +1,4 @@
-"""Checks of lesson 09: how little steering is enough, and which head looks most at the event."""
+"""Checks of the playground: how little steering is enough, and which head looks most at the event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from steer_utils.methods.settings import Settings
 from steer_utils.show.widgets.listening import PLAIN, SHIFT, STEERED, Listening, listening
 from steer_utils.sound.spans import Interval
 
-#: Parts of the chosen strength that lesson 09 tries.
+#: Parts of the chosen strength that the playground tries.
 PARTS = (0.0, 0.01, 0.1, 0.5, 1.0)
 CLOSE = 0.2  # seconds between the middles of two windows that count as one place
 TIE = 0.005  # of the attention: heads closer than this are equally good

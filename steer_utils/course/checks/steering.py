@@ -1,4 +1,4 @@
-"""Checks of lesson 04: adding a vector and keeping the norm, which blocks matter, and how strong is strong enough."""
+"""Checks on steering: adding a vector and keeping the norm, which blocks matter, and how strong is strong enough."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Figures of what hooks keep, each with its words: how long states are, what each block would say, what maps weigh.
 
 figure = norm_figure({"audio": norms})                  # norms: (blocks + 1, tokens)
-lesson.keep(figure, "02_norms", alt_text_norms({"audio": norms}), "The residual stream, block by block.")
+lesson.keep(figure, "03_norms", alt_text_norms({"audio": norms}), "The residual stream, block by block.")
 """
 
 from __future__ import annotations

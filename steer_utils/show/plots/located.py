@@ -11,6 +11,7 @@ sentence (`alt_text_...`), for people who cannot see it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,15 +165,19 @@ def listening_figure(
 ) -> Figure:
     """The spectrogram of a scene, and below it one small panel for each of `curves` (label -> (tokens,) of shares).
 
-    `interval` is what was located, `truth` where the event is. All panels share the time axis.
+    `interval` is what was located, `truth` where the event is. All panels share the time axis, and all shares one axis
+    of attention, so that their peaks can be compared; a difference has its own.
     """
     with house_style():
         figure = new_figure(7.5, 2.3 + 1.05 * len(curves))
         top, *panels = figure.subplots(
             1 + len(curves), 1, sharex=True, height_ratios=(1.9, *[1] * len(curves)), squeeze=False
         )[:, 0]
+        shares: list[Axes] = []
         for index, (ax, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
             level = _curve(ax, span.centers(), np.asarray(curve), interval, LINES[index % len(LINES)])
+            if level:
+                shares.append(ax)
             for edge in (truth.start, truth.end):
                 ax.axvline(edge, **{**MARKS["true"], "linewidth": 1.0})
             ax.set_title(
@@ -181,6 +186,7 @@ def listening_figure(
                 fontsize="small",
                 pad=3,
             )
+        _one_scale(shares)
         spectrogram(top, scene.samples, scene.rate)
         top.set_xlabel("")
         (panels or [top])[-1].set_xlabel("time (s)")
@@ -207,6 +213,90 @@ def alt_text_listening(
         f"{100 * interval.covers(truth):.0f} %). Mean attention in the true interval, in even shares: "
         f"{', '.join(parts)}."
     )
+
+
+@dataclass(frozen=True)
+class Listened:
+    """One query of a scene for `side_by_side_figure`: the curves ((tokens,) of shares, by label), and what was found.
+
+    `truth`: where the event is. `windows`: the window read out of a curve, by the curve's label, where one was read.
+    """
+
+    scene: Scene
+    event: str
+    truth: Interval
+    curves: Mapping[str, np.ndarray]
+    windows: Mapping[str, Interval]
+    span: AudioSpan
+
+
+def side_by_side_figure(queries: Sequence[Listened]) -> Figure:
+    """Several queries beside each other, a column each: the sound, and below it its curves, all on one scale.
+
+    Under each curve with a window stands how much of the event that window covers. Raises ValueError for no query, or
+    for queries with other curves.
+    """
+    labels = [list(query.curves) for query in queries]
+    if not labels or any(one != labels[0] for one in labels):
+        raise ValueError("pass at least one query, and the same curves for each")
+    with house_style():
+        figure = new_figure(0.9 + 2.7 * len(queries), 2.1 + 1.25 * len(labels[0]))
+        heights = (1.5, *[1] * len(labels[0]))
+        axes = figure.subplots(1 + len(labels[0]), len(queries), sharex=True, height_ratios=heights, squeeze=False)
+        for column, query in enumerate(queries):
+            for row, (label, curve) in enumerate(query.curves.items()):
+                _one_query(axes[row + 1, column], query, label, curve, first=column == 0, line=LINES[row % len(LINES)])
+            axes[-1, column].set_xlabel("time (s)")
+        _one_scale([ax for ax in axes[1:].ravel() if ax.get_lines()])
+        for column, query in enumerate(queries):
+            spectrogram(axes[0, column], query.scene.samples, query.scene.rate).set_xlabel("")
+            if column:
+                axes[0, column].set_ylabel("")
+        figure.align_ylabels(axes[:, 0])
+        for column, query in enumerate(queries):
+            kinds = ["true" if event.span == query.truth else "event" for event in query.scene.events]
+            spans = [(event.span, event.name) for event in query.scene.events]
+            mark(axes[0, column], [(*said, kind) for said, kind in zip(spans, kinds, strict=True)])
+    return figure
+
+
+def _one_query(ax: Axes, query: Listened, label: str, curve: np.ndarray, *, first: bool, line: Any) -> None:
+    values, _ = _relative(np.asarray(curve))
+    ax.axhline(1, color=SOFT, linewidth=0.7)
+    window = query.windows.get(label)
+    if window is not None:
+        ax.axvspan(window.start, window.end, color=FOUND, alpha=0.16, linewidth=0)
+    ax.plot(query.span.centers(), values, color=INK, linewidth=1.2, linestyle=line)
+    for edge in (query.truth.start, query.truth.end):
+        ax.axvline(edge, **{**MARKS["true"], "linewidth": 1.0})
+    overlap = "" if window is None else f": window covers {100 * window.covers(query.truth):.0f} %"
+    ax.set_title(f"{label}{overlap}", loc="left", fontsize="small", pad=3)
+    if first:
+        ax.set_ylabel("times\neven share")
+    seaborn.despine(ax=ax)
+
+
+def _one_scale(axes: Sequence[Axes]) -> None:
+    """The same limits of the vertical axis for all."""
+    top = max((ax.get_ylim()[1] for ax in axes), default=1.0)
+    for ax in axes:
+        ax.set_ylim(0.0, top)
+
+
+def alt_text_side_by_side(queries: Sequence[Listened]) -> str:
+    """What `side_by_side_figure` shows, in words: each curve by its mean in the event and what its window covers."""
+    said = []
+    for query in queries:
+        inside = query.span.tokens(query.truth)
+        parts = []
+        for label, curve in query.curves.items():
+            level = float(np.mean(_relative(np.asarray(curve))[0][inside]))
+            window = query.windows.get(label)
+            covered = "" if window is None else f" (window {window}, covers {100 * window.covers(query.truth):.0f} %)"
+            parts.append(f"{label} {level:.1f} times even{covered}")
+        names = ", ".join(event.name for event in query.scene.events)
+        said.append(f"{query.event} at {query.truth} among {names}: {', '.join(parts)}")
+    return f"Attention over {len(queries)} scenes, one column each, on one scale. {'; '.join(said)}."
 
 
 # -- methods compared ----------------------------------------------------------------------------------------------

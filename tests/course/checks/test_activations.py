@@ -1,4 +1,4 @@
-"""Checks of lesson 02: the right answers pass, and each likely mistake meets its own hint."""
+"""The checks in `activations`: the right answers pass, and each likely mistake meets its own hint."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def test_the_right_hook_passes_and_leaves_nothing(capsys: pytest.CaptureFixture[
     ("chosen", "hint"),
     [
         (lambda hidden: hidden[:, -1], "a slice is a view"),
+        (lambda hidden: hidden[:, -1].contiguous(), r"\.contiguous\(\) copies nothing where there is one row"),
+        (lambda hidden: hidden.clone()[:, -1], "more than these numbers is kept alive"),
         (lambda hidden: hidden[0, -1].clone(), "one row of the batch"),
         (lambda hidden: hidden[:, 0].clone(), "that is the first token"),
         (lambda hidden: hidden[:, -2].clone(), "not the states of the last token"),

@@ -1,4 +1,4 @@
-"""Checks of lesson 05: the right answer passes, and each likely mistake has its own hint."""
+"""The checks in `attention`: the right answer passes, and each likely mistake has its own hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of lesson 08: right answers pass, blanks are refused, and each known mistake has its own hint."""
+"""The checks in `beyond`: right answers pass, blanks are refused, and each known mistake has its own hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 03: the right answer passes, a blank is refused, each typical mistake has its own hint."""
+"""The checks in `contrasts`: the right answer passes, a blank is refused, each typical mistake has its own hint."""
 
 from __future__ import annotations
 
@@ -90,6 +90,10 @@ def test_own_pair(hearing: Hearing, capsys: pytest.CaptureFixture[str]) -> None:
         "does not name the dog bark: say what to hear": ("Listen for it.", "Consider all of the audio."),
         "the name drops out": (right[0], "Forget the dog bark."),
         "leave the question out": (f"{right[0]} {QUESTION}", right[1]),
+        "'All.' is no instruction": ("Ignore the dog bark.", "All."),
+        "'dog bark' is no instruction": ("dog bark", "x"),
+        "does not know 'Ignore'": ("Ignore the dog bark.", right[1]),
+        "does not know 'x'": (right[0], "x x x"),
         "where they agree least the cosine is": ("The dog bark dog bark bell.", "Bell siren bell!"),
     }
     for hint, answer in mistakes.items():

@@ -1,4 +1,4 @@
-"""The checks of lesson 10: right answers pass, blanks are refused, and each known mistake has its own hint."""
+"""The checks in `language_model`: right answers pass, blanks are refused, and each known mistake has its own hint."""
 
 from __future__ import annotations
 

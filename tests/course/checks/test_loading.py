@@ -1,4 +1,4 @@
-"""Checks of lesson 01: right answers pass, blanks are told, and each usual mistake gets its own hint."""
+"""The checks in `loading`: right answers pass, blanks are told, and each usual mistake gets its own hint."""
 
 from __future__ import annotations
 

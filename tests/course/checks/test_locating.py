@@ -1,4 +1,4 @@
-"""The checks of lesson 06: right answers pass, and each likely mistake gets its own hint."""
+"""The checks in `locating`: right answers pass, and each likely mistake gets its own hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 09: right answers pass, and each known mistake gets its own hint."""
+"""The checks in `playground`: right answers pass, and each known mistake gets its own hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 04: the right answer passes, a blank is refused, each known mistake gets its own hint."""
+"""The checks in `steering`: the right answer passes, a blank is refused, each known mistake gets its own hint."""
 
 from __future__ import annotations
 

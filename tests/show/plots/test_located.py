@@ -61,10 +61,18 @@ def summary(**changes: float) -> pd.DataFrame:
 
 
 CURVES = {"unsteered": EVEN, "prompting": 0.5 * (EVEN + SHARE), "steered": SHARE, "difference": SHARE - EVEN}
+
+
+def listened(**windows: Interval) -> plots.Listened:
+    curves = {"asked plainly": EVEN, "steered": SHARE}
+    return plots.Listened(scene(), "dog bark", TRUTH, curves, windows, AudioSpan(3, 200))  # type: ignore[arg-type]
+
+
 FIGURES = {
     "located": lambda: plots.located_figure(located(), TRUTH),
     "no curve": lambda: plots.located_figure(located(curve=None, method="random")),
     "listening": lambda: plots.listening_figure(scene(), CURVES, AudioSpan(3, 200), FOUND, TRUTH),
+    "side by side": lambda: plots.side_by_side_figure([listened(steered=FOUND), listened()]),
     "overlap": lambda: plots.overlap_figure({"pocket-qwen2-audio": summary(), "folder/tiny": summary()}),
     "slots": lambda: plots.slot_figure(summary()),
 }
@@ -133,6 +141,26 @@ def test_curve_is_in_even_shares_and_sits_at_its_window() -> None:
     assert "gained" in difference.get_ylabel()
     loudest = plots.located_figure(located(method="loudest", curve=SHARE * 9)).axes[1]
     assert "loudness" in loudest.get_ylabel()
+
+
+def test_peaks_can_be_compared() -> None:
+    """Shares have one vertical axis, whatever their peaks; a difference, which goes below 0, has another."""
+    *shares, difference = FIGURES["listening"]().axes[1:]
+    assert len({axes.get_ylim() for axes in shares}) == 1 and difference.get_ylim() != shares[0].get_ylim()
+    beside = FIGURES["side by side"]().axes[2:]
+    assert len({axes.get_ylim() for axes in beside}) == 1 and beside[0].get_ylim()[1] >= 200 * SHARE.max()
+    titles = [axes.get_title(loc="left") for axes in beside]
+    assert titles == ["asked plainly", "asked plainly", "steered: window covers 75 %", "steered"]
+
+
+def test_queries_beside_each_other_have_the_same_curves() -> None:
+    other = replace(listened(), curves={"steered": SHARE})
+    for queries in ([], [listened(), other]):
+        with pytest.raises(ValueError, match="at least one query, and the same curves"):
+            plots.side_by_side_figure(queries)
+    said = plots.alt_text_side_by_side([listened(steered=FOUND)])
+    assert "dog bark at 4.20-5.80 s" in said and "asked plainly 1.0 times even, steered" in said
+    assert "(window 4.60-6.20 s, covers 75 %)" in said
 
 
 def test_alt_texts_hold_the_numbers() -> None:
