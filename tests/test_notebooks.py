@@ -291,7 +291,7 @@ def test_the_gpu_notebook_takes_a_folder_and_a_recording(
 def test_the_gpu_notebook_refuses_a_machine_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (path,) = GPU
-    cell = code_cells(nbformat.read(path, as_version=4))[1]
+    cell = code_cells(nbformat.read(path, as_version=4))[2]
     with pytest.raises(RuntimeError, match="torch sees no GPU here"):
         exec(cell.source, {"preset": "gpu"})
     with pytest.raises(ValueError, match="pass 'smoke' or 'gpu'"):

@@ -120,7 +120,7 @@ def quizzes(
 @course_app.command()
 def slides(
     notebooks: Annotated[
-        list[str] | None, typer.Argument(help="Executed lessons, by path or number [default: all numbered ones].")
+        list[str] | None, typer.Argument(help="Executed lessons, by number, elective or path [default: all].")
     ] = None,
     out: Annotated[Path, typer.Option(help="The html file to write.")] = Path("slides.html"),
 ) -> None:
@@ -131,10 +131,9 @@ def slides(
     Example: steer-utils slides 04 05 --out week3.html
     """
     from steer_utils.course.slides import write_slides
+    from steer_utils.runs.lesson_paths import lesson_path, lesson_paths
 
-    paths = [_lesson(name) for name in notebooks or []] or sorted(Path("notebooks").glob("[0-9]*.ipynb"))
-    if not paths:
-        raise ValueError("there are no lessons in notebooks/; run it from the course's folder, or pass their paths")
+    paths = [lesson_path(name) for name in notebooks] if notebooks else lesson_paths()
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"cannot write {str(out)!r}; its name must end in .html")
     note(f"{out}: {write_slides(paths, out)} slides of {len(paths)} lessons")

@@ -170,7 +170,7 @@ def test_lists_among_the_parameters_are_swept(notebook: Path) -> None:
         ({"parameters": {"preset": [1, 2]}}, "preset"),
         ({"parameters": {"preset": ["smoke", "smoke"]}}, "a value twice"),
         ({"notebook": "nowhere.ipynb"}, "there is no notebook 'nowhere.ipynb'"),
-        ({"notebook": "99"}, "there is no notebook '99'"),
+        ({"notebook": "99"}, "there is no lesson 99 in notebooks"),
     ],
 )
 def test_a_notebook_is_asked_only_what_it_takes(notebook: Path, given: dict[str, Any], message: str) -> None:

@@ -9,6 +9,7 @@ They show how things are connected and computed; nothing in them was measured.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import seaborn
@@ -146,7 +147,7 @@ def _vector(ax: Axes, end: np.ndarray, label: str, colour: str, line: object) ->
     place = 1.13 * end
     side = "left" if end[0] > 0.25 else "right" if end[0] < -0.25 else "center"
     level = "bottom" if end[1] > 0.25 else "top" if end[1] < -0.25 else "center"
-    ax.text(*place, label, color=colour, ha=side, va=level, fontsize=7.5)
+    ax.text(place[0], place[1], label, color=colour, ha=side, va=level, fontsize=7.5)
 
 
 def alt_text_rope(positions: Sequence[int] = (0, 3, 6), angle: float = 0.35, shift: int = 8) -> str:
@@ -196,7 +197,7 @@ def _shared_keys(ax: Axes, heads: int, key_heads: int) -> None:
     seaborn.despine(ax=ax, left=True, bottom=True)
 
 
-def _boxed(face: str, ink: str, heads: int) -> dict[str, object]:
+def _boxed(face: str, ink: str, heads: int) -> dict[str, Any]:
     size = 8 if heads <= 16 else 6
     edge = {"boxstyle": "round,pad=0.25", "fc": face, "ec": INK, "linewidth": 0.8}
     return {"ha": "center", "va": "center", "fontsize": size, "color": ink, "bbox": edge, "zorder": 2}
