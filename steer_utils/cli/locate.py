@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,6 +108,8 @@ def locate(
         check_table_target(out)
     if html is not None:
         check_target(html, (".html",))
+        if find_spec("traitlets") is None:
+            raise ValueError("the players of a report need the package traitlets: pip install traitlets")
     if tracks is not None and (tracks.is_file() or not tracks.parent.is_dir()):
         fault = "is a file" if tracks.is_file() else "lies in no folder that is there"
         raise ValueError(f"a folder for labels cannot be made: {str(tracks)!r} {fault}")

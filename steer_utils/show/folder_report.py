@@ -25,7 +25,6 @@ from steer_utils.methods.calibration import model_calibration
 from steer_utils.methods.locate import DEFAULT_METHOD, EventAnswer, Located, known_event, locate_events
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import label_of
-from steer_utils.show.widgets.standalone import LONGEST, PAGE_STYLE, TOP, player_page, script, strength_grid, styles
 from steer_utils.sound.audio import AudioError, AudioWarning
 from steer_utils.sound.files import readable_name, write_whole
 from steer_utils.sound.labels import Labelled, write_intervals
@@ -103,6 +102,8 @@ def locate_folder(
         if made is not None:
             made.mkdir(exist_ok=True)
     if folder is not None:
+        from steer_utils.show.widgets.standalone import script, styles  # here: only players need traitlets
+
         if resume_file is not None and not (folder / ASSETS[0]).is_file():
             resume_file.unlink(missing_ok=True)  # its pages are gone
         for name, content in zip(ASSETS, (script(), styles()), strict=True):
@@ -208,6 +209,8 @@ def _page(
     name: str, answers: list[EventAnswer], rows: Sequence[Record], settings: Settings, seconds: float | None
 ) -> str:
     """A file's players: one for each stretch of it in which some of the sounds were found."""
+    from steer_utils.show.widgets.standalone import LONGEST, TOP, player_page, strength_grid
+
     words = {row["event"]: presence_words(row) for row in rows}
     strengths = sorted({*(TOP * step / (STRENGTHS - 1) for step in range(STRENGTHS)), settings.strength})
     grids = []
@@ -233,6 +236,8 @@ def presence_words(row: Record) -> str:
 
 def report_page(table: pd.DataFrame, pages: Sequence[str]) -> str:
     """The page of a table of `locate_folder`: a line a file, a column a sound. `pages`: where each file's player is."""
+    from steer_utils.show.widgets.standalone import PAGE_STYLE
+
     events, level = table.attrs["events"], table.attrs["threshold"]
     files = list(table.groupby("file", sort=False))
     heads = "".join(

@@ -278,6 +278,20 @@ def test_tables_and_reports_are_refused_before_loading(street: Path, tmp_path: P
         refused(invoke("locate", folder, "bell", "siren", *options), message)
 
 
+def test_only_a_report_needs_the_packages_of_widgets(
+    folder: Path, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pip install .` has none of them."""
+    for name in [name for name in sys.modules if name.startswith(("steer_utils.show", "traitlets"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "traitlets", None)  # importing it fails
+    out = tmp_path / "table.csv"
+    done(invoke("locate", street, "bell", "--model", folder, "--figure", tmp_path / "bell.png"))
+    done(invoke("locate", street, "bell", "--model", folder, "--out", out))
+    monkeypatch.setattr("steer_utils.cli.locate.find_spec", lambda name: None)
+    refused(invoke("locate", street, "bell", "--html", tmp_path / "page.html"), "pip install traitlets")
+
+
 def test_tuned_settings_are_used_and_others_on_request(
     folder: Path, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
