@@ -47,3 +47,10 @@ def test_a_term_that_is_linked_is_there(path: Path) -> None:
 def test_phrases_are_ruled_out() -> None:
     """The list is read at all: a change of its form must not empty it."""
     assert {"length of a vector", "control vector"} <= set(ruled_out())
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_lessons_use_one_word_for_a_thing(path: Path) -> None:
+    text = " ".join(texts_of(path).split()).lower()
+    used = [phrase for phrase in ruled_out() if re.search(rf"\b{re.escape(phrase.lower())}\b", text)]
+    assert not used, f"docs/glossary.md has another word for: {', '.join(used)}"
