@@ -34,9 +34,10 @@ def datasets() -> None:
 
 @data_app.command()
 def methods() -> None:
-    """List the ways to locate: what each needs beside one pass, what it costs, and where it comes from.
+    """List the methods, and what each needs.
 
-    Needs: labels, development scenes whose true intervals are known; a 2nd pass behind the same audio; a 2nd audio.
+    Beside one pass a method may need labels (development scenes whose true intervals are known), a 2nd pass behind the
+    same audio, or a 2nd audio. Its passes and its source are told too.
 
     Example: steer-utils methods
     """
