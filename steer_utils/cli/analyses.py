@@ -208,7 +208,9 @@ def calibrate(
     table: Annotated[Path, typer.Argument(help="What `analyse field` wrote with --out FILE.parquet.")],
     out: Annotated[Path, typer.Argument(help="The file to write: calibration.json in the folder of the model.")],
 ) -> None:
-    """Make a probability of a model's yes or no to "is it there?", on the development files of `analyse field`.
+    """Make a probability of a model's yes or no.
+
+    Fitted to its answers to "is it there?" on the development files of `analyse field`.
 
     Prints how well presence is told on the test files: before and after. `locate` uses a calibration.json that lies
     beside a model's settings, and the threshold in it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ def course(
     preset: Preset = "course",
     notebooks: Annotated[Path, typer.Option(help="The folder of the numbered notebooks.")] = Path("notebooks"),
 ) -> None:
-    """Run the course's notebooks in order, the core lessons and then the electives.
+    """Run the course: its core lessons in order, then the electives.
 
     Prints the result table at the end, which figures changed, and where to look next. A figure is written only where
     its picture changed visibly.
@@ -107,7 +108,9 @@ def quizzes(
     source: Annotated[Path, typer.Option(help="The folder of the questions (yaml).")] = Path("docs/quizzes/source"),
     out: Annotated[Path | None, typer.Option(help="Where the pages go [default: beside SOURCE].")] = None,
 ) -> None:
-    """Make the pages of the quizzes: five questions a lesson, with the answers folded.
+    """Make the pages of the quizzes.
+
+    Five questions a lesson, with the answers folded.
 
     Example: steer-utils quizzes
     """
@@ -124,7 +127,9 @@ def slides(
     ] = None,
     out: Annotated[Path, typer.Option(help="The html file to write.")] = Path("slides.html"),
 ) -> None:
-    """Make slides from lessons: their aims, their predictions and the figures that they drew, in one html file.
+    """Make slides from lessons, in one html file.
+
+    Their aims, their predictions and the figures that they drew.
 
     Arrow keys go through it; printed from a browser it is a pdf with a slide a page.
 
@@ -236,13 +241,44 @@ def _summary(ended: dict[str, list[str]]) -> str:
     return ", ".join(f"{len(names)} {words[state]}" for state, names in ended.items() if names)
 
 
+AT_ONCE = 4  # notebooks on a machine with as many cores; one takes up to 2 GB
+
+
 def _run_all(paths: list[Path], preset: str | None, out: Path) -> None:
+    """Every notebook, one a core. With the preset `paper`, of a full-size checkpoint, one after the other.
+
+    What has not begun when one fails stays undone; exit code 1.
+    """
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    from tqdm import tqdm
+
+    from steer_utils.lm.environment import usable_cores
     from steer_utils.runs.notebooks import NotebookError, run_notebook
 
-    for path, own in zip(paths, _checked(paths, {}, preset), strict=True):
-        try:
-            written = run_notebook(path, parameters=own, out=out / path.name)
-        except NotebookError as error:
-            say(f"steer-utils: {error}")
-            raise typer.Exit(1) from None
-        note(f"{path} ran; the executed copy is {written}")
+    calls = [(path, own, out / path.name) for path, own in zip(paths, _checked(paths, {}, preset), strict=True)]
+    workers = 1 if preset == "paper" else min(usable_cores(), AT_ONCE)
+    try:
+        if workers == 1:
+            for path, own, target in calls:
+                run_notebook(path, parameters=own, out=target)
+                note(f"{path} ran; the executed copy is {target}")
+            return
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            runs = {
+                pool.submit(run_notebook, path, parameters=own, out=target, progress=False): (path, target)
+                for path, own, target in calls
+            }
+            try:
+                with tqdm(total=len(runs), desc=f"course, {workers} at once", unit="notebook") as bar:
+                    for run in as_completed(runs):
+                        run.result()
+                        bar.update()
+                        tqdm.write("note: {} ran; the executed copy is {}".format(*runs[run]), file=sys.stderr)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except NotebookError as error:
+        say(f"steer-utils: {error}")
+        raise typer.Exit(1) from None

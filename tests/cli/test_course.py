@@ -13,6 +13,7 @@ from small_notebooks import write_notebook
 
 import steer_utils.cli.analyses
 import steer_utils.course.doctor
+import steer_utils.lm.environment
 import steer_utils.lm.gguf_vectors
 import steer_utils.lm.models
 import steer_utils.methods.locate
@@ -47,6 +48,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return RunFolder(out / f"{path.stem}-x", "failed" if failed else "running", ran=failed, error=error)
         return RunFolder(out / f"{path.stem}-x", "complete", ran=again or parameters.get("seed") != 1)
 
+    monkeypatch.setattr(steer_utils.lm.environment, "usable_cores", lambda: 1)  # in this process, so in order
     monkeypatch.setattr(steer_utils.runs.notebooks, "run_notebook", noted)
     monkeypatch.setattr(steer_utils.runs.folder, "run_in_folder", in_folder)
     return tmp_path
@@ -88,6 +90,22 @@ def test_course_stops_at_the_first_failure(course: Path, monkeypatch: pytest.Mon
     result = invoke("course")
     assert result.exit_code == 1 and result.stdout == ""
     assert result.stderr == "steer-utils: cell 2 of 00_a.ipynb failed; see it in 00_a.ipynb\n"
+
+
+def test_course_runs_a_notebook_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once: the first waits for what the second writes. Then one fails, and the course with it."""
+    waits = "while not Path('there').exists():\n    time.sleep(0.02)"
+    first = f"import time\nfrom pathlib import Path\n{waits}\nprint('met')"
+    write_notebook(tmp_path / "notebooks" / "00_a.ipynb", first, parameters="preset = 'smoke'")
+    write_notebook(tmp_path / "notebooks" / "01_b.ipynb", "open('there', 'w').close()", parameters="preset = 'smoke'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(steer_utils.lm.environment, "usable_cores", lambda: 2)
+    result = invoke("course", "--preset", "smoke")
+    assert result.exit_code == 0, result.output
+    assert {"00_a.ipynb", "01_b.ipynb"} == {path.name for path in (tmp_path / "runs").glob("*.ipynb")}
+    write_notebook(tmp_path / "notebooks" / "01_b.ipynb", "1 / 0", parameters="preset = 'smoke'")
+    result = invoke("course", "--preset", "smoke")
+    assert result.exit_code == 1 and "of 01_b.ipynb failed: ZeroDivisionError" in result.stderr
 
 
 def test_run_gives_each_notebook_a_folder_and_counts(course: Path) -> None:

@@ -72,17 +72,17 @@ def alt_text_twin(listening: Listening) -> str:
 
 
 def publish(figure: Figure, alt: str, caption: str, html: str = "") -> None:
-    """Put a twin into the notebook: a PNG with its alt text, then one line for readers without pictures.
+    """Put a twin into the notebook: a PNG of 128 colours, with its alt text, and a line for readers without pictures.
 
     `html`: the same as a player that needs no kernel (`standalone.player_html`), for whoever can show html; it is then
-    what exported pages show, and the PNG, in 128 colours so that both fit, is for all others. Call it right before the
-    widget is displayed in the same cell: a live view hides all of it.
+    what exported pages show, and the PNG is for all others. Call it right before the widget is displayed in the same
+    cell: a live view hides all of it.
     """
     from IPython.display import display
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Description": alt, "Software": None})
-    content = _fewer_colours(buffer.getvalue()) if html else buffer.getvalue()
+    content = _fewer_colours(buffer.getvalue())
     picture = {"image/png": base64.b64encode(content).decode("ascii"), "text/plain": f"{TWIN}{alt}"}
     picture |= {"text/html": html} if html else {}
     display(picture, raw=True, metadata={"image/png": {"alt": f"{TWIN}{alt}"}})
