@@ -1,9 +1,9 @@
-"""Work on a busy machine: a benchmark on a pocket and on a mini model, and three lessons; alone, and three at once.
+"""Work on a busy machine: a benchmark on a pocket and on a mini model, and a lesson; alone, and three at once.
 
 As torch does by itself: a thread a core, which spin while they wait for each other. With one thread. As it is here:
 one for a small model, else threads that sleep while they wait (`steer_utils.lm.threads`). All are the same program,
-told by its environment. Needs a quiet machine, and on two cores about half an hour. (Three courses at once take torch's
-own threads hours, and say nothing that three lessons do not.)
+told by its environment. Needs a quiet machine, and on two cores a quarter of an hour. (Three courses at once take
+torch's own threads hours, and say nothing that three times one lesson does not.)
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ TOLD = {
 }
 UNTOLD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 PROGRAM = (sys.executable, "-c", "from steer_utils.cli.main import main; main()")
-LESSONS = 3  # the first ones of the course
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
@@ -99,17 +98,17 @@ def told(case: Mapping[str, Any]) -> str:
 
 
 def measure(options: Options) -> Result:
-    """`options.repeats`: rounds of the benchmarks (2 unless said); the lessons run once each way."""
+    """`options.repeats`: rounds of the benchmarks (2 unless said); the lesson runs once each way."""
     rounds, benchmark = options.rounds(2), ("benchmark", "--device", options.device)
     if options.smoke:
         cases = [timed("help", ["--help"], 1, (OWN, ONE, OURS))]
     else:
-        lessons = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))[:LESSONS]
+        lessons = sorted(NOTEBOOKS.glob("00_*.ipynb"))
         mini = (*benchmark, "--model", "mini-smollm2-audio", "--scenes", "4", "--methods", "steering,unsteered")
         cases = [
             timed("24 scenes, pocket", (*benchmark, "--scenes", "24"), rounds, (OWN, ONE, OURS)),
             timed("4 scenes, mini", mini, rounds, (OWN, ONE, OURS)),
-            timed(f"the first {LESSONS} lessons", ["course"], 1, (OWN, OURS), lessons),
+            timed("lesson 00", ["course"], 1, (OWN, OURS), lessons),
         ]
     least = cases[0]["least_s"]
     alone, busy = (least[OURS][count] / least[OWN][count] for count in AT_ONCE)

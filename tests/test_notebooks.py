@@ -269,7 +269,7 @@ def test_runs_with_other_parameters(path: Path, model: str, tmp_path: Path) -> N
     papermill.execute_notebook(path, out, parameters=parameters, progress_bar=False, cwd=str(tmp_path))
     outputs = [output for cell in nbformat.read(out, as_version=4).cells for output in cell.get("outputs", [])]
     assert outputs and not [output for output in outputs if output.output_type == "error"]
-    assert len(list((tmp_path / "figures").glob("*.png"))) >= 2
+    assert list((tmp_path / "figures").glob("*.png"))
 
 
 @pytest.mark.notebooks

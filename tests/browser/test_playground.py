@@ -48,7 +48,8 @@ def shown(notebook: Notebook, name: str) -> Locator:
 
 
 def part(output: Locator, name: str) -> Locator:
-    return output.locator(f"[data-steer={name}]")
+    """The part that is seen: a player has a hidden twin, which plays without a kernel."""
+    return output.locator(f"[data-steer={name}]").filter(visible=True)
 
 
 # -- before it is run ----------------------------------------------------------------------------------------------

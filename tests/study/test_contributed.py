@@ -209,7 +209,7 @@ def test_the_result_table_shows_a_run_beside_the_pocket_models(
     head, _, *rows = results_table().splitlines()
     heads = [cell.strip() for cell in head.strip("|").split("|")]
     column = heads.index(f"{MODEL} (bfloat16, nf4 by bitsandbytes), synthetic (n = 12)")
-    assert column == 1 + 2 * len((*MAIN_MODELS, *MINI_MODELS)) and heads[column + 1 :] == [
+    assert column == 2 + 2 * len((*MAIN_MODELS, *MINI_MODELS)) and heads[column + 1 :] == [
         "paper: Qwen2-Audio",
         "paper: AF3",
     ]

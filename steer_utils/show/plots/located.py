@@ -347,7 +347,8 @@ def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
         if np.isfinite(low) and np.isfinite(high):
             ax.plot([low, high], [place, place], color=color, linewidth=2)
         ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if ours else "white")
-        ax.text(1.02, place, f"{mean:.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+        words = f"{mean:.1f}{_fewer(table, name)}"
+        ax.text(1.02, place, words, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
     ax.set(xlim=(0, 100), xticks=range(0, 101, 25))
     ax.grid(axis="x", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
@@ -367,11 +368,19 @@ def alt_text_slots(summary: DataFrame) -> str:
     return f"Overlap with the true interval by method and place of the event in its scene. {' '.join(said)}"
 
 
+def _fewer(table: DataFrame, method: str) -> str:
+    """How many queries a method's row is from, where that is fewer than the others'. `table`: by method."""
+    if "n" not in table or table.loc[method, "n"] == table["n"].max():
+        return ""
+    return f" (n = {table.loc[method, 'n']})"
+
+
 def _in_words(table: DataFrame) -> str:
+    by_method = table.set_index("method")
     parts = [
-        f"{label_of(row.method)} {100 * row.overlap:.1f} % ({100 * row.low:.1f} to {100 * row.high:.1f})"
-        if np.isfinite(row.low)
-        else f"{label_of(row.method)} {100 * row.overlap:.1f} %"
+        f"{label_of(row.method)} {100 * row.overlap:.1f} %"
+        + (f" ({100 * row.low:.1f} to {100 * row.high:.1f})" if np.isfinite(row.low) else "")
+        + _fewer(by_method, row.method)
         for row in table.itertuples()
     ]
     return f"{', '.join(parts)}; chance {100 * float(table['chance'].mean()):.1f} %."

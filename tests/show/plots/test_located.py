@@ -193,6 +193,14 @@ def test_dots_stand_at_the_numbers() -> None:
         plots.overlap_figure({})
 
 
+def test_a_row_of_fewer_queries_says_how_many() -> None:
+    table = summary()
+    table.loc[table["method"] == list(METHODS)[1], "n"] = 72
+    texts = [text.get_text() for text in plots.overlap_figure({"a": table}).axes[0].texts]
+    assert texts[:3] == ["70.0", "65.0 (n = 72)", "60.0"]
+    assert plots.alt_text_overlap({"a": table}).count("(n = 72)") == 1
+
+
 def test_saved_files_are_the_same_each_time_and_carry_their_alt_text(tmp_path: Path) -> None:
     alt = "A <figure> & its words."
     first = plots.save_figure(FIGURES["located"](), tmp_path / "a.b", alt, "A caption")
