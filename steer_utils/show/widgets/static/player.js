@@ -207,7 +207,8 @@ function hideTwin(el) { // the outputs right above that hold the static twin: it
   const own = el.closest(".jp-OutputArea-child"), words = own?.previousElementSibling;
   if (!words?.textContent.trimStart().startsWith(TWIN)) return [];
   const picture = words.previousElementSibling;
-  const hidden = picture?.querySelector("img") ? [words, picture] : [words];
+  // A picture that plays is drawn only later: what is no text of the cell's own is the twin.
+  const hidden = picture && !picture.querySelector(".jp-RenderedText") ? [words, picture] : [words];
   hidden.forEach((each) => each.classList.add("steer-twin"));
   return hidden;
 }
