@@ -92,7 +92,7 @@ default_role = "code"
 # -- how it looks -----------------------------------------------------------------------------------------------------
 html_theme = "pydata_sphinx_theme"
 html_title = "steer_utils"
-html_static_path = ["static", "../figures/hero.webm", "../figures/hero.vtt"]
+html_static_path = ["static", *(f"../figures/hero{rest}" for rest in (".webm", ".vtt", "_still.webp"))]
 html_favicon = "static/favicon.svg"
 html_css_files = ["site.css"]
 templates_path = ["templates"]

@@ -1,7 +1,7 @@
 """The animation over the README: a typical scene is heard, and attention moves as the strength rises.
 
     reading = read_hero(lm)                    # every frame's attention, read from the model
-    write_hero(reading, Path("figures"))       # hero.webp, hero.webm with sound, hero.vtt, hero.md with the caption
+    write_hero(reading, Path("figures"))       # hero.webp, hero.webm with sound, its still, hero.vtt, hero.md
 
 The scene is chosen by a rule, not by eye: of `SCENES` test scenes the one whose overlap is the median. Nothing is drawn
 between two readings: each strength that is shown was read.
@@ -218,13 +218,14 @@ def check_hero(folder: Path) -> None:
 
 
 def write_hero(hero: Hero, folder: Path) -> list[Path]:
-    """Write hero.webp (no sound), hero.webm (VP9 and Opus), hero.vtt (which sound is heard) and hero.md (the caption).
+    """Write hero.webp (no sound), hero.webm (VP9 and Opus), hero.vtt (which sound is heard), hero.md (the caption) and
+    hero_still.webp: the end of the first query's part, which stands where the film is until it plays.
 
     Raises ValueError as `check_hero` does, before anything is drawn.
     """
     check_hero(folder)
     frames = list(hero_frames(hero))
-    paths = [folder / f"hero.{kind}" for kind in ("webp", "webm", "vtt", "md")]
+    paths = [folder / f"hero{rest}" for rest in (".webp", ".webm", ".vtt", ".md", "_still.webp")]
     first, *others = map(Image.fromarray, frames)
     with whole_file(paths[0]) as part:
         first.save(
@@ -241,6 +242,8 @@ def write_hero(hero: Hero, folder: Path) -> list[Path]:
         _write_video(part, frames, hero.scene)
     write_whole(paths[2], _subtitles(hero.scene))
     write_whole(paths[3], hero.caption() + "\n")
+    with whole_file(paths[4]) as part:
+        Image.fromarray(frames[len(frames) // len(hero.parts) - 1]).save(part, quality=70, method=4)
     return paths
 
 

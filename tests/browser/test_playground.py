@@ -47,6 +47,14 @@ def shown(notebook: Notebook, name: str) -> Locator:
     return notebook.cell_of(f"\n{name}").locator(".jp-Cell-outputArea")
 
 
+def live(notebook: Notebook, name: str) -> Locator:
+    """The same once its widget is drawn, which hides the twin."""
+    output = shown(notebook, name)
+    expect(output.locator(".steer-live")).to_be_visible()
+    expect(output.locator(".steer-words")).to_be_hidden()
+    return output
+
+
 def part(output: Locator, name: str) -> Locator:
     """The part that is seen: a player has a hidden twin, which plays without a kernel."""
     return output.locator(f"[data-steer={name}]").filter(visible=True)
@@ -67,7 +75,7 @@ def test_a_picture_stands_in_for_each_widget(lesson: Notebook, shot: Shot, name:
 # -- and after -----------------------------------------------------------------------------------------------------
 def test_it_runs_in_jupyterlab(running: Notebook, shot: Shot) -> None:
     for name in WIDGETS:
-        output = shown(running, name)
+        output = live(running, name)
         expect(part(output, "player")).to_be_visible()
         expect(output.locator("img")).to_be_hidden()
         expect(output.get_by_text("Static twin.").first).to_be_hidden()
@@ -76,17 +84,17 @@ def test_it_runs_in_jupyterlab(running: Notebook, shot: Shot) -> None:
 
 
 def test_what_is_read_aloud_is_what_is_seen(running: Notebook) -> None:
-    output = shown(running, "player")
+    output = live(running, "player")
     assert part(output, "interval").text_content() == "located " + running.value("str(heard.located)")
-    said = part(shown(running, "explorer"), "interval").text_content()
+    said = part(live(running, "explorer"), "interval").text_content()
     assert said == "located " + running.value("str(explorer.seen.interval)")
 
 
 def test_one_player_sounds_at_a_time(running: Notebook) -> None:
-    first = part(shown(running, "player"), "playhead")
-    part(shown(running, "player"), "play").click()
+    first = part(live(running, "player"), "playhead")
+    part(live(running, "player"), "play").click()
     expect(first).to_have_attribute("data-playing", "true")
-    second = shown(running, "explorer")
+    second = live(running, "explorer")
     part(second, "play").click()
     expect(part(second, "playhead")).to_have_attribute("data-playing", "true")
     assert running.value("(player.playing, explorer.player.playing)") == (False, True)
@@ -95,19 +103,19 @@ def test_one_player_sounds_at_a_time(running: Notebook) -> None:
 
 
 def test_the_slider_moves_only_its_own_curve(running: Notebook) -> None:
-    before = part(shown(running, "player"), "curve").get_attribute("data-drawn")
-    output = shown(running, "explorer")
+    before = part(live(running, "player"), "curve").get_attribute("data-drawn")
+    output = live(running, "explorer")
     curve, interval = part(output, "curve").get_attribute("data-drawn") or "", part(output, "interval").inner_text()
     handle = output.locator(".widget-slider").filter(has_text="Strength").get_by_role("slider")
     handle.focus()
     handle.press("Home")
     expect(part(output, "curve")).not_to_have_attribute("data-drawn", curve)
     expect(part(output, "interval")).not_to_have_text(interval)
-    assert part(shown(running, "player"), "curve").get_attribute("data-drawn") == before
+    assert part(live(running, "player"), "curve").get_attribute("data-drawn") == before
 
 
 def test_another_method_is_seen_and_played(running: Notebook, shot: Shot) -> None:
-    output = shown(running, "compared")
+    output = live(running, "compared")
     curve, interval = part(output, "curve").get_attribute("data-drawn") or "", part(output, "interval").inner_text()
     output.get_by_label("Method").select_option("loudest window")
     expect(part(output, "interval")).not_to_have_text(interval)
@@ -122,14 +130,14 @@ def test_another_method_is_seen_and_played(running: Notebook, shot: Shot) -> Non
 
 
 def test_another_query_is_compared(running: Notebook) -> None:
-    output = shown(running, "compared")
+    output = live(running, "compared")
     output.get_by_label("Query").select_option("bell")
     expect(part(output, "table")).to_contain_text("bell, truly at")
     expect(part(output, "title")).to_contain_text("bell")
 
 
 def test_the_gallery_goes_on_to_the_next_miss(running: Notebook, shot: Shot) -> None:
-    output = shown(running, "gallery")
+    output = live(running, "gallery")
     line = part(output, "status-line")
     expect(line).to_contain_text("1 of 2")
     before = part(output, "curve").get_attribute("data-drawn") or ""
@@ -151,7 +159,7 @@ def test_legible_in_the_dark_theme(running: Notebook, shot: Shot) -> None:
         running.page.wait_for_timeout(300)  # the style sheet of a theme comes late, and colours fade over
         faint = {}
         for name in WIDGETS:
-            output = shown(running, name)
+            output = live(running, name)
             shot(output, name)
             faint[name] = faint_words(output)
         assert not any(faint.values()), faint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from steer_utils.show.folder_report import COLUMNS, page_name, report_page
-from steer_utils.show.widgets.standalone import SoughtSound, StrengthGrid, player_page
+from steer_utils.show.widgets.standalone import SoughtSound, StrengthGrid, player_page, styles
 from steer_utils.sound.spans import AudioSpan, Interval
 
 from .accessibility import violations
@@ -147,14 +147,17 @@ def test_it_fits_and_passes_axe(page: Page, width: int, scheme: str) -> None:
     assert violations(page) == []
 
 
-def test_times_are_those_of_the_file(browser: Browser, tmp_path: Path) -> None:
+def test_times_are_those_of_the_file_and_a_player_begins_with_what_is_asked(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "later.html"
-    path.write_text(player_page([grid(12.0), grid(20.0)], "long.wav"), encoding="utf-8")
+    pages = [grid(12.0), grid(20.0).beginning_with("<b>bell</b>")]
+    path.write_text(player_page(pages, "long.wav"), encoding="utf-8")
     page = browser.new_page()
     page.goto(path.as_uri())
     page.locator("[data-mounted=yes]").nth(1).wait_for()
     expect(part(page, "time")).to_have_text("12.00 / 16.00 s")
     expect(part(page, "interval")).to_have_text("located 13.00-13.96 s")
+    expect(page.locator("[data-steer=interval]").nth(1)).to_have_text("located 23.00-23.76 s")
+    expect(page.locator("[data-steer=query]").nth(1)).to_have_value("1")
     names = page.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
     assert len(names) == len(set(names)) > 4
     page.close()
@@ -171,6 +174,23 @@ def test_without_scripts_there_is_the_picture(browser: Browser, tmp_path: Path) 
     assert "dog bark 1.00-1.96 s" in (picture.get_attribute("alt") or "")
     expect(page.get_by_text("dog bark: 1.00-1.96 s")).to_be_visible()
     context.close()
+
+
+def test_only_a_live_player_hides_the_twin_above_it(browser: Browser) -> None:
+    def output(inside: str) -> str:
+        return f'<div class="jp-OutputArea-child">{inside}</div>'
+
+    def twin(name: str) -> str:
+        saved = f'<div class="steer-saved"><div class="steer-player">{name}</div></div>'
+        return output(saved) + output(f'<span class="steer-words">{name}, in words</span>')
+
+    own = output('<div class="jp-RenderedText">printed</div>')
+    live = output('<div class="steer-live"><div class="steer-player">alive</div></div>')
+    page = browser.new_page()
+    page.set_content(f"<style>{styles()}</style>{own}{twin('first')}{twin('second')}{live}{twin('third')}")
+    seen = page.locator(".jp-OutputArea-child").filter(visible=True).all_inner_texts()
+    assert seen == ["printed", "first", "first, in words", "alive", "third", "third, in words"]
+    page.close()
 
 
 def test_a_report_loads_a_player_when_it_is_opened(browser: Browser, tmp_path: Path) -> None:

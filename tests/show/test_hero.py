@@ -74,9 +74,13 @@ def test_the_files_hold_the_animation(tmp_path: Path, monkeypatch: pytest.Monkey
     whole = drawn_by_hand()
     frames = list(hero.hero_frames(whole))
     assert len(frames) == 2 * (2 + 2 * hero.LEAD) and not np.array_equal(frames[1], frames[-1])
-    webp, webm, vtt, caption = hero.write_hero(whole, tmp_path)
+    webp, webm, vtt, caption, still = hero.write_hero(whole, tmp_path)
     with Image.open(webp) as picture:
         assert picture.n_frames > 3 and picture.size == frames[0].shape[1::-1]  # type: ignore[attr-defined]
+    with Image.open(still) as picture:  # the last frame of the first query's part, whose window is drawn
+        shown = np.asarray(picture.convert("RGB"), dtype=float)
+    apart = [np.abs(shown - frame).mean() for frame in frames]
+    assert int(np.argmin(apart)) == len(frames) // 2 - 1
     with av.open(str(webm)) as film:
         assert {stream.type for stream in film.streams} == {"audio", "video"}
         assert film.duration / av.time_base == pytest.approx(whole.seconds, abs=0.6)

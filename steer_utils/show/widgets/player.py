@@ -155,7 +155,8 @@ class ListeningPlayer(anywidget.AnyWidget):
     located_start, located_end    seconds of the located interval; None where there is none
     status                        one line of text under the picture
 
-    `saved`: what the twin plays where there is no kernel; None: the twin is a picture. `show` does not change it.
+    `saved`: what the twin plays where there is no kernel, beginning with the sound that is shown; None: the twin is a
+    picture. `show` does not change it.
 
     Raises ValueError for a block, head or label that the picture does not have. A playhead outside is put inside.
     """
@@ -259,7 +260,7 @@ class ListeningPlayer(anywidget.AnyWidget):
         if self._saved is not None:
             from steer_utils.show.widgets.standalone import player_html
 
-            html = player_html(self._saved)
+            html = player_html(self._saved.beginning_with(shown.title))
         publish(twin(shown), alt_text_twin(shown), said, html)
         bundle = self._repr_mimebundle_()
         if bundle is not None:

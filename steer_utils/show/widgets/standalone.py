@@ -65,8 +65,10 @@ class StrengthGrid:
     own       the place of the settings' own strength in `strengths`
     start     seconds from the beginning of the file to that of the stretch; times are shown from there
     read      the label of the curve that intervals are read from: STEERED or SHIFT
+    first     the place in `sounds` of the one that a player begins with
 
-    Raises ValueError for no sounds, sound that is too long for one player, and curves of other shapes.
+    Raises ValueError for no sounds, a first one that is not there, sound that is too long for one player, and curves of
+    other shapes.
     """
 
     samples: np.ndarray
@@ -78,10 +80,13 @@ class StrengthGrid:
     sounds: tuple[SoughtSound, ...]
     read: str = SHIFT
     start: float = 0.0
+    first: int = 0
 
     def __post_init__(self) -> None:
         if not self.sounds:
             raise ValueError("a player needs at least one sound to seek")
+        if self.first not in range(len(self.sounds)):
+            raise ValueError(f"first is {self.first}; there are sounds 0 to {len(self.sounds) - 1}")
         if self.duration > LONGEST + 1.0:
             raise ValueError(f"the sound lasts {self.duration:.1f} s; a player without a kernel takes {LONGEST:g} s")
         shape = (len(self.strengths), self.span.count)
@@ -109,6 +114,11 @@ class StrengthGrid:
             events=tuple((each.event, each.truth) for each in self.sounds if each.truth is not None),
             read=self.read,
         )
+
+    def beginning_with(self, event: str) -> StrengthGrid:
+        """The same, beginning with `event`; as it is where that is none of its sounds."""
+        names = [sound.event for sound in self.sounds]
+        return replace(self, first=names.index(event)) if event in names else self
 
     def described(self) -> str:
         """In words: where each sound is put at the settings' own strength, in seconds of the file."""
@@ -244,6 +254,7 @@ def payload(grid: StrengthGrid) -> tuple[dict[str, object], bytes]:
         "curves": _base64(curves.astype("<f2").tobytes()),
         "strengths": list(grid.strengths),
         "own": grid.own,
+        "first": grid.first,
         "details": {name: value for name, value in shared.items() if name not in own},
         "queries": queries,
     }

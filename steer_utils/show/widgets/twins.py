@@ -4,7 +4,7 @@
     publish(figure, alt_text_twin(heard), "A dog bark, located.")     # into the notebook, right before its widget
     static_outputs(notebook)             # an executed notebook without widgets that nobody can show any more
 
-A twin is published before its widget. A live view hides it (its words begin with `TWIN`), a saved notebook shows it.
+A twin is published before its widget. A live view hides it (static/player.css), a saved notebook shows it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from steer_utils.sound.spans import Interval
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-TWIN = "Static twin. "  # how the words of every twin begin; static/player.js looks for them
+TWIN = "Static twin. "  # how the words of every twin begin
 #: A notebook that was saved with live widgets and is opened again: what follows a twin then has no elements, only the
 #: words "Loading widget..." or "model not found". JupyterLab drops the rule where it does not trust the notebook.
 ALONE = (

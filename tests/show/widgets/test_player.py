@@ -167,8 +167,9 @@ def test_both_sides_know_the_same_traits() -> None:
     assert used <= keys
 
 
-def test_a_twin_is_known_by_its_first_words() -> None:
-    assert f'const TWIN = "{TWIN}";' in SOURCE
+def test_a_live_view_and_its_twin_have_the_names_that_the_rule_goes_by() -> None:
+    assert '"steer-live"' in SOURCE and " .steer-live)" in player.stylesheet()
+    assert ":has(.steer-words)" in player.stylesheet()
 
 
 def _node() -> str | None:

@@ -72,6 +72,14 @@ def test_curves_and_intervals_come_back_as_they_were() -> None:
     assert saved["details"]["events"] == [["dog bark", 0.5, 1.1]]
 
 
+def test_a_player_begins_with_the_sound_that_is_asked_for() -> None:
+    assert read_back(grid())["first"] == 0
+    assert read_back(grid().beginning_with(NASTY))["first"] == 1
+    assert grid(first=1).beginning_with("whistle").first == 1
+    with pytest.raises(ValueError, match="first is 2; there are sounds 0 to 1"):
+        grid(first=2)
+
+
 def test_the_view_finds_all_it_asks_for() -> None:
     saved = read_back(grid())
     asked = set(player.details(grid().listening(grid().sounds[0], 1), 1, 1))

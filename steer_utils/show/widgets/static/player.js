@@ -4,7 +4,6 @@
 // one, the view, which listens to the model and the engine, redraws, and cleans up after itself; and the widget's entry.
 // Without a kernel standalone.js takes the place of the entry, and of the model.
 
-const TWIN = "Static twin. "; // twins.TWIN: how the words of a static twin begin
 let views = 0; // makes the names of radio groups unique
 
 function createView(model, el, engine) {
@@ -14,7 +13,7 @@ function createView(model, el, engine) {
   const page = createPage(id, map.element);
   const data = { details: {}, pcm: null, mel: null, tracks: new Map(), located: null, current: null, width: 640 };
   const needle = createNeedle(page, engine, data, on);
-  let colours = null, shown = "spectrogram", stale = new Set(), waiting = 0, quiet = 0, twins = [];
+  let colours = null, shown = "spectrogram", stale = new Set(), waiting = 0, quiet = 0;
 
   // -- what a reader does
   const span = (name) => (name === "true" ? data.details.truth : data.located);
@@ -171,7 +170,6 @@ function createView(model, el, engine) {
   };
   const unsubscribe = engine.subscribe(heard);
   const sized = new ResizeObserver(() => { // also when the page is first attached, or shown again
-    if (!twins.length) twins = hideTwin(el);
     if (page.stage.clientWidth === data.width) return;
     refresh("size");
     refresh("theme"); // colours and fonts are known only once it is on the page
@@ -198,17 +196,6 @@ function createView(model, el, engine) {
     themed.disconnect();
     cancelAnimationFrame(waiting);
     clearTimeout(quiet);
-    twins.forEach((each) => each.classList.remove("steer-twin"));
     page.root.remove();
   };
-}
-
-function hideTwin(el) { // the outputs right above that hold the static twin: its words, and the picture over them
-  const own = el.closest(".jp-OutputArea-child"), words = own?.previousElementSibling;
-  if (!words?.textContent.trimStart().startsWith(TWIN)) return [];
-  const picture = words.previousElementSibling;
-  // A picture that plays is drawn only later: what is no text of the cell's own is the twin.
-  const hidden = picture && !picture.querySelector(".jp-RenderedText") ? [words, picture] : [words];
-  hidden.forEach((each) => each.classList.add("steer-twin"));
-  return hidden;
 }

@@ -8,6 +8,7 @@ export default () => {
       return () => engine.close();
     },
     render({ model, el }) {
+      el.classList.add("steer-live"); // hides the static twin above it (player.css)
       return createView(model, el, engine);
     },
   };

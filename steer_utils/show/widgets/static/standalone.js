@@ -50,6 +50,7 @@ async function spectrogramOf(picture) { // the picture is white where it is quie
 function controlsOf(saved, id, choose) {
   const query = made("select", { id: `${id}-query`, "data-steer": "query" },
     ...saved.queries.map(({ details }, place) => made("option", { value: place }, details.title)));
+  query.value = saved.first;
   const strength = made("input", {
     type: "range", id: `${id}-strength`, min: 0, max: saved.strengths.length - 1, step: 1, "data-steer": "strength",
   });
