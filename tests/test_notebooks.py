@@ -17,7 +17,7 @@ import soundfile
 
 from steer_utils.course.checks import LESSONS
 from steer_utils.course.exercises import exercise_version, tags, version_path
-from steer_utils.course.reading_time import minutes, time_line
+from steer_utils.course.reading_time import minutes, teaching_cells, time_line
 from steer_utils.lm.models import MINI_MODELS, pocket_folder
 from steer_utils.pocket.assembly import assembled
 from steer_utils.runs.lesson_paths import lesson_paths
@@ -30,9 +30,11 @@ GPU = sorted((ROOT / "notebooks" / "gpu").glob("*.ipynb"))  # no lesson, but run
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 LARGEST = 1_000_000  # bytes
 LEAST_COMPARED = 0.6
+MOST_CELLS = 40  # that a reader reads in a core lesson
 PARAMETERS = ["preset", "model", "events", "query", "seed", "figures"]  # what every lesson has
 #: "**Exercise 04.1** · title · ●●○ medium · 8 minutes"; in an elective "**Exercise 1** · ..."
 EXERCISE = re.compile(r"\*\*Exercise (?:(\d\d)\.)?(\d)\*\* · .+ · (●○○ easy|●●○ medium|●●● hard) · (\d+) minutes")
+HINT = re.compile(r"<details><summary>Hint (\d)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
 CORE = (
     "start_here the_method_in_forty_lines loading_models capturing_activations "
     "building_contrastive_vectors_and_steering visualising_temporal_attention locating_sounds_and_chance "
@@ -76,8 +78,8 @@ def is_elective(path: Path) -> bool:
     return path.parent.name == "electives"
 
 
-def test_the_minutes_agree_everywhere() -> None:
-    """A lesson's first cell states what the one rule makes of it, and the list of lessons their sum."""
+def test_cells_and_minutes_agree_everywhere() -> None:
+    """A lesson's first cell states what the one rule makes of it, and the list of lessons the same, and the plan."""
     listed = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     for path in NOTEBOOKS:
         lesson = nbformat.read(path, as_version=4)
@@ -87,7 +89,20 @@ def test_the_minutes_agree_everywhere() -> None:
             for line in listed.splitlines()
             if f"({path.relative_to(ROOT / 'notebooks').as_posix()})" in line and line.startswith("|")
         ]
-        assert row.rstrip().endswith(f"| {minutes(lesson).total} |"), path.stem
+        assert row.rstrip().endswith(f"| {teaching_cells(lesson)} | {minutes(lesson).total} |"), path.stem
+    plan = next(text for text in listed.split("\n\n") if text.startswith("**Half a day**"))
+    planned = re.findall(r"(\d\d) (?:together|in pairs)[^.(]*\((\d+) minutes\)", plan)
+    assert [number for number, _ in planned] == ["00", "01", "04", "06", "07"]
+    core = {path.stem[:2]: nbformat.read(path, as_version=4) for path in NOTEBOOKS if not is_elective(path)}
+    for number, stated in planned:
+        assert int(stated) == minutes(core[number]).total, number
+    assert sum(int(stated) for _, stated in planned) <= 4 * 60 - 30, "half a day has four hours, and breaks"
+
+
+def test_a_core_lesson_is_no_longer_than_a_class() -> None:
+    for path in NOTEBOOKS:
+        if not is_elective(path):
+            assert teaching_cells(nbformat.read(path, as_version=4)) <= MOST_CELLS, path.stem
 
 
 def test_each_lesson_opens_with_the_method() -> None:
@@ -122,6 +137,8 @@ def test_exercises_are_a_task_a_solution_and_a_check(lesson: nbformat.NotebookNo
         assert kinds[place + 1 : place + 3] == [{"solution"}, {"check"}]
         title = EXERCISE.match(lesson.cells[place].source)
         assert title and title[1] == number and title[2] == str(count), lesson.cells[place].source[:80]
+        hints = HINT.findall(lesson.cells[place].source)
+        assert [name for name, _ in hints] == ["1", "2"] and all(len(text) > 30 for _, text in hints), title[0]
         assert lesson.cells[place + 1].metadata["jupyter"]["source_hidden"], "a solution is folded in JupyterLab"
         assert "hide-input" in tags(lesson.cells[place + 1]), "and on a page"
         check = lesson.cells[place + 2]
