@@ -10,10 +10,9 @@ with its smoothed targets): it never changes which of two sounds is the likelier
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +24,7 @@ from scipy.special import expit
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.methods.settings import STRICT, Sentence, Settings, folder_of, one_line_mistakes
-from steer_utils.sound.config_files import read_config_file
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.config_files import read_object, write_object
 
 FILE = "calibration.json"
 BINS = 10  # of the expected calibration error
@@ -61,19 +59,12 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write as json, atomically."""
-        with whole_file(path) as part:
-            part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_object(self, path)
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
         """Read such a file. Raises ValueError, with its path, for one that holds no calibration."""
-        values = read_config_file(path, "calibration")
-        if not isinstance(values, dict):
-            raise ValueError(f"{str(path)!r} holds a {type(values).__name__}; a calibration is one json object")
-        try:
-            return cls(**values)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: {error}") from error
+        return read_object(cls, path, "a calibration")
 
 
 def model_calibration(checkpoint: Checkpoint, settings: Settings) -> Calibration | None:

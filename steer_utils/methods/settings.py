@@ -7,9 +7,8 @@ model brings settings.json with what was chosen on development classes; a test r
 from __future__ import annotations
 
 import functools
-import json
 import operator
-from dataclasses import asdict, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,8 +18,8 @@ from pydantic.dataclasses import dataclass
 from steer_utils.lm.blocks import Blocks, as_blocks, late
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.models import pocket_folder
-from steer_utils.sound.config_files import read_config_file
-from steer_utils.sound.files import strict_json, whole_file
+from steer_utils.sound.config_files import read_object, write_object
+from steer_utils.sound.files import strict_json
 
 Heads = tuple[tuple[int, int], ...]
 
@@ -275,19 +274,12 @@ class Settings:
 
     def save(self, path: Path) -> None:
         """Write as json, atomically."""
-        with whole_file(path) as part:
-            part.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_object(self, path)
 
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Read a settings file. Raises ValueError, with its path, for one that is missing or holds no such settings."""
-        values = read_config_file(path, "settings")
-        if not isinstance(values, dict):
-            raise ValueError(f"{str(path)!r} holds a {type(values).__name__}; settings are one json object")
-        try:
-            return cls(**values)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return read_object(cls, path, "settings")
 
 
 PAPER = Settings()

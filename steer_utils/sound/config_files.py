@@ -9,17 +9,22 @@ that names the key, what it holds, and what to pass, which is the `description` 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from steer_utils.sound.files import RepeatedKeyError, check_once, read_text, strict_json
+from steer_utils.sound.files import RepeatedKeyError, check_once, read_text, strict_json, whole_file
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -152,3 +157,25 @@ def read_config_file(path: Path, what: str) -> Any:
         raise ValueError(f"{path} {error}") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {what} from {str(path)!r}: {' '.join(str(error).split())}") from error
+
+
+# -- a checked dataclass as one json object ----------------------------------------------------------------------------
+def write_object(value: DataclassInstance, path: Path) -> None:
+    """Write the fields of a dataclass as json, atomically."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(asdict(value), indent=2) + "\n", encoding="utf-8")
+
+
+def read_object(kind: Callable[..., T], path: Path, what: str) -> T:
+    """The `kind` that such a file holds; messages call it `what` ("settings").
+
+    Raises ValueError, with the path, for a file that cannot be read or holds no object, and for fields that `kind`
+    refuses with a ValueError or TypeError.
+    """
+    values = read_config_file(path, what)
+    if not isinstance(values, dict):
+        raise ValueError(f"{str(path)!r} holds a {type(values).__name__}; pass {what} as one json object")
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error

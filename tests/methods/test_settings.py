@@ -73,7 +73,7 @@ def test_a_file_may_leave_settings_out(tmp_path: Path) -> None:
     [
         ('{"strenght": 2}', "settings.json: strenght is no setting; settings are .*strength"),
         ('{"strength": 2', "cannot read settings from .*settings.json"),
-        ("[1, 2]", "holds a list; settings are one json object"),
+        ("[1, 2]", "holds a list; pass settings as one json object"),
         ('{"strength": "2"}', r"settings.json: strength is '2'; pass a number"),
         ('{"strength": NaN}', "finite"),
         ('{"strength": 1, "strength": 2}', "settings.json has strength twice"),

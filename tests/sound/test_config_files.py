@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steer_utils.sound.config_files import read_config_file
+from steer_utils.sound.config_files import read_config_file, read_object, write_object
 
 
 def read(folder: Path, text: str, name: str = "x.yaml") -> Any:
@@ -121,3 +122,30 @@ def test_what_yaml_and_json_write_is_read_back(tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.getbasetemp()
     assert read(folder, json.dumps(value), "back.json") == value
     assert read(folder, yaml.safe_dump(value), "back.yaml") == value
+
+
+# -- one object ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Pair:
+    first: float
+    second: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.first < 0:
+            raise ValueError(f"first is {self.first}; pass 0 or more")
+
+
+def test_an_object_comes_back_as_it_was_or_is_refused_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "pair.json"
+    write_object(Pair(1.5), path)
+    assert read_object(Pair, path, "a pair") == Pair(1.5)
+    for text, words in [
+        ("[1, 2]", "holds a list; pass a pair as one json object"),
+        ('{"first": -1}', "pair.json: first is -1"),
+        ('{"third": 1}', "pair.json: .*third"),
+        ('{"first": 1, "first": 2}', "pair.json"),
+        ("{", "cannot read a pair from"),
+    ]:
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=words):
+            read_object(Pair, path, "a pair")

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from steer_utils.methods.table import label_of
 from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import dots_frame, dots_legend
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.sound.conditions import PLAIN
 from steer_utils.study.harder_scenes import FOUND as WHICH
@@ -22,7 +23,7 @@ from steer_utils.study.harder_scenes import MAIN, YES_OR_NO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 _COLUMNS = 4  # panels side by side
 _ROW = 0.2  # inches of a condition
@@ -30,7 +31,8 @@ _PARTS = ((FOUND, "white"), (FILL, INK), ("white", INK))  # of the bars of which
 
 
 def conditions_figure(summary: DataFrame) -> Figure:
-    """A panel a method: overlap in % with its 95 % interval for each condition, and that condition's own chance.
+    """A panel a method: overlap in % with its 95 % interval for each condition, and that condition's own chance. Over
+    each stands where the method does worst.
 
     `summary`: of `harder_summary`.
     """
@@ -39,22 +41,21 @@ def conditions_figure(summary: DataFrame) -> Figure:
     columns = min(_COLUMNS, len(methods))
     rows = -(-len(methods) // columns)
     with house_style():
-        figure = new_figure(2.2 + 2.05 * columns, 0.5 + rows * (0.75 + _ROW * len(conditions)))
+        figure = new_figure(2.2 + 2.05 * columns, 0.5 + rows * (0.9 + _ROW * len(conditions)))
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for ax, method in zip(axes, methods, strict=False):
-            _condition_panel(ax, placed[placed["method"] == method].set_index("condition"), conditions)
-            ax.set_title(label_of(method), fontsize="small")
+            overlap = placed[placed["method"] == method].set_index("condition")
+            _condition_panel(ax, overlap, conditions)
+            lowest = overlap["overlap"].idxmin()
+            worst = f"lowest: {100 * overlap.loc[lowest, 'overlap']:.0f} %, {lowest}"
+            ax.set_title(f"{label_of(method)}\n{worst}", fontsize="x-small")
         for ax in axes[len(methods) :]:
             ax.set_axis_off()
         for ax in axes[max(0, len(methods) - columns) : len(methods)]:
             ax.set_xlabel("overlap (%)")
             ax.tick_params(labelbottom=True)
         axes[0].set_ylim(len(conditions) - 0.4, -0.6)
-        handles = [
-            Line2D([], [], color=FOUND, marker="o", markersize=5, label="overlap, 95 % interval over scenes"),
-            Line2D([], [], color=TRUE, marker="|", markersize=9, markeredgewidth=2, linestyle="", label="its chance"),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        dots_legend(figure, FOUND, "overlap, 95 % interval over scenes", "its chance")
     return figure
 
 
@@ -62,12 +63,10 @@ def _condition_panel(ax: Axes, rows: DataFrame, conditions: list[str]) -> None:
     for place, condition in enumerate(conditions):
         row = rows.loc[condition]
         ax.plot([100 * row["low"], 100 * row["high"]], [place, place], color=FOUND, linewidth=1.6)
-        ax.plot([100 * row["overlap"]], [place], color=FOUND, marker="o", markersize=4)
+        ax.plot([100 * row["overlap"]], [place], color=FOUND, marker="o", markersize=4, clip_on=False)
         ax.plot([100 * row["chance"]], [place], color=TRUE, marker="|", markersize=9, markeredgewidth=2)
     ax.set_yticks(range(len(conditions)), conditions, fontsize="x-small")
-    ax.set(xlim=(-3, 103), xticks=range(0, 101, 25))
-    ax.grid(axis="x", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
+    dots_frame(ax)
     ax.tick_params(axis="y", length=0)
     seaborn.despine(ax=ax, left=True)
 
@@ -87,19 +86,28 @@ def presence_figure(summary: DataFrame) -> Figure:
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1))
         for place, (_, row) in enumerate(plain.iterrows()):
             _area(left, place, row, FOUND, "o")
-        _areas(left, [_name(method) for method in plain.index], "there or not? plain scenes, by method")
+        best = plain["area"].astype(float).idxmax() if plain["area"].notna().any() else None
+        told = "" if best is None else f"\nbest: {_name(str(best))}, {plain.loc[best, 'area']:.2f}"
+        _areas(left, [_name(method) for method in plain.index], f"there or not? plain scenes, by method{told}")
+        ranges = []
         for method, colour, marker, shift in ((MAIN, FOUND, "o", -0.14), (YES_OR_NO, INK, "D", 0.14)):
             rows = summary[summary["method"] == method].set_index("condition")
+            ranges.append(_range(method, rows["area"]))
             for place, condition in enumerate(conditions):
                 if condition in rows.index:
                     _area(middle, place + shift, rows.loc[condition], colour, marker)
-        _areas(middle, conditions, "there or not? by condition")
+        _areas(middle, conditions, "there or not? by condition\n" + "; ".join(ranges))
         handles = [
             Line2D([], [], color=FOUND, marker="o", markersize=4, label="steering, rise of attention"),
             Line2D([], [], color=INK, marker="D", markersize=4, markerfacecolor="white", label="the model's yes or no"),
         ]
         middle.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize="x-small"
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0),
+            borderaxespad=6,
+            frameon=False,
+            fontsize="x-small",
         )
         _which_panel(right, doubled)
     return figure
@@ -107,6 +115,12 @@ def presence_figure(summary: DataFrame) -> Figure:
 
 def _name(method: str) -> str:
     return "the model's yes or no" if method == YES_OR_NO else label_of(method)
+
+
+def _range(method: str, area: Series) -> str:
+    """Between which ROC areas a method lies over conditions."""
+    name = "yes or no" if method == YES_OR_NO else "steering"
+    return f"{name} {area.min():.2f} to {area.max():.2f}"
 
 
 def _area(ax: Axes, place: float, row: DataFrame, colour: str, marker: str) -> None:
@@ -128,7 +142,11 @@ def _areas(ax: Axes, names: list[str], title: str) -> None:
 
 
 def _which_panel(ax: Axes, doubled: DataFrame) -> None:
-    ax.set_title("a class that sounds twice", fontsize="small")
+    title = "a class that sounds twice"
+    if MAIN in doubled.index and doubled.loc[MAIN, list(WHICH)].notna().all():
+        which = doubled.loc[MAIN, list(WHICH)].astype(float)
+        title += f"\nsteering finds most often: {which.idxmax()}, {100 * which.max():.0f} %"
+    ax.set_title(title, fontsize="small")
     if doubled.empty or WHICH[0] not in doubled:
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center")
         ax.set_axis_off()
@@ -150,7 +168,13 @@ def _which_panel(ax: Axes, doubled: DataFrame) -> None:
     parts = zip(WHICH, _PARTS, strict=True)
     handles = [Patch(facecolor=colour, edgecolor=SOFT, label=f"{which} found") for which, (colour, _) in parts]
     ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.4, -0.16), frameon=False, fontsize="x-small", ncols=3
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.4, 0),
+        borderaxespad=6,
+        frameon=False,
+        fontsize="x-small",
+        ncols=3,
     )
 
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import seaborn
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from steer_utils.methods.table import in_order, label_of
-from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import dots_frame, dots_legend
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.figures import save_figure as save_figure
 from steer_utils.show.plots.figures import show as show
@@ -326,11 +326,7 @@ def _dot_figure(panels: Mapping[str, DataFrame]) -> Figure:
             ax.set_xlabel("overlap (%)")
         axes[0].set_yticks(range(len(methods)), [label_of(name) for name in methods])
         axes[0].set_ylim(len(methods) - 0.5, -0.5)
-        handles = [
-            Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval over scenes"),
-            Line2D([], [], color=TRUE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label="chance"),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        dots_legend(figure, INK, "mean, 95 % interval over scenes", "chance")
     return figure
 
 
@@ -346,13 +342,11 @@ def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
         ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)
         if np.isfinite(low) and np.isfinite(high):
             ax.plot([low, high], [place, place], color=color, linewidth=2)
-        ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if ours else "white")
+        face = color if ours else "white"
+        ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=face, clip_on=False)
         words = f"{mean:.1f}{_fewer(table, name)}"
         ax.text(1.02, place, words, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
-    ax.set(xlim=(0, 100), xticks=range(0, 101, 25))
-    ax.grid(axis="x", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
-    seaborn.despine(ax=ax)
+    dots_frame(ax)
 
 
 def alt_text_overlap(summaries: Mapping[str, DataFrame]) -> str:

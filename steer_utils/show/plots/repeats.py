@@ -21,7 +21,8 @@ KIND = "procedural"  # the scenes that every training was measured on
 
 
 def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
-    """One panel a model, one line a method, one mark a training (`pocket.repeats.training_of`): overlap in %.
+    """One panel a model, one line a method, one mark a training (`pocket.repeats.training_of`): overlap in %. Over each
+    panel stands how far the first method's trainings lie apart.
 
     Raises ValueError where no model was trained twice.
     """
@@ -37,11 +38,24 @@ def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
                 ax.plot([min(values), max(values)], [place, place], color=INK, linewidth=0.8, zorder=1)
                 for training, value in zip(own, values, strict=True):
                     color, over = (FOUND, 3) if training["ships"] else ("white", 2)
-                    ax.plot([value], [place], "o", color=color, markersize=7, markeredgecolor=FOUND, zorder=over)
+                    ax.plot(
+                        [value],
+                        [place],
+                        "o",
+                        color=color,
+                        markersize=7,
+                        markeredgecolor=FOUND,
+                        zorder=over,
+                        clip_on=False,
+                    )
             ax.set(xlim=(0, 103), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(len(methods) - 0.5, -0.5))
             ax.set_yticks(range(len(methods)), [METHODS[name].label for name in methods] if ax is axes[0] else [])
             ax.tick_params(left=False)
-            ax.set_title(f"{model.removeprefix('pocket-')}, {len(own)} trainings", fontsize="medium")
+            first = METHODS[methods[0]].label.partition(" (")[0]
+            ax.set_title(
+                f"{model.removeprefix('pocket-')}\n{first}: {_range(own, methods[0])} in {len(own)} trainings",
+                fontsize="small",
+            )
             ax.grid(axis="x", color=GRID, linewidth=0.6)
             ax.set_axisbelow(True)
             seaborn.despine(ax=ax, left=True)
@@ -67,13 +81,16 @@ def _by_model(trainings: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, A
     return repeated
 
 
+def _range(own: Sequence[dict[str, Any]], method: str) -> str:
+    """Between which overlaps the trainings of one model lie."""
+    values = [100 * training[KIND]["overlap"][method][0] for training in own]
+    return f"{min(values):.0f} to {max(values):.0f} %"
+
+
 def alt_text_repeats(trainings: Sequence[dict[str, Any]]) -> str:
     """What `repeats_figure` shows, in words: of each model and method the lowest and the highest overlap."""
     said = []
     for model, own in _by_model(trainings).items():
-        parts = []
-        for name in own[0][KIND]["overlap"]:
-            values = [100 * training[KIND]["overlap"][name][0] for training in own]
-            parts.append(f"{METHODS[name].label} {min(values):.0f} to {max(values):.0f} %")
+        parts = [f"{METHODS[name].label} {_range(own, name)}" for name in own[0][KIND]["overlap"]]
         said.append(f"{model}, {len(own)} trainings: {', '.join(parts)}; chance {100 * own[0][KIND]['chance']:.0f} %.")
     return f"Overlap with the true interval by method, one mark a training. {' '.join(said)}"

@@ -48,9 +48,12 @@ def curves_figure(summary: DataFrame) -> Figure:
         axes[0].set_ylabel("overlap (%)")
         names = ["wording", "language"] if languages else ["wording"]
         for ax, axis in zip(below.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            _words(ax, summary[summary["axis"] == axis])
+            rows = summary[summary["axis"] == axis]
+            _words(ax, rows)
             _lines(ax.axvline, own, chance)
-            ax.set_title(axis, fontsize="small")
+            ranges = 100 * rows.groupby("method", sort=False)["overlap"].agg(["min", "max"])
+            said = "; ".join(f"{name} {row['min']:.0f} to {row['max']:.0f} %" for name, row in ranges.iterrows())
+            ax.set_title(f"{axis}: {said}", fontsize="small")
         handles = [
             Line2D([], [], color=_LOOK[name][0], marker=_LOOK[name][1], markerfacecolor=_LOOK[name][2], label=name)
             for name in METHODS

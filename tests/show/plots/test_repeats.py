@@ -41,7 +41,7 @@ def test_marks_stand_at_the_numbers_and_one_training_alone_is_left_out() -> None
     assert [float(line.get_xdata()[0]) for line in marks[:3]] == pytest.approx([80, 81, 60])
     assert [line.get_markerfacecolor() == "white" for line in marks[:3]] == [False, True, True]
     assert len([line for line in first.lines if line.get_marker() == "o"]) == 2 * len(METHODS)
-    assert second.get_title() == "b, 3 trainings"
+    assert second.get_title() == "b\nsteering: 60 to 81 % in 3 trainings"
 
 
 def test_the_words_say_the_range() -> None:
