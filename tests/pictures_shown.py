@@ -1,16 +1,26 @@
-"""An untrained pocket model that sees, with sharp attention, and a picture."""
+"""An untrained pocket model that sees, with sharp attention, a short recipe, and a picture."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 
 from steer_utils.lm.families import PICTURE_FAMILIES
 from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.architecture import Size
-from steer_utils.pocket.seeing import build
+from steer_utils.pocket.seeing import PICTURE_RECIPES, build
 from steer_utils.pocket.shapes import NAMES, Picture, picture_of
 
 SMALL = Size(encoder_width=32, encoder_blocks=1, encoder_heads=2, width=48, blocks=4, heads=4, key_value_heads=2)
+_RECIPE = PICTURE_RECIPES["pocket-llava"]
+#: Four steps of each stage.
+SHORT = replace(
+    _RECIPE,
+    size=SMALL,
+    encoder=replace(_RECIPE.encoder, steps=4, batch=2, warm_up=1),
+    language=replace(_RECIPE.language, steps=4, batch=2, turns=2, warm_up=1),
+)
 
 
 def tiny_llava() -> AudioLM:

@@ -55,19 +55,15 @@ def train(
     """
     from steer_utils.lm.models import PICTURE_MODELS
     from steer_utils.pocket.commands import train as run_training
+    from steer_utils.pocket.mini_commands import train_mini
     from steer_utils.pocket.mini_recipe import MINI_RECIPES
+    from steer_utils.pocket.where_to_look import train_picture_model
 
     if model in PICTURE_MODELS:
-        from steer_utils.pocket.where_to_look import train_picture_model
-
-        if given := [name for name, value in (("clips", clips), ("seed", seed), ("tower", tower)) if value is not None]:
-            raise typer.BadParameter(f"{model} sees pictures, which it makes itself", param_hint=f"--{given[0]}")
+        _refuse(model, clips=clips, seed=seed, tower=tower, language_model=language_model, workers=workers)
+        _refuse(model, device=None if device == "cpu" else device)
         folder = train_picture_model(model, work=work, out=out, shorten=shorten)
-        typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
-        return
-    if model in MINI_RECIPES:
-        from steer_utils.pocket.mini_commands import train_mini
-
+    elif model in MINI_RECIPES:
         folder = train_mini(
             model,
             clips=clips,
@@ -80,17 +76,24 @@ def train(
             language_model=language_model,
             tower=tower,
         )
-        typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
-        return
-    if language_model is not None:
-        raise typer.BadParameter(f"{model} has no pretrained language model", param_hint="--language-model")
-    if tower is not None:
-        raise typer.BadParameter(f"{model} trains a tower of its own", param_hint="--tower")
-
-    folder = run_training(
-        model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers
-    )
+    else:
+        if language_model is not None:
+            raise typer.BadParameter(f"{model} has no pretrained language model", param_hint="--language-model")
+        if tower is not None:
+            raise typer.BadParameter(f"{model} trains a tower of its own", param_hint="--tower")
+        folder = run_training(
+            model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers
+        )
     typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
+
+
+def _refuse(model: str, **given: object) -> None:
+    """An error for each option that a model that sees has no use for: it would go unheard without a word."""
+    for name, value in given.items():
+        if value is not None:
+            raise typer.BadParameter(
+                f"{model} sees pictures, which it makes itself, on the CPU", param_hint=f"--{name.replace('_', '-')}"
+            )
 
 
 @pocket_app.command()
@@ -126,20 +129,18 @@ def evaluate(
     for name in model or POCKET_MODELS:
         if only:
             card = measure_more(name, only, clips=clips, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
-            typer.echo(f"card written: {card}")
-            continue
-        if load(name).family.medium == "image":
+        elif load(name).family.medium == "image":
+            _refuse(name, clips=clips, answer_scenes=answer_scenes)
             card = measure_pictures(name, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
-            typer.echo(f"card written: {card}")
-            continue
-        card = measure(
-            name,
-            clips=clips,
-            work=work,
-            scenes=scenes,
-            tuning_scenes=tuning_scenes,
-            answer_scenes=answer_scenes,
-        )
+        else:
+            card = measure(
+                name,
+                clips=clips,
+                work=work,
+                scenes=scenes,
+                tuning_scenes=tuning_scenes,
+                answer_scenes=answer_scenes,
+            )
         typer.echo(f"card written: {card}")
 
 

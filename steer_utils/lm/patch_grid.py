@@ -127,10 +127,8 @@ def best_box(curve: np.ndarray, grid: PatchGrid, width: float, height: float) ->
     values = np.asarray(curve, dtype=np.float64)
     if values.shape != (grid.count,) or not np.isfinite(values).all():
         raise ValueError(f"pass {grid.count} finite values, one a patch; got {values.shape}, some of them not finite")
-    high, wide = grid.box_patches(width, height)
-    row, column = divmod(int(best_places(values, grid, width, height)), grid.columns - wide + 1)
-    inside = values.reshape(grid.rows, grid.columns)[row : row + high, column : column + wide]
-    return grid.box(row, column, high, wide), float(inside.mean())
+    box = grid.boxes(width, height)[int(best_places(values, grid, width, height))]
+    return box, float(values[grid.inside(box)].mean())
 
 
 def best_places(curves: np.ndarray, grid: PatchGrid, width: float, height: float) -> np.ndarray:

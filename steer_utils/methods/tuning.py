@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -31,11 +31,16 @@ from steer_utils.methods.base import Query, contrast_of, steered_attention, stee
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.recordings import ClipBank
-from steer_utils.sound.scenemaker import three_event_maker
+from steer_utils.sound.scenemaker import SceneMaker, three_event_maker
 from steer_utils.sound.spans import AudioSpan, Interval, best_overlaps
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 QUESTIONS = ("Describe the sound.", "What do you hear?", "How loud is it?")  # that prompting may be asked before
+
+
+#: A scene (or a picture) with what is in it: of each thing, by name, curves (..., tokens) -> overlap of their best
+#: window (or box) with it (...).
+Opened = tuple[Shown, Mapping[str, Callable[[np.ndarray], np.ndarray]]]
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,12 @@ def tune(
     strengths: Sequence[float] = STRENGTHS,
     prompt_questions: Sequence[str] = (),
     clips: ClipBank | None = None,
+    opened: Callable[[int], Opened] | None = None,
     resume_file: Path | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Tuned:
     """Settings with the largest mean overlap on three-event scenes of the classes `names`, recordings out of `clips` or
-    procedural, of 17 s at most (see `three_event_maker`).
+    procedural, of 17 s at most (see `three_event_maker`); or on what `opened(0)`, `opened(1)`, ... show of them.
 
     The baselines get the same care: the blocks that prompting and the unsteered peak read are chosen too, and for
     prompting also the question, out of `prompt_questions` and the one that is steered; for its share, and for the
@@ -99,52 +105,10 @@ def tune(
             f"scenes is {scenes}, strengths {list(strengths)}, the model has {checkpoint.num_blocks} blocks; pass at "
             "least one scene and one strength, and a model with a block after the steered one"
         )
-    maker = three_event_maker(names, checkpoint.window_seconds, clips)
-
-    def opened(index: int) -> Opened:
-        scene = maker.scene(index, seed)
-        hearing = Hearing(checkpoint, scene.samples)
-        return hearing, {
-            event.name: partial(best_overlaps, span=hearing.span, truth=event.span) for event in scene.events
-        }
-
-    scene_set = {
-        "count": scenes,
-        "names": list(names),
-        "seconds": maker.seconds,
-        "seed": seed,
-        "recordings": clips and len(clips),
-    }
-    return tune_over(
-        checkpoint,
-        opened,
-        scene_set,
-        start=start,
-        strengths=strengths,
-        prompt_questions=prompt_questions,
-        resume_file=resume_file,
-        progress=progress,
-    )
-
-
-#: A scene (or a picture) with what is in it: of each thing, by name, curves (..., tokens) -> overlap of their best
-#: window (or box) with it (...).
-Opened = tuple[Shown, Mapping[str, Callable[[np.ndarray], np.ndarray]]]
-
-
-def tune_over(
-    checkpoint: Checkpoint,
-    opened: Callable[[int], Opened],
-    scene_set: Mapping[str, Any],
-    *,
-    start: Settings,
-    strengths: Sequence[float] = STRENGTHS,
-    prompt_questions: Sequence[str] = (),
-    resume_file: Path | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> Tuned:
-    """`tune`, over whatever `opened(0)`, `opened(1)`, ... show; `scene_set` has their "count", "names" and "seed"."""
-    scenes, names, seed = (scene_set[name] for name in ("count", "names", "seed"))
+    seconds: tuple[float, float] | None = None
+    if opened is None:
+        maker = three_event_maker(names, checkpoint.window_seconds, clips)
+        opened, seconds = partial(_heard, checkpoint, maker, seed), maker.seconds
     grid = candidates_steered(checkpoint.num_blocks, strengths)
     reads = runs_of_blocks(checkpoint.num_blocks)
     questions = list(dict.fromkeys((start.question, *prompt_questions)))
@@ -153,7 +117,13 @@ def tune_over(
         "model": checkpoint.name,
         "revision": checkpoint.revision,
         "numbers": checkpoint.numbers,
-        "scenes": scene_set,
+        "scenes": {
+            "count": scenes,
+            "names": list(names),
+            "seconds": seconds,
+            "seed": seed,
+            "recordings": clips and len(clips),
+        },
         "start": asdict(start),
         "candidates": [list(strengths), questions],
         "versions": library_versions(),
@@ -221,6 +191,12 @@ def tune_over(
         },
     )
     return Tuned(settings, means, mean["ratios"])
+
+
+def _heard(checkpoint: Checkpoint, maker: SceneMaker, seed: int, index: int) -> Opened:
+    scene = maker.scene(index, seed)
+    hearing = Hearing(checkpoint, scene.samples)
+    return hearing, {event.name: partial(best_overlaps, span=hearing.span, truth=event.span) for event in scene.events}
 
 
 def candidates_steered(num_blocks: int, strengths: Sequence[float]) -> list[tuple[float, Blocks, bool]]:

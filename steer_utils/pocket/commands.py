@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -21,6 +22,7 @@ from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.corpus import SceneSource, spare_workers
 from steer_utils.pocket.evaluation import evaluate
+from steer_utils.pocket.mini_recipe import MiniRecipe
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
 from steer_utils.sound.datasets import open_clips, same_recordings
@@ -31,6 +33,8 @@ from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict, summary
 from steer_utils.study.resume import Progress as StudyProgress
 from steer_utils.study.resume import Record, analysis_identity, resumable_rows
+
+R = TypeVar("R", Recipe, MiniRecipe)
 
 #: In the pocket models' own words: they know no others. The question that is steered asks about the whole audio, so
 #: that a focus instruction before it is of no use to the answer: what then moves attention is the vector alone. The
@@ -101,7 +105,7 @@ def train(
     return out
 
 
-def training_material(recipe: Recipe, clips: Path | None) -> tuple[Recipe, ClipBank | None, list[str]]:
+def training_material(recipe: R, clips: Path | None) -> tuple[R, ClipBank | None, list[str]]:
     """The recordings of `clips` to train on, their file names, and the recipe as it can be followed with them: without
     recordings it knows the procedural sounds alone."""
     if clips is None:
@@ -113,17 +117,17 @@ def training_material(recipe: Recipe, clips: Path | None) -> tuple[Recipe, ClipB
 def tower_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
     """A short hash of all that stage 1 depends on, the recordings' file names included: a training that differs in any
     of it has another folder, and starts anew."""
-    return _key(
+    return short_hash(
         recipe.size.tower, recipe.seed, recipe.events, recipe.recordings, recipe.as_dict()["encoder"], list(recorded)
     )
 
 
 def recipe_key(recipe: Recipe, recorded: Sequence[str] = ()) -> str:
     """A short hash of the whole recipe and its recordings."""
-    return _key(recipe.as_dict(), list(recorded))
+    return short_hash(recipe.as_dict(), list(recorded))
 
 
-def _key(*parts: object) -> str:
+def short_hash(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, Shown
 from steer_utils.lm.plan import Row
 from steer_utils.methods.settings import taught_events
 from steer_utils.pocket.text import FOCUS, KINDS, NEUTRAL, Turn, description, turn
@@ -71,7 +71,7 @@ def evaluate(
     names = [name for name in (SOUNDS if clips is None else clips.categories) if name in known]
     maker = SceneMaker(names, clips=clips, seconds=checkpoint.window_seconds)
 
-    def answered(index: int) -> list[Record]:
+    def rows_of(index: int) -> list[Record]:
         scene = maker.scene(index, seed)
         rng = np.random.default_rng([seed, index, 3])
         by_kind = [(kind, turn(kind, scene, known, rng)) for kind in KINDS if kind != "focus"]
@@ -79,11 +79,7 @@ def evaluate(
             focused(scene, rng),
             *(asked for kind, asked in by_kind if asked.kind == kind),
         ]  # a recording: no pitch
-        answers = Hearing(checkpoint, scene.samples).answers([Row(asked.instruction) for asked in turns])
-        return [
-            asdict(Answered(index, asked.kind, asked.instruction, asked.answer, answer))
-            for asked, answer in zip(turns, answers, strict=True)
-        ]
+        return [asdict(row) for row in answers_to(turns, Hearing(checkpoint, scene.samples), index)]
 
     identity = {
         "analysis": "answers",
@@ -93,8 +89,17 @@ def evaluate(
         "recordings": None if clips is None else sorted(clip.path.name for clip in clips.clips),
         "seed": seed,
     }
-    rows = resumable_rows(scenes, answered, identity, resume_file=resume_file, progress=progress)
+    rows = resumable_rows(scenes, rows_of, identity, resume_file=resume_file, progress=progress)
     return accuracies([Answered(**row) for row in rows])
+
+
+def answers_to(turns: Sequence[Turn], shown: Shown, scene: int) -> list[Answered]:
+    """What the model answers to `turns` about the scene (or picture) of that number."""
+    answers = shown.answers([Row(turn.instruction) for turn in turns])
+    return [
+        Answered(scene, turn.kind, turn.instruction, turn.answer, answer)
+        for turn, answer in zip(turns, answers, strict=True)
+    ]
 
 
 def focused(scene: Scene, rng: np.random.Generator) -> Turn:

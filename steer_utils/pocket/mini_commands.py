@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from steer_utils.lm.environment import library_versions
+from steer_utils.pocket.commands import short_hash, training_material
 from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.language_model import read_language_model
 from steer_utils.pocket.mini_architecture import build_mini
@@ -26,7 +25,6 @@ from steer_utils.pocket.parts import save_parts
 from steer_utils.pocket.recipe import TRAINING_FOLDS, Recipe
 from steer_utils.pocket.towers import read_tower
 from steer_utils.pocket.training import Progress, hear_corpus
-from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
@@ -62,11 +60,7 @@ def train_mini(
     if seed is not None and seed < 0:
         raise ValueError(f"seed is {seed}; pass 0 or more")
     recipe = MINI_RECIPES[name].shortened(shorten) if shorten != 1.0 else MINI_RECIPES[name]
-    bank = None
-    if clips is not None:
-        bank = ClipBank(open_clips(clips)).named_as(recipe.events).subset(folds=TRAINING_FOLDS)
-    if bank is None:
-        recipe = replace(recipe, events=tuple(sorted(SOUNDS)), recordings=0.0)
+    recipe, bank, recorded = training_material(recipe, clips)
     title = "-".join([name, *(Path(other).resolve().name for other in (tower, language_model) if other is not None)])
     if language_model is not None:
         place = Path(language_model)  # a folder is read again when the parts are assembled, from wherever that is
@@ -75,11 +69,12 @@ def train_mini(
     recipe = replace(recipe, tower=tower or recipe.tower, tower_sha256=ears.sha256, size=ears.size)
     out = out or work / (title if seed is None else f"{title}-seed{seed}")
     recipe = recipe if seed is None else replace(recipe, seed=seed)
-    recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     model, processor = build_mini(recipe.family, read_language_model(recipe.language_model), ears.state, recipe.size)
     model.to(torch.device(device))
     workers = spare_workers() if workers is None else workers
-    progress = Progress(work / f"{name}-{_key(recipe.as_dict(), recorded)}", every=100, workers=workers, quiet=quiet)
+    progress = Progress(
+        work / f"{name}-{short_hash(recipe.as_dict(), recorded)}", every=100, workers=workers, quiet=quiet
+    )
     progress.folder.mkdir(parents=True, exist_ok=True)
     hear, held_out = heard_scenes(model, processor, recipe, bank, work, progress)
     learnt = train_and_watch(model, processor, recipe, hear, held_out, progress)
@@ -105,7 +100,7 @@ def heard_scenes(
     recorded = sorted(clip.path.name for clip in bank.clips) if bank else []
     scenes_of = recipe.scenes_recipe()
     heard_by = [recipe.tower, recipe.tower_sha256] if recipe.tower_sha256 else [recipe.tower]
-    key = _key(scenes_of.as_dict(), recorded, *heard_by)
+    key = short_hash(scenes_of.as_dict(), recorded, *heard_by)
 
     def hear() -> HeardScenes:
         source = SceneSource(scenes_of, bank)
@@ -113,7 +108,7 @@ def heard_scenes(
 
     def held_out() -> HeldOut:
         source = HeldOutSource(scenes_of, count=100)
-        path = work / f"held-out-{_key(*heard_by)}.safetensors"
+        path = work / f"held-out-{short_hash(*heard_by)}.safetensors"
         heard = kept_scenes(path, lambda: hear_corpus(model, processor, source, progress))
         return with_questions(heard, recipe.events)
 
@@ -188,7 +183,3 @@ def save_mini(out: Path, name: str, model: Any, recipe: MiniRecipe, learnt: Lear
         "versions": library_versions(),
     }
     save_parts(out, model.model.audio_tower.state_dict(), learnt, facts)
-
-
-def _key(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]

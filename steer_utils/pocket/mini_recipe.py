@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 
 from steer_utils.pocket.architecture import Size
-from steer_utils.pocket.recipe import EVENTS, LanguageStage, Recipe
+from steer_utils.pocket.recipe import EVENTS, LanguageStage, Recipe, Stage
 from steer_utils.pocket.text import TurnMix
 
 #: Nearly the pocket models' mix. A pretrained model would rather say yes: presence is asked more often.
@@ -30,7 +30,7 @@ MINI_MIX = TurnMix(
 
 
 @dataclass(frozen=True)
-class AdapterStage:
+class AdapterStage(Stage):
     """Tower and language model frozen, projector and adapters learn to answer from scenes encoded once."""
 
     scenes: int = 24_000
@@ -44,6 +44,7 @@ class AdapterStage:
     ridge_scenes: int = 1500  # scenes from which the projector's start is computed
     local_audio: float = 0.0  # share of scenes in which audio tokens see only themselves inside the decoder
     mix: TurnMix = MINI_MIX
+    least_rate = 0.01
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ that a resumed run does not spend again, and trainings by several seeds share it
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from steer_utils.pocket.adapters import attach, detach, merge
-from steer_utils.pocket.checkpointing import load_progress, save_progress
 from steer_utils.pocket.chunked_attention import chunked
 from steer_utils.pocket.corpus import HeardScenes
 from steer_utils.pocket.mini_recipe import AdapterStage, MiniRecipe
 from steer_utils.pocket.packing import IGNORE, Packed, Packer
 from steer_utils.pocket.projector_start import start_projector
 from steer_utils.pocket.text import Turn, ask
-from steer_utils.pocket.training import Progress
+from steer_utils.pocket.training import Progress, epoch_slice, train_steps
 from steer_utils.sound.files import whole_file
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import RATE
@@ -136,7 +133,7 @@ class Steps(Dataset):
     def __getitem__(self, index: int) -> Step:
         recipe, stage, step = self.recipe, self.recipe.stage, self.first + index
         rng = np.random.default_rng([recipe.seed, 11, step])
-        chosen = _epoch_slice(step, stage.batch, len(self.scenes), recipe.seed)
+        chosen = epoch_slice(step, stage.batch, len(self.scenes), recipe.seed)
         turns = [[ask(self.scenes[i], recipe.events, rng, stage.mix) for _ in range(stage.turns)] for i in chosen]
         counts = [self.counts[i] for i in chosen]
         local = rng.random(len(chosen)) < stage.local_audio if stage.local_audio else None
@@ -171,35 +168,22 @@ def train_adapters(
     matrices = attach(decoder, stage.rank, recipe.seed)
     parameters = {f"projector.{name}": value for name, value in projector.named_parameters()}
     parameters |= {f"adapters.{name}": value for name, value in matrices.items()}
-    optimizer = _optimizer(parameters, stage)
-    done = load_progress(checkpoint, parameters, optimizer, "adapters")
 
     def learnt() -> Learnt:
         return Learnt.of({name: value.detach().to("cpu", torch.float32).clone() for name, value in parameters.items()})
 
-    if done < stage.steps:
-        heard = heard or hear()
-        states = heard.states.to(device)
-        steps = Steps(Packer(processor), heard, recipe, done, 64 if device.type == "cuda" else 1)
-        bar = tqdm(
-            range(done, stage.steps),
-            "adapters",
-            initial=done,
-            total=stage.steps,
-            disable=progress.quiet,
-            mininterval=2.0,
-        )
+    def losses(done: int) -> Generator[torch.Tensor]:
+        scenes = heard or hear()
+        states = scenes.states.to(device)
+        steps = Steps(Packer(processor), scenes, recipe, done, 64 if device.type == "cuda" else 1)
         with chunked(decoder):
-            for step, batch in zip(bar, _ahead(steps, progress.workers, device), strict=True):
+            for step, batch in enumerate(_ahead(steps, progress.workers, device), done):
                 if step in snapshots and at_snapshot is not None:
                     at_snapshot(step, learnt())
                 batch = batch.to(device)
-                loss = functional.cross_entropy(answer_logits(model, batch, states), batch.answers)
-                _update(loss, optimizer, parameters, stage, step)
-                if step % 20 == 0 and not progress.quiet:
-                    bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-                if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
-                    save_progress(checkpoint, parameters, optimizer, step + 1, "adapters")
+                yield functional.cross_entropy(answer_logits(model, batch, states), batch.answers)
+
+    train_steps("adapters", parameters, _optimizer(parameters, stage), stage, losses, progress)
     if at_snapshot is not None and stage.steps in snapshots:
         at_snapshot(stage.steps, learnt())
     result = learnt()
@@ -290,36 +274,9 @@ def _ahead(steps: Steps, workers: int, device: torch.device) -> Iterator[Step]:
     )
 
 
-def _epoch_slice(step: int, batch: int, count: int, seed: int) -> np.ndarray:
-    """Scenes of a step: each scene once an epoch, in an order of that epoch's own."""
-    batch = min(batch, count)
-    per_epoch = max(1, count // batch)
-    order = np.random.default_rng([seed, 13, step // per_epoch]).permutation(count)
-    start = (step % per_epoch) * batch
-    return order[start : start + batch]
-
-
 def _optimizer(parameters: Mapping[str, torch.nn.Parameter], stage: AdapterStage) -> torch.optim.AdamW:
     def group(part: str, rate: float) -> dict[str, Any]:
         return {"params": [value for name, value in parameters.items() if name.startswith(part)], "lr": rate}
 
     groups = [group("projector.", stage.projector_rate), group("adapters.", stage.adapter_rate)]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-
-
-def _update(
-    loss: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, torch.nn.Parameter],
-    stage: AdapterStage,
-    step: int,
-) -> None:
-    """One AdamW step: linear warm-up, cosine decay to a hundredth, gradients clipped at norm 1."""
-    decay = max(0.5 * (1 + math.cos(math.pi * step / stage.steps)), 0.01)
-    share = min(1.0, (step + 1) / stage.warm_up) * decay
-    for group, rate in zip(optimizer.param_groups, (stage.projector_rate, stage.adapter_rate), strict=True):
-        group["lr"] = rate * share
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
-    optimizer.step()

@@ -35,13 +35,7 @@ class Packed:
     audio_slots: torch.Tensor
 
     def to(self, device: torch.device) -> Packed:
-        return Packed(
-            self.ids.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.positions.to(device, non_blocking=True),
-            self.mask.to(device, non_blocking=True),
-            self.audio_slots.to(device, non_blocking=True),
-        )
+        return Packed(*(getattr(self, name).to(device, non_blocking=True) for name in Packed.__dataclass_fields__))
 
 
 class Packer:

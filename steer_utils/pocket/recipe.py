@@ -30,8 +30,21 @@ TRAINING_FOLDS = (1, 2, 3)
 HELD_OUT_FOLDS = (4,)
 
 
+class Stage:
+    """What the learning rate of a stage follows: it rises over `warm_up` steps, and falls once in `period` steps, to
+    `least_rate` times its highest."""
+
+    steps: int
+    warm_up: int
+    least_rate = 1e-3
+
+    @property
+    def period(self) -> int:
+        return self.steps
+
+
 @dataclass(frozen=True)
-class EncoderStage:
+class EncoderStage(Stage):
     """Stage 1: the audio tower learns to say, for each audio token, which event sounds, its pitch and loudness."""
 
     steps: int = 4200
@@ -42,14 +55,9 @@ class EncoderStage:
     dropout: float = 0.1
     spectrogram_masks: float = 0.5  # share of scenes with masked bands and frames
 
-    @property
-    def period(self) -> int:
-        """Steps in which the learning rate falls once."""
-        return self.steps
-
 
 @dataclass(frozen=True)
-class LanguageStage:
+class LanguageStage(Stage):
     """Stage 2: the tower frozen, projector and decoder learn to answer from scenes encoded once."""
 
     scenes: int = 12_000
@@ -65,7 +73,6 @@ class LanguageStage:
 
     @property
     def period(self) -> int:
-        """Steps in which the learning rate falls once."""
         return max(1, self.steps // self.cycles)
 
 

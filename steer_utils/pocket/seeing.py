@@ -7,7 +7,7 @@ two steps see the same one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,31 +21,21 @@ from transformers import (
     LlavaProcessor,
 )
 
-from steer_utils.pocket import training
 from steer_utils.pocket.architecture import Size, decoder_config, sinusoids, tokenizer_of
-from steer_utils.pocket.checkpointing import load_progress, save_progress
 from steer_utils.pocket.packing import Packer
 from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
 from steer_utils.pocket.shape_questions import WEIGHTS, ask, words
 from steer_utils.pocket.shapes import COLOURS, GRID, NAMES, PATCH, SHAPES, SIDE, TRAINED, Picture, make_picture
 from steer_utils.pocket.text import TurnMix
-from steer_utils.pocket.training import Progress
+from steer_utils.pocket.training import Progress, answer_loss, answering_parts, seeded, train_parts
 
-_SIZE = Size(
-    encoder_width=96,
-    encoder_blocks=3,
-    encoder_heads=3,
-    width=128,
-    blocks=5,
-    heads=4,
-    key_value_heads=4,
-    feed_forward=256,
-)
+_TOWER = {"encoder_width": 96, "encoder_blocks": 3, "encoder_heads": 3}
+_DECODER = {"width": 128, "blocks": 5, "heads": 4, "key_value_heads": 4, "feed_forward": 256}
 #: By the name of the model. Its patches see each other in every picture: `local_audio` is 0.
 PICTURE_RECIPES = {
     "pocket-llava": Recipe(
         family="llava",
-        size=_SIZE,
+        size=Size(**_TOWER, **_DECODER),
         events=NAMES,
         recordings=0.0,
         encoder=EncoderStage(steps=1200, batch=32, learning_rate=2e-3, dropout=0.0, spectrogram_masks=0.0),
@@ -93,19 +83,15 @@ def build(size: Size, seed: int) -> tuple[Any, Any]:
         vision_feature_select_strategy="default",
         image_seq_length=GRID.count,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(torch.device("cpu"), seed):
         model = LlavaForConditionalGeneration(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.requires_grad_(False)
     # As Whisper's table in the audio towers, in two directions: who is beside whom need not be learnt from nothing.
-    table, half = (
-        model.model.vision_tower.embeddings.position_embedding.weight,
-        sinusoids(GRID.rows, size.encoder_width // 2),
-    )
-    rows, columns = half.repeat_interleave(GRID.columns, dim=0), half.repeat(GRID.rows, 1)
-    table[1:] = 0.2 * torch.cat([rows, columns], dim=1)
+    half = sinusoids(GRID.rows, size.encoder_width // 2)
+    both = torch.cat([half.repeat_interleave(GRID.columns, dim=0), half.repeat(GRID.rows, 1)], dim=1)
+    model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.2 * both
     return model.eval(), processor
 
 
@@ -152,65 +138,41 @@ class PatchTagger(torch.nn.Module):
         scores = {name: head(states.float()).flatten(0, 1) for name, head in self.heads.items()}
         weights = {name: torch.ones(score.shape[1]) for name, score in scores.items()}
         weights["colour"][0] = weights["shape"][0] = 0.1
+        truths = {name: labels[name].flatten() for name in scores}
         losses = [
-            functional.cross_entropy(scores[name], labels[name].flatten(), weights[name], ignore_index=-1)
-            for name in scores
+            functional.cross_entropy(scores[name], truths[name], weights[name], ignore_index=-1) for name in scores
         ]
         return torch.stack(losses).sum()
 
 
 def train_tower(model: Any, processor: Any, recipe: Recipe, progress: Progress) -> None:
     """Stage 1: which colour, shape, texture and size has each patch?"""
-    with training.seeded(model.device, recipe.seed):
+    stage, tower = recipe.encoder, model.model.vision_tower.requires_grad_(True)
+    tower.post_layernorm.requires_grad_(False)  # LLaVA does not use it
+    with seeded(model.device, recipe.seed):
         tagger = PatchTagger(recipe.size.encoder_width)
 
-    def loss_of(step: int) -> torch.Tensor:
-        batch = pictures(recipe.seed, step * recipe.encoder.batch, recipe.encoder.batch)
-        return tagger.loss(patch_states(model, processor, batch), patch_labels(batch))
+    def losses(done: int) -> Generator[torch.Tensor]:
+        for step in range(done, stage.steps):
+            batch = pictures(recipe.seed, step * stage.batch, stage.batch)
+            yield tagger.loss(patch_states(model, processor, batch), patch_labels(batch))
 
-    _train("tower", {"tower": model.model.vision_tower, "tagger": tagger}, recipe.encoder, loss_of, progress)
+    train_parts("tower", {"tower": tower, "tagger": tagger}, stage, losses, progress)
 
 
 def train_answers(model: Any, processor: Any, recipe: Recipe, progress: Progress) -> None:
     """Stage 2: the tower frozen, projector and decoder learn to answer."""
     stage, packer = recipe.language, Packer(processor, "image")
 
-    def loss_of(step: int) -> torch.Tensor:
-        rng = np.random.default_rng([recipe.seed, 11, step])
-        batch = pictures(recipe.seed, _LANGUAGE_PICTURES + step * stage.batch, stage.batch)
-        turns = [[ask(one, rng, stage.mix.focus, stage.mix.weights) for _ in range(stage.turns)] for one in batch]
-        counts = [GRID.count] * len(batch)
-        packed = packer.pack(counts, turns, rng.random(len(batch)) < stage.local_audio)
-        with torch.no_grad():
-            states = patch_states(model, processor, batch)
-        return training.answer_loss(model, packed, states, counts)
+    def losses(done: int) -> Generator[torch.Tensor]:
+        for step in range(done, stage.steps):
+            rng = np.random.default_rng([recipe.seed, 11, step])
+            batch = pictures(recipe.seed, _LANGUAGE_PICTURES + step * stage.batch, stage.batch)
+            turns = [[ask(one, rng, stage.mix) for _ in range(stage.turns)] for one in batch]
+            counts = [GRID.count] * len(batch)
+            packed = packer.pack(counts, turns, rng.random(len(batch)) < stage.local_audio)
+            with torch.no_grad():
+                states = patch_states(model, processor, batch)
+            yield answer_loss(model, packed, states, counts)
 
-    inside = model.model
-    parts = {"projector": inside.multi_modal_projector, "decoder": inside.language_model, "head": model.lm_head}
-    _train("answers", parts, stage, loss_of, progress)
-
-
-def _train(
-    name: str,
-    parts: Mapping[str, Any],
-    stage: EncoderStage | LanguageStage,
-    loss_of: Callable[[int], torch.Tensor],
-    progress: Progress,
-) -> None:
-    """Train `parts`, from the last checkpoint on; afterwards they are frozen."""
-    for part in parts.values():
-        part.requires_grad_(True)
-    if "tower" in parts:
-        parts["tower"].post_layernorm.requires_grad_(False)  # LLaVA does not use it
-    parameters, checkpoint = training.trainable(parts), progress.folder / f"{name}.safetensors"
-    optimizer = training.make_optimizer(parameters, stage, torch.device("cpu"))
-    done = load_progress(checkpoint, parameters, optimizer, name)
-    steps = training.step_bar(range(done, stage.steps), name, done, stage.steps, progress)
-    for step in steps:
-        loss = loss_of(step)
-        training.take_step(loss, optimizer, parameters, stage, step)
-        training.tell_loss(steps, loss, step, progress)
-        if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
-            save_progress(checkpoint, parameters, optimizer, step + 1, name)
-    for part in parts.values():
-        part.requires_grad_(False)
+    train_parts("answers", answering_parts(model), stage, losses, progress)

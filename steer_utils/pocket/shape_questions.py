@@ -6,17 +6,17 @@ the red circle"), above and below never.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from steer_utils.pocket.shapes import COLOURS, NAMES, SHAPES, SIZES, TEXTURES, TRAINED, Picture, Thing
-from steer_utils.pocket.text import NUMBERS, ORDINALS, Turn
+from steer_utils.pocket.shapes import NAMES, SIZES, TEXTURES, TRAINED, Picture, Thing
+from steer_utils.pocket.text import NUMBERS, ORDINALS, Turn, TurnMix, pick, words_of
 
 FOCUS = "Focus on the {x}.|Focus only on the {x}.|Look at the {x}.|Look only at the {x}.|Pay attention to the {x}."
 WHOLE = "Look at the whole picture.|Focus on the whole picture.|Pay attention to the entire picture."
 NEUTRAL = "Describe the picture.|What do you see?|What is in the picture?|Which shapes are there?|Name the shapes."
+COUNT = "How many shapes are there?|How many shapes do you see?|Count the shapes."
 HERE = {"texture": "Is it plain or striped?", "size": "Is it small or large?|How large is it?"}
 
 
@@ -44,11 +44,7 @@ _KINDS: dict[str, tuple[float, str, Callable[[Picture, Thing], str | None]]] = {
     "describe": (0.16, "Describe the {x}.|What is the {x} like?|How does the {x} look?", lambda p, t: description(t)),
     "texture": (0.12, "Is the {x} plain or striped?", lambda p, t: t.texture),
     "size": (0.12, "Is the {x} small or large?|How large is the {x}?", lambda p, t: t.size),
-    "count": (
-        0.04,
-        "How many shapes are there?|How many shapes do you see?|Count the shapes.",
-        lambda p, t: NUMBERS[len(p.things) - 1],
-    ),
+    "count": (0.04, COUNT, lambda p, t: NUMBERS[len(p.things) - 1]),
     "presence": (0.14, "Do you see the {x}?|Is the {x} in the picture?", lambda p, t: "yes"),
     "colour": (0.08, "Which colour is the {s}?", lambda p, t: _only(p, t, "shape", "colour")),
     "shape": (0.08, "Which shape is {c}?", lambda p, t: _only(p, t, "colour", "shape")),
@@ -60,11 +56,6 @@ WEIGHTS: Mapping[str, float] = {kind: weight for kind, (weight, _, _) in _KINDS.
 KINDS = (*_KINDS, "focus")
 
 
-def _pick(options: str, rng: np.random.Generator) -> str:
-    alternatives = options.split("|")
-    return alternatives[int(rng.integers(len(alternatives)))]
-
-
 def turn(kind: str, picture: Picture, rng: np.random.Generator) -> Turn:
     """A turn of the given kind about a random thing; a listing where the picture cannot answer that kind."""
     index = int(rng.integers(len(picture.things)))
@@ -72,7 +63,9 @@ def turn(kind: str, picture: Picture, rng: np.random.Generator) -> Turn:
     if kind == "focus":
         word = "texture" if roll < 0.2 else "size" if roll < 0.4 else ""
         question, answer = (HERE[word], getattr(thing, word)) if word else (NEUTRAL, description(thing))
-        return Turn(kind, f"{_pick(FOCUS, rng).format(x=thing.name)} {_pick(question, rng)}", answer)
+        return Turn(
+            kind, f"{pick(FOCUS.split('|'), rng).format(x=thing.name)} {pick(question.split('|'), rng)}", answer
+        )
     _, words, answer_of = _KINDS[kind]
     name, told = thing.name, answer_of(picture, thing)
     if told is None:
@@ -82,29 +75,17 @@ def turn(kind: str, picture: Picture, rng: np.random.Generator) -> Turn:
         there = {other.name for other in picture.things}
         absent = sorted((near if roll < 0.25 else set(TRAINED)) - there) or sorted(set(TRAINED) - there)
         name, told = absent[int(rng.integers(len(absent)))], "no"
-    whole = f"{_pick(WHOLE, rng)} " if kind in ("listing", "texture", "size") and roll < 0.3 else ""
-    asked = _pick(words, rng).format(x=name, s=thing.shape, c=thing.colour, n=ORDINALS[index])
+    whole = f"{pick(WHOLE.split('|'), rng)} " if kind in ("listing", "texture", "size") and roll < 0.3 else ""
+    asked = pick(words.split("|"), rng).format(x=name, s=thing.shape, c=thing.colour, n=ORDINALS[index])
     return Turn(kind, whole + asked, told)
 
 
-def ask(picture: Picture, rng: np.random.Generator, focus: float, weights: Mapping[str, float]) -> Turn:
-    """One random turn about `picture`, of a kind by its weight; a share `focus` of them holds a focus instruction."""
-    kinds, shares = list(weights), np.array(list(weights.values()))
-    return turn(
-        "focus" if rng.random() < focus else kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))], picture, rng
-    )
+def ask(picture: Picture, rng: np.random.Generator, mix: TurnMix) -> Turn:
+    """One random turn about `picture`."""
+    return turn(mix.kind(rng), picture, rng)
 
 
 def words() -> list[str]:
     """Every word and mark that a prompt or an answer can hold."""
-    texts = [FOCUS, WHOLE, NEUTRAL, *HERE.values(), *(asked for _, asked, _ in _KINDS.values()), *NAMES]
-    texts += [
-        *NUMBERS,
-        *ORDINALS,
-        *COLOURS,
-        *SHAPES,
-        *TEXTURES,
-        *SIZES,
-        "user assistant : yes no nothing a an the , . ? !",
-    ]
-    return re.findall(r"\w+|[^\w\s]+", re.sub(r"\{\w\}|\|", " ", " ".join(texts)).lower())
+    answers = (*NUMBERS, *ORDINALS, *NAMES, *TEXTURES, *SIZES, "user assistant : yes no nothing a an the , . ? !")
+    return words_of([FOCUS, WHOLE, *HERE.values(), *(asked for _, asked, _ in _KINDS.values()), *answers])

@@ -78,7 +78,8 @@ def make_picture(rng: np.random.Generator, names: Sequence[str], count: int = 3)
             for name, (size, box) in zip(chosen, boxes, strict=True):
                 colour, shape = name.split()
                 things.append(Thing(colour, shape, TEXTURES[int(rng.integers(2))], size, box))
-            return Picture(_drawn(rng, things), tuple(sorted(things, key=_middle)))
+            across = sorted(things, key=lambda thing: thing.box.left + thing.box.right)
+            return Picture(_drawn(rng, things), tuple(across))
 
 
 def picture_of(names: Sequence[str], seed: int) -> Picture:
@@ -88,10 +89,6 @@ def picture_of(names: Sequence[str], seed: int) -> Picture:
     if not 1 <= len(set(names)) == len(names) <= 4:
         raise ValueError(f"a picture holds one to four different shapes, got {list(names)}")
     return make_picture(np.random.default_rng([seed, 5]), names, len(names))
-
-
-def _middle(thing: Thing) -> float:
-    return thing.box.left + thing.box.right
 
 
 def _places(rng: np.random.Generator, sizes: Sequence[str]) -> list[tuple[str, Box]]:

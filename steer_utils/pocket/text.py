@@ -13,7 +13,7 @@ before, after) and of rough place (start, middle, end) are used, and said in the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -103,6 +103,13 @@ class TurnMix:
         }
     )
 
+    def kind(self, rng: np.random.Generator) -> str:
+        """One at random, "focus" among them."""
+        if rng.random() < self.focus:
+            return "focus"
+        kinds, weights = list(self.weights), np.array(list(self.weights.values()))
+        return kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+
 
 def description(event: Event) -> str:
     """ "loud high siren"; what is not known of an event (the pitch of a recording) is left out."""
@@ -114,7 +121,7 @@ def place(event: Event, seconds: float) -> str:
     return PLACES[min(2, int(3 * event.span.center / seconds))]
 
 
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
+def pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
@@ -123,13 +130,13 @@ def _event(scene: Scene, rng: np.random.Generator) -> Event:
 
 
 def _listing(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    whole = _pick(WHOLE, rng) + " " if rng.random() < 0.4 else ""
-    return whole + _pick(NEUTRAL, rng), ", ".join(event.name for event in scene.events)
+    whole = pick(WHOLE, rng) + " " if rng.random() < 0.4 else ""
+    return whole + pick(NEUTRAL, rng), ", ".join(event.name for event in scene.events)
 
 
 def _describe(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
     event = _event(scene, rng)
-    return _pick(DESCRIBE, rng).format(x=event.name), description(event)
+    return pick(DESCRIBE, rng).format(x=event.name), description(event)
 
 
 def _attribute(
@@ -140,20 +147,20 @@ def _attribute(
     if not known:
         return None
     event = known[int(rng.integers(len(known)))]
-    whole = _pick(WHOLE, rng) + " " if rng.random() < 0.1 else ""
-    return whole + _pick(questions, rng).format(x=event.name), getattr(event, word)
+    whole = pick(WHOLE, rng) + " " if rng.random() < 0.1 else ""
+    return whole + pick(questions, rng).format(x=event.name), getattr(event, word)
 
 
 def _count(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    return _pick(COUNT, rng), NUMBERS[len(scene.events) - 1]
+    return pick(COUNT, rng), NUMBERS[len(scene.events) - 1]
 
 
 def _presence(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
     there = {event.name for event in scene.events}
     absent = [name for name in events if name not in there]
     if rng.random() < 0.5 or not absent:
-        return _pick(PRESENCE, rng).format(x=_event(scene, rng).name), "yes"
-    return _pick(PRESENCE, rng).format(x=_pick(absent, rng)), "no"
+        return pick(PRESENCE, rng).format(x=_event(scene, rng).name), "yes"
+    return pick(PRESENCE, rng).format(x=pick(absent, rng)), "no"
 
 
 def _neighbour(
@@ -163,28 +170,28 @@ def _neighbour(
     index = int(rng.integers(len(scene.events)))
     other = index + step
     answer = scene.events[other].name if 0 <= other < len(scene.events) else "nothing"
-    return _pick(questions, rng).format(x=scene.events[index].name), answer
+    return pick(questions, rng).format(x=scene.events[index].name), answer
 
 
 def _order(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
     index = int(rng.integers(len(scene.events)))
-    return _pick(ORDER, rng).format(n=ORDINALS[index]), scene.events[index].name
+    return pick(ORDER, rng).format(n=ORDINALS[index]), scene.events[index].name
 
 
 def _place(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
     event = _event(scene, rng)
-    return _pick(PLACE, rng).format(x=event.name), place(event, scene.duration)
+    return pick(PLACE, rng).format(x=event.name), place(event, scene.duration)
 
 
 def _focus(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
     event = _event(scene, rng)
-    focus = _pick(FOCUS, rng).format(x=event.name)
+    focus = pick(FOCUS, rng).format(x=event.name)
     roll = rng.random()
     if roll < 0.2 and event.pitch:
-        return f"{focus} {_pick(HERE_PITCH, rng)}", event.pitch
+        return f"{focus} {pick(HERE_PITCH, rng)}", event.pitch
     if roll < 0.4 and event.loudness:
-        return f"{focus} {_pick(HERE_LOUDNESS, rng)}", event.loudness
-    return f"{focus} {_pick(NEUTRAL, rng)}", description(event)
+        return f"{focus} {pick(HERE_LOUDNESS, rng)}", event.loudness
+    return f"{focus} {pick(NEUTRAL, rng)}", description(event)
 
 
 _MAKERS: dict[str, Callable[[Scene, np.random.Generator, Sequence[str]], tuple[str, str] | None]] = {
@@ -205,11 +212,7 @@ KINDS = tuple(_MAKERS)
 
 def ask(scene: Scene, events: Sequence[str], rng: np.random.Generator, mix: TurnMix) -> Turn:
     """One random turn about `scene`. `events` are all names the model knows (absent ones make "no" answers)."""
-    if rng.random() < mix.focus:
-        return turn("focus", scene, events, rng)
-    kinds = list(mix.weights)
-    weights = np.array([mix.weights[kind] for kind in kinds])
-    return turn(kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))], scene, events, rng)
+    return turn(mix.kind(rng), scene, events, rng)
 
 
 def turn(kind: str, scene: Scene, events: Sequence[str], rng: np.random.Generator) -> Turn:
@@ -226,6 +229,9 @@ def vocabulary_words(events: Sequence[str]) -> list[str]:
     about_the_audio = (WHOLE, NEUTRAL, COUNT, ORDER, HERE_PITCH, HERE_LOUDNESS)
     answers = (NUMBERS, ORDINALS, PLACES, ("high low loud quiet yes no nothing a an the , . ? !",))
     template = ("system user assistant You are a helpful assistant. Audio 1:",)
-    texts = [text for group in (*about_an_event, *about_the_audio, *answers, template, events) for text in group]
-    text = " ".join(texts).replace("{x}", "").replace("{n}", "").lower()
-    return re.findall(r"\w+|[^\w\s]+", text)
+    return words_of(text for group in (*about_an_event, *about_the_audio, *answers, template, events) for text in group)
+
+
+def words_of(texts: Iterable[str]) -> list[str]:
+    """The words and marks of `texts`, without what stands for a name ({x}) or between two wordings (|)."""
+    return re.findall(r"\w+|[^\w\s]+", re.sub(r"\{\w\}|\|", " ", " ".join(texts)).lower())

@@ -7,8 +7,8 @@ first, on frame labels, and then frozen, as real systems freeze theirs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from steer_utils.pocket.corpus import (
     tower_states,
 )
 from steer_utils.pocket.packing import IGNORE, Packed, Packer
-from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
+from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe, Stage
 from steer_utils.pocket.text import ask
 from steer_utils.sound.scenes import Scene
 
@@ -81,27 +81,20 @@ def train_encoder(model: Any, processor: Any, source: SceneSource, progress: Pro
         tagger = Tagger(recipe.size.encoder_width, len(recipe.events)).to(device)
     tower.requires_grad_(True)
     tower.embed_positions.requires_grad_(False)
-    parameters = trainable({"tower": tower, "tagger": tagger})
-    optimizer, checkpoint = make_optimizer(parameters, stage, device), progress.folder / "encoder.safetensors"
-    done = load_progress(checkpoint, parameters, optimizer, "encoder")
-    features = SceneFeatures(
-        source, processor.feature_extractor, done * stage.batch, (stage.steps - done) * stage.batch
-    )
-    steps = step_bar(range(done, stage.steps), "encoder", done, stage.steps, progress)
-    random_numbers, dropout = seeded(device, recipe.seed), _dropout(tower, stage.dropout)
-    with random_numbers, dropout, chunked(tower), _learning(tower):
-        stream = batches(features, stage.batch, progress.workers) if done < stage.steps else iter(())
-        for step, raw in zip(steps, stream, strict=True):
-            batch = _frames_to(frames(raw, recipe), device)
-            mel = _masked_spectrogram(batch.mel.float(), stage.spectrogram_masks, np.random.default_rng([7, step]))
-            torch.manual_seed(step)
-            with torch.autocast(device.type, torch.bfloat16):
-                states = tower_states(model, mel, batch.mel_lengths)
-            loss = tagger.loss(states, batch)
-            take_step(loss, optimizer, parameters, stage, step)
-            tell_loss(steps, loss, step, progress)
-            if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
-                save_progress(checkpoint, parameters, optimizer, step + 1, "encoder")
+
+    def losses(done: int) -> Generator[torch.Tensor]:
+        count = (stage.steps - done) * stage.batch
+        features = SceneFeatures(source, processor.feature_extractor, done * stage.batch, count)
+        with seeded(device, recipe.seed), _dropout(tower, stage.dropout), chunked(tower), _learning(tower):
+            for step, raw in enumerate(batches(features, stage.batch, progress.workers), done):
+                batch = _frames_to(frames(raw, recipe), device)
+                mel = _masked_spectrogram(batch.mel.float(), stage.spectrogram_masks, np.random.default_rng([7, step]))
+                torch.manual_seed(step)
+                with torch.autocast(device.type, torch.bfloat16):
+                    states = tower_states(model, mel, batch.mel_lengths)
+                yield tagger.loss(states, batch)
+
+    train_parts("encoder", {"tower": tower, "tagger": tagger}, stage, losses, progress)
 
 
 @torch.inference_mode()
@@ -130,36 +123,79 @@ def train_language(
 ) -> None:
     """Stage 2. About 0.7 s a step of 24 scenes x 10 turns on two cores. `hear` is called only if steps are left."""
     stage, device = recipe.language, model.device
-    model.requires_grad_(False)
-    parts = {
-        "projector": model.model.multi_modal_projector,
-        "decoder": model.model.language_model,
-        "head": model.lm_head,
-    }
+
+    def losses(done: int) -> Generator[torch.Tensor]:
+        heard, packer = hear(), Packer(processor)
+        with chunked(model.model.language_model):
+            for step in range(done, stage.steps):
+                rng = np.random.default_rng([recipe.seed, 11, step])
+                chosen = epoch_slice(step, stage.batch, len(heard.scenes), recipe.seed)
+                turns = [
+                    [ask(heard.scenes[i], recipe.events, rng, stage.mix) for _ in range(stage.turns)] for i in chosen
+                ]
+                counts = [heard.tokens[i] for i in chosen]
+                packed = packer.pack(counts, turns, rng.random(len(chosen)) < stage.local_audio)
+                states = heard.states[torch.from_numpy(chosen).to(heard.states.device)]
+                with torch.autocast(device.type, torch.bfloat16):
+                    yield answer_loss(model, packed.to(device), states, counts)
+
+    train_parts("language", answering_parts(model), stage, losses, progress)
+
+
+def answering_parts(model: Any) -> dict[str, torch.nn.Module]:
+    """What learns to answer, all else frozen: projector, decoder and output head."""
+    inside = model.requires_grad_(False).model
+    parts = {"projector": inside.multi_modal_projector, "decoder": inside.language_model, "head": model.lm_head}
     for part in parts.values():
         part.requires_grad_(True)
-    parameters = trainable(parts)
-    optimizer, checkpoint = make_optimizer(parameters, stage, device), progress.folder / "language.safetensors"
-    done = load_progress(checkpoint, parameters, optimizer, "language")
+    return parts
+
+
+def train_parts(
+    name: str,
+    parts: Mapping[str, torch.nn.Module],
+    stage: EncoderStage | LanguageStage,
+    losses: Callable[[int], Generator[torch.Tensor]],
+    progress: Progress,
+) -> None:
+    """`train_steps` of the parameters of `parts` that want gradients; afterwards, also after an error, none does."""
+    parameters = {
+        f"{part}.{name}": parameter
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+    try:
+        train_steps(name, parameters, make_optimizer(parameters, stage), stage, losses, progress)
+    finally:
+        for part in parts.values():
+            part.requires_grad_(False)
+
+
+def train_steps(
+    name: str,
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    stage: Stage,
+    losses: Callable[[int], Generator[torch.Tensor]],
+    progress: Progress,
+) -> None:
+    """All steps of a stage that the checkpoint, NAME.safetensors in `progress.folder`, does not hold yet.
+
+    `losses(done)` gives the loss of each step from number `done` on, one after another; it is called only if steps are
+    left, and closed with them.
+    """
+    checkpoint = progress.folder / f"{name}.safetensors"
+    done = load_progress(checkpoint, parameters, optimizer, name)
     if done >= stage.steps:
-        model.requires_grad_(False)
         return
-    heard, packer = hear(), Packer(processor)
-    steps = step_bar(range(done, stage.steps), "language", done, stage.steps, progress)
-    with chunked(model.model.language_model):
-        for step in steps:
-            rng = np.random.default_rng([recipe.seed, 11, step])
-            chosen = _epoch_slice(step, stage.batch, len(heard.scenes), recipe.seed)
-            turns = [[ask(heard.scenes[i], recipe.events, rng, stage.mix) for _ in range(stage.turns)] for i in chosen]
-            packed = packer.pack([heard.tokens[i] for i in chosen], turns, rng.random(len(chosen)) < stage.local_audio)
-            states = heard.states[torch.from_numpy(chosen).to(heard.states.device)]
-            with torch.autocast(device.type, torch.bfloat16):
-                loss = answer_loss(model, packed.to(device), states, [heard.tokens[i] for i in chosen])
+    bar = tqdm(range(done, stage.steps), name, initial=done, total=stage.steps, disable=progress.quiet, mininterval=2.0)
+    with closing(losses(done)) as each_loss:
+        for step, loss in zip(bar, each_loss, strict=True):
             take_step(loss, optimizer, parameters, stage, step)
-            tell_loss(steps, loss, step, progress)
+            tell_loss(bar, loss, step, progress)
             if (step + 1) % progress.every == 0 or step + 1 == stage.steps:
-                save_progress(checkpoint, parameters, optimizer, step + 1, "language")
-    model.requires_grad_(False)
+                save_progress(checkpoint, parameters, optimizer, step + 1, name)
 
 
 def answer_loss(model: Any, packed: Packed, states: torch.Tensor, tokens: list[int]) -> torch.Tensor:
@@ -176,47 +212,35 @@ def answer_loss(model: Any, packed: Packed, states: torch.Tensor, tokens: list[i
     return functional.cross_entropy(logits, packed.labels[:, 1:][wanted])
 
 
-def _epoch_slice(step: int, batch: int, count: int, seed: int) -> np.ndarray:
+def epoch_slice(step: int, batch: int, count: int, seed: int) -> np.ndarray:
     """Scenes of a step: each scene once an epoch, in an order of that epoch's own."""
+    batch = min(batch, count)
     per_epoch = max(1, count // batch)
     order = np.random.default_rng([seed, 13, step // per_epoch]).permutation(count)
     start = (step % per_epoch) * batch
     return order[start : start + batch]
 
 
-def trainable(parts: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Parameter]:
-    return {
-        f"{part}.{name}": parameter
-        for part, module in parts.items()
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-
-
 def make_optimizer(
-    parameters: Mapping[str, torch.nn.Parameter], stage: EncoderStage | LanguageStage, device: torch.device
+    parameters: Mapping[str, torch.nn.Parameter], stage: EncoderStage | LanguageStage
 ) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        parameters.values(),
-        lr=stage.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=stage.weight_decay,
-        fused=True,
-    )
+    rate, decay = stage.learning_rate, stage.weight_decay
+    return torch.optim.AdamW(parameters.values(), lr=rate, betas=(0.9, 0.98), weight_decay=decay, fused=True)
 
 
 def take_step(
     loss: torch.Tensor,
     optimizer: torch.optim.Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
-    stage: EncoderStage | LanguageStage,
+    stage: Stage,
     step: int,
 ) -> None:
-    """One AdamW step: linear warm-up and cosine decay in each cycle, gradients clipped at norm 1."""
+    """One AdamW step: linear warm-up and cosine decay in each period, gradients clipped at norm 1."""
     within = step % stage.period
-    decay = 0.5 * (1 + math.cos(math.pi * within / stage.period))
+    decay = max(0.5 * (1 + math.cos(math.pi * within / stage.period)), stage.least_rate)
     for group in optimizer.param_groups:
-        group["lr"] = stage.learning_rate * min(1.0, (within + 1) / stage.warm_up) * max(decay, 1e-3)
+        highest = group.setdefault("initial_lr", group["lr"])
+        group["lr"] = highest * min(1.0, (within + 1) / stage.warm_up) * decay
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -246,13 +270,12 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 
 @contextmanager
 def _learning(tower: torch.nn.Module) -> Iterator[None]:
-    """Training mode for a while; afterwards, also after an error, the tower is frozen."""
+    """Training mode for a while."""
     tower.train()
     try:
         yield
     finally:
         tower.eval()
-        tower.requires_grad_(False)
 
 
 @contextmanager
@@ -289,10 +312,6 @@ def _dropped(states: torch.Tensor, share: float) -> torch.Tensor:
 
 def _frames_to(batch: Frames, device: torch.device) -> Frames:
     return Frames(*(getattr(batch, name).to(device) for name in Frames.__dataclass_fields__))
-
-
-def step_bar(steps: range, stage: str, done: int, total: int, progress: Progress) -> tqdm:
-    return tqdm(steps, stage, initial=done, total=total, disable=progress.quiet, mininterval=2.0)
 
 
 def tell_loss(bar: tqdm, loss: torch.Tensor, step: int, progress: Progress) -> None:

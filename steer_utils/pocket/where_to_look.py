@@ -20,14 +20,13 @@ from steer_utils.lm.environment import library_versions
 from steer_utils.lm.hearing import Seeing
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.patch_grid import Box, PatchGrid, best_places
-from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query, find_together
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS, label_of
-from steer_utils.methods.tuning import Opened, tune_over
+from steer_utils.methods.tuning import Opened, tune
 from steer_utils.pocket.architecture import save
 from steer_utils.pocket.commands import open_pocket, progress_bar, recipe_key
-from steer_utils.pocket.evaluation import Answered, accuracies
+from steer_utils.pocket.evaluation import Answered, accuracies, answers_to
 from steer_utils.pocket.seeing import PICTURE_RECIPES, build, train_answers, train_tower
 from steer_utils.pocket.shape_questions import KINDS, turn
 from steer_utils.pocket.shapes import DEVELOPMENT, NEVER_TRAINED, SIDE, TESTED, Picture, make_picture
@@ -68,13 +67,8 @@ def train_picture_model(name: str, *, work: Path, out: Path | None = None, short
     model, processor = build(recipe.size, recipe.seed)
     for stage in (train_tower, train_answers):
         stage(model, processor, recipe, Progress(folder, every=100))
-    facts: Record = {
-        "name": name,
-        "events": list(recipe.events),
-        "recipe": recipe.as_dict(),
-        "versions": library_versions(),
-    }
-    save(model, processor, out, facts)
+    taught = {"name": name, "events": list(recipe.events), "recipe": recipe.as_dict()}
+    save(model, processor, out, {**taught, "versions": library_versions()})
     PICTURE_SETTINGS.save(out / "settings.json")
     return out
 
@@ -98,11 +92,12 @@ def choose_settings(lm: AudioLM, scenes: int, work: Path, quiet: bool) -> Settin
         seeing, things = lm.see(pictures[number].pixels), pictures[number].things
         return seeing, {thing.name: partial(box_overlaps, grid=seeing.grid, truth=thing.box) for thing in things}
 
-    return tune_over(
+    return tune(
         lm,
-        opened,
-        {"count": scenes, "names": list(DEVELOPMENT), "seed": 1000},
+        DEVELOPMENT,
         start=PICTURE_SETTINGS,
+        scenes=scenes,
+        opened=opened,
         prompt_questions=PROMPT_QUESTIONS,
         resume_file=work / "picture-settings.safetensors",
         progress=progress_bar("settings", quiet),
@@ -111,10 +106,8 @@ def choose_settings(lm: AudioLM, scenes: int, work: Path, quiet: bool) -> Settin
 
 def method_curves(seeing: Seeing, names: Sequence[str], settings: Settings, seed: int) -> list[dict[str, np.ndarray]]:
     """Of each thing the curve over patches (patches,) that every method of `COMPARED` gives."""
-    queries = [
-        Query(name, 1.0, seed + number, tuple(other for other in names if other != name))
-        for number, name in enumerate(names)
-    ]
+    others = {name: tuple(other for other in names if other != name) for name in names}
+    queries = [Query(name, 1.0, seed + number, others[name]) for number, name in enumerate(names)]
     finders: dict[str, Any] = {method: METHODS[method].find for method in COMPARED if method != DECLARED}
     declared = replace(PAPER, negative=settings.negative, question=PROMPT_QUESTIONS[0])
     ours = find_together(seeing, list(finders.values()), queries, settings)
@@ -163,15 +156,11 @@ def box_summary(rows: Sequence[Record]) -> pd.DataFrame:
 
 def answer_rows(lm: AudioLM, pictures: Sequence[Picture], seed: int) -> pd.DataFrame:
     """Share of right answers of each kind with its 95 % interval, one question of each kind a picture."""
-    answered = []
+    answered = list[Answered]()
     for number, picture in enumerate(pictures):
         rng = np.random.default_rng([seed, number, 3])
         turns = [asked for kind in KINDS if (asked := turn(kind, picture, rng)).kind == kind]
-        answers = lm.see(picture.pixels).answers([Row(asked.instruction) for asked in turns])
-        answered += [
-            Answered(number, asked.kind, asked.instruction, asked.answer, answer)
-            for asked, answer in zip(turns, answers, strict=True)
-        ]
+        answered += answers_to(turns, lm.see(picture.pixels), number)
     return accuracies(answered, {kind: kind for kind in KINDS})
 
 
@@ -222,6 +211,8 @@ def write_picture_card(folder: Path) -> None:
     tower, language = facts["recipe"]["encoder"], facts["recipe"]["language"]
     settings = asdict(Settings.load(folder / "settings.json"))
     chosen_on = settings.pop("chosen_on")
+    answers = [(row["kind"], f"{row['right']:.1%}", row["n"]) for row in measured["answers"]]
+    tested, never = measured["tested"], measured["never trained"]
     parts = [
         f"# {facts['name']}",
         "A small vision-language model of the unmodified transformers class `LlavaForConditionalGeneration`, trained "
@@ -235,17 +226,12 @@ def write_picture_card(folder: Path) -> None:
         f"{language['local_audio']:.0%} of the pictures). It was told no coordinates and no words for a place: left "
         "and right are in its questions as an order, above and below are not.",
         f"{measured['scenes']} pictures of three things, a question of each kind; none was seen in training.",
-        "\n".join(
-            markdown_table(
-                ("question", "right", "n"),
-                [(row["kind"], f"{row['right']:.1%}", row["n"]) for row in measured["answers"]],
-            )
-        ),
+        "\n".join(markdown_table(("question", "right", "n"), answers)),
         f"Where it looks: the same pictures x 3 things, of {len(TESTED)} combinations. Overlap: the share of the true "
         "box that the found one covers; its size is given. 95 % interval over pictures.",
-        "\n".join(overlap_table(measured["tested"])),
-        f"Combinations that were in no picture of the training ({measured['never trained'][0]['n']} things):",
-        "\n".join(overlap_table(measured["never trained"])),
+        "\n".join(overlap_table(tested)),
+        f"Combinations that were in no picture of the training ({never[0]['n']} things):",
+        "\n".join(overlap_table(never)),
         f"Settings, chosen on {len(DEVELOPMENT)} other combinations ({chosen_on['scenes']} pictures): "
         + ", ".join(f"{name} {value!r}" for name, value in settings.items()),
     ]

@@ -15,7 +15,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.lm.families import FAMILIES as KNOWN
 from steer_utils.lm.models import AudioLM
-from steer_utils.pocket import mini_training
+from steer_utils.pocket import training
 from steer_utils.pocket.adapters import attach, detach
 from steer_utils.pocket.architecture import Size, word_tokenizer
 from steer_utils.pocket.corpus import HeardScenes, SceneSource
@@ -127,18 +127,18 @@ def test_a_killed_training_goes_on_bit_for_bit(
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     expected = train_adapters(model, processor, recipe, lambda: heard, quiet(tmp_path / "whole"))
-    update = mini_training._update
+    update = training.take_step
 
     def killed(loss: Any, optimizer: Any, parameters: Any, stage: Any, step: int) -> None:
         if step == 3:
             raise KeyboardInterrupt
         update(loss, optimizer, parameters, stage, step)
 
-    monkeypatch.setattr(mini_training, "_update", killed)
+    monkeypatch.setattr(training, "take_step", killed)
     model, processor = build_mini(recipe.family, small_language_model(), small_tower(), Size())
     with pytest.raises(KeyboardInterrupt):
         train_adapters(model, processor, recipe, lambda: heard, quiet(tmp_path / "killed"))
-    monkeypatch.setattr(mini_training, "_update", update)
+    monkeypatch.setattr(training, "take_step", update)
     model, processor = build_mini(recipe.family, small_language_model(), small_tower(), Size())
     resumed = train_adapters(model, processor, recipe, lambda: heard, quiet(tmp_path / "killed"))
     assert all(torch.equal(value, resumed.tensors()[name]) for name, value in expected.tensors().items())

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pictures_shown import SMALL, shown
+from pictures_shown import SHORT, SMALL, shown
 
 from steer_utils.pocket import training
 from steer_utils.pocket.seeing import (
-    PICTURE_RECIPES,
     build,
     patch_labels,
     patch_states,
@@ -22,14 +20,6 @@ from steer_utils.pocket.seeing import (
 )
 from steer_utils.pocket.shapes import COLOURS, GRID, NEVER_TRAINED, SHAPES
 from steer_utils.pocket.training import Progress
-
-RECIPE = PICTURE_RECIPES["pocket-llava"]
-SHORT = replace(
-    RECIPE,
-    size=SMALL,
-    encoder=replace(RECIPE.encoder, steps=4, batch=2, warm_up=1),
-    language=replace(RECIPE.language, steps=4, batch=2, turns=2, warm_up=1),
-)
 
 
 def test_patches_have_the_labels_of_the_thing_they_lie_in() -> None:

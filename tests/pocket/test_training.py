@@ -242,9 +242,9 @@ def test_no_scene_of_stage_two_was_heard_in_stage_one(heard: HeardScenes, source
 
 def test_an_epoch_shows_every_scene_once() -> None:
     for epoch in range(3):
-        shown = np.concatenate([training._epoch_slice(3 * epoch + step, 4, 12, seed=0) for step in range(3)])
+        shown = np.concatenate([training.epoch_slice(3 * epoch + step, 4, 12, seed=0) for step in range(3)])
         assert sorted(shown) == list(range(12))
-    assert not np.array_equal(training._epoch_slice(0, 12, 12, 0), training._epoch_slice(1, 12, 12, 0))
+    assert not np.array_equal(training.epoch_slice(0, 12, 12, 0), training.epoch_slice(1, 12, 12, 0))
 
 
 # Stage 2 -----------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_the_loss_reaches_every_parameter_that_should_learn(
 def test_the_rate_warms_up_and_decays() -> None:
     stage = LanguageStage(steps=100, warm_up=10, learning_rate=1.0)
     parameter = torch.nn.Parameter(torch.zeros(3))
-    optimizer = training.make_optimizer({"x": parameter}, stage, torch.device("cpu"))
+    optimizer = training.make_optimizer({"x": parameter}, stage)
     rates = []
     for step in range(100):
         training.take_step((parameter * 1e4).sum(), optimizer, {"x": parameter}, stage, step)

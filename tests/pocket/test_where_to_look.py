@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from pictures_shown import shown, tiny_llava
+from click import unstyle
+from click.testing import Result
+from pictures_shown import SHORT, shown, tiny_llava
+from typer.testing import CliRunner
 
+from steer_utils.cli.pocket import evaluate, pocket_app, train
+from steer_utils.lm.loading import fingerprint
 from steer_utils.lm.models import PICTURE_MODELS, WEIGHTS
 from steer_utils.methods.base import Query, contrast_of, steered_curve
 from steer_utils.methods.settings import Settings
-from steer_utils.pocket import where_to_look
+from steer_utils.pocket import training, where_to_look
 from steer_utils.pocket.architecture import save
 from steer_utils.pocket.shapes import DEVELOPMENT, GRID, NEVER_TRAINED, TESTED
 from steer_utils.pocket.where_to_look import (
@@ -52,6 +60,60 @@ def test_curves_are_those_of_the_audio_models_methods() -> None:
     assert all(row.overlap <= best.loc[row.thing, "overlap"] + 1e-9 for row in rows.itertuples())
     summary = box_summary(rows.to_dict("records")).set_index("method")
     assert summary.loc["steering", "minus"] == 0 and summary["chance"].nunique() == 1
+
+
+def test_the_command_goes_on_after_a_kill_and_its_model_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(where_to_look, "PICTURE_RECIPES", {"pocket-llava": SHORT})
+    monkeypatch.setattr(where_to_look, "Progress", partial(training.Progress, quiet=True))
+    monkeypatch.setattr("steer_utils.methods.tuning.block_sets", lambda blocks: [(0,)])
+
+    def run(work: str) -> Result:
+        options = ["train", "--model", "pocket-llava", "--work", str(tmp_path / work)]
+        return CliRunner().invoke(pocket_app, options)
+
+    whole = run("whole")
+    assert whole.exit_code == 0 and "measure it with: steer-utils pocket evaluate" in whole.output
+    step, taken = training.take_step, []
+
+    def killed(*values: object) -> None:
+        taken.append(1)
+        if len(taken) == 4 + 2:  # in the middle of stage 2
+            raise RuntimeError("killed")
+        step(*values)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "take_step", killed)
+        assert str(run("cut").exception) == "killed" and not (tmp_path / "cut" / "pocket-llava").exists()
+    assert run("cut").exit_code == 0
+    folders = [tmp_path / work / "pocket-llava" for work in ("whole", "cut")]
+    assert fingerprint(folders[0]) == fingerprint(folders[1])
+    options = ["evaluate", "--model", str(folders[1]), "--scenes", "2", "--tuning-scenes", "1", "--work", str(tmp_path)]
+    monkeypatch.setattr(where_to_look, "NEVER_TRAINED", TESTED)
+    measured = CliRunner().invoke(pocket_app, options)
+    assert measured.exit_code == 0, measured.output
+    assert "# pocket-llava" in (folders[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "used"), [(train, {"model", "work", "out", "shorten"}), (evaluate, {"model", "work", "scenes"})]
+)
+def test_no_option_goes_unheard(
+    command: Callable[..., None], used: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a command takes is of use to a model that sees, or refused before any work."""
+
+    def no_work(*_: object, **__: object) -> None:
+        raise AssertionError("refused before any work")
+
+    for function in ("train_picture_model", "measure_pictures"):
+        monkeypatch.setattr(where_to_look, function, no_work)
+    for name in set(signature(command).parameters) - used - {"tuning_scenes", "only"}:
+        value = str(tmp_path) if name == "clips" else "2"
+        options = [command.__name__, "--model", "pocket-llava", f"--{name.replace('_', '-')}", value]
+        refused = CliRunner().invoke(pocket_app, options)
+        assert refused.exit_code == 2 and f"--{name.replace('_', '-')}" in unstyle(refused.output), name
 
 
 def test_a_model_is_measured_and_its_card_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
