@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from benchmarks import (  # noqa: E402
     matmuls,
     memory,
     peers,
+    several_audios,
     shapes,
     table,
     venv,
@@ -147,6 +149,18 @@ def test_steering_in_the_benchmark_of_tokens_does_something(results: dict[str, d
         assert case["moved"] > 1e-3
         assert {"generate", "steer", "answer", "answer, steered"} <= set(case["contestants"])
         assert all(each < 1e-4 for each in case["agree"].values())
+
+
+# -- several audios ----------------------------------------------------------------------------------------------------
+def test_one_call_for_several_audios_is_timed_beside_a_call_an_audio(sweep: Sweep) -> None:
+    lines = several_audios.measure(sweep.lm, counts=(2,), rounds=1, seconds=0.5)
+    kinds = ("presence", "contrast", "steered and not", "locate, 1 of a file", "locate, 2 of a file")
+    for line, kind in zip(lines, kinds, strict=True):
+        assert re.fullmatch(
+            rf"{kind}, 2 audios: a call an audio [\d.]+ ms, one call [\d.]+ ms, a call an audio, once more [\d.]+ ms; "
+            r"[\d.]+x, noise [\d.]+x",
+            line,
+        )
 
 
 # -- a folder of full size ---------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ Quantise = Annotated[
     str | None, typer.Option(help=f"Weights in 8 or 4 bits: {', '.join(QUANTISATIONS)} (pip install '.[quantise]').")
 ]
 Batch = Annotated[
-    int | None, typer.Option(help="How many audios are encoded at once; else what suits model and machine.", min=1)
+    int | None, typer.Option(help="How many audios are heard at once; else what suits model and machine.", min=1)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one json object and nothing else on stdout.")]
 Clips = Annotated[

@@ -17,7 +17,7 @@ scores q kᵀ·scaling and m their largest, a query's output is
 which is softmax attention over prefix and own tokens together, in float32 up to the weights. Every query lies behind
 the whole prefix, so only own tokens are masked (a row does not see another row's). Cost: that of attention over prefix
 + line, without the copies; memory: scores of `CHUNK_BYTES` at a time. The weights of queries that are kept fall off on
-the way.
+the way. Where a line has rows of several audios, this is done for each prefix and the stretch of tokens behind it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from steer_utils.lm.blocks import within
 from steer_utils.lm.caches import cache_of
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.patch_grid import MediaSpan
+from steer_utils.lm.plan import Stretch
 from steer_utils.lm.positions import TokenMask
 
 NAME = "sdpa_rows"
@@ -162,15 +163,18 @@ def row_weights(
 # -- behind a shared prefix -------------------------------------------------------------------------------------------
 @contextmanager
 def line_rows(
-    checkpoint: Checkpoint, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: MediaSpan
+    checkpoint: Checkpoint,
+    prefixes: Sequence[tuple[Sequence[KeysValues], MediaSpan]],
+    stretches: Sequence[Sequence[Stretch]],
 ) -> Iterator[LineRows]:
-    """Run a line of tokens behind a prefix that is not copied, and record the attention of its tokens `kept[block]`.
+    """Run a line of tokens behind prefixes that are not copied, and record the attention of those tokens that its
+    stretches keep: `stretches[block][number]` stands behind prefix `number`.
 
-    `prefix`: keys and values of each block. The model then runs on the line alone, inside `run.line_hooks`, which say
-    who sees whom, and with `own_cache`; attention is computed by `shared_attention` instead of SDPA. On exit, also by
-    an exception, the model is as it was before.
+    `prefixes`: keys and values of each block, and where the audio is. The model then runs on the line alone, inside
+    `run.line_hooks`, which say who sees whom, and with `own_cache`; attention is computed by `shared_attention` instead
+    of SDPA. On exit, also by an exception, the model is as it was before.
     """
-    recorder = LineRows(prefix, kept, span)
+    recorder = LineRows(prefixes, stretches)
     modules = _modules(checkpoint, range(checkpoint.num_blocks))
     with _switched(checkpoint):
         try:
@@ -182,16 +186,18 @@ def line_rows(
 
 
 class LineRows:
-    """Rows recorded behind a shared prefix, where all tokens of a call stand in one line (see `plan`).
+    """Rows recorded behind shared prefixes, where all tokens of a call stand in one line (see `plan`).
 
-    `weights`: (blocks, heads, rows kept, audio tokens), float32 on the CPU, softmaxed over all keys.
+    `weights`: for each prefix (blocks, heads, rows kept, audio tokens), float32 on the CPU, softmaxed over all keys.
     """
 
-    def __init__(self, prefix: Sequence[KeysValues], kept: Sequence[torch.Tensor], span: MediaSpan) -> None:
-        self.prefix = prefix
-        self.weights = torch.empty(0)
-        self._kept = kept
-        self._audio = slice(span.first, span.stop)
+    def __init__(
+        self, prefixes: Sequence[tuple[Sequence[KeysValues], MediaSpan]], stretches: Sequence[Sequence[Stretch]]
+    ) -> None:
+        self.prefixes = [layers for layers, _ in prefixes]
+        self.weights = [torch.empty(0)] * len(prefixes)
+        self._stretches = stretches
+        self._audio = [slice(span.first, span.stop) for _, span in prefixes]
 
     def attend(
         self,
@@ -203,13 +209,18 @@ class LineRows:
         scaling: float,
     ) -> torch.Tensor:
         """Attention of the line, (1, tokens, heads, d); the rows to keep are kept on the way."""
-        kept = self._kept[block].to(query.device)
-        output, weights = shared_attention(query[0], self.prefix[block], key[0], value[0], mask[0, 0], scaling, kept)
-        seen = weights[..., self._audio]
-        if not len(self.weights):  # in one piece from the start: to join a list would take all of it twice
-            self.weights = torch.empty(len(self.prefix), *seen.shape)
-        self.weights[block] = seen
-        return output[None]
+        outputs = []
+        for number, stretch in enumerate(self._stretches[block]):
+            here, prefix = stretch.tokens, self.prefixes[number]
+            queries, keys, values = (states[0, :, here] for states in (query, key, value))
+            kept, own = stretch.kept.to(query.device), mask[0, 0, here, here]
+            output, weights = shared_attention(queries, prefix[block], keys, values, own, scaling, kept)
+            seen = weights[..., self._audio[number]]
+            if not len(self.weights[number]):  # in one piece from the start: to join a list would take all of it twice
+                self.weights[number] = torch.empty(len(prefix), *seen.shape)
+            self.weights[number][block] = seen
+            outputs.append(output)
+        return torch.cat(outputs)[None]
 
 
 class _OwnTokens(DynamicLayer):
@@ -326,7 +337,11 @@ def _sdpa_rows_forward(
         assert attention_mask is not None  # `run.line_hooks` say who sees whom
         output = line.attend(block, query, key, value, attention_mask, factor)
         if module in _recorders:  # somebody records from outside: their keys are those of the whole prompt
-            key, value = expanded(line.prefix[block], (key, value))
+            if len(line.prefixes) > 1:
+                raise ValueError(
+                    "attention rows of several audios cannot be recorded in one call; read them one by one"
+                )
+            key, value = expanded(line.prefixes[0][block], (key, value))
             attention_mask = nn.functional.pad(attention_mask, (key.shape[2] - query.shape[2], 0), value=True)
     for block, recorder in _recorders.get(module, []):
         recorder.record(block, query, key, attention_mask, factor)

@@ -35,6 +35,9 @@ from steer_utils.sound.spans import AudioSpan
 
 #: How many audios a GPU encodes together, and how many seconds with their padding: a gigabyte or two of a 7B model.
 GPU_BATCH, GPU_SECONDS = 8, 120.0
+#: Rows of as many audios are read in one call, on a CPU of models whose weights take no more bytes (of larger ones
+#: hearing is most: benchmarks/README.md). How many bytes the prefixes of those audios take together.
+SMALL_BYTES, GROUP_BYTES = 2**30, 2**30
 
 T = TypeVar("T")
 Steer = SteeringVector | Injection | Sequence[SteeringVector | Injection] | None
@@ -101,23 +104,16 @@ class Shown:
         `query_positions`: the tokens whose attention is kept. What rows share is run once (see `plan`): a steered row
         costs its tokens from the first steered one on, in the blocks after the first steered one.
         """
+        return read_together([(self, rows)], query_positions=query_positions)[0]
+
+    def _keys(self, rows: Sequence[Row], query_positions: Positions) -> list[str | int]:
+        """A name for each row; rows that are to be read once, inside `remembering`, have one name."""
         check_rows(rows)
         if self._known is None or query_positions != "last":
-            return self._read_all(rows, query_positions)
-        known = self._known
-        keys = [
+            return list(range(len(rows)))
+        return [
             index if row.is_steered or row.hidden_at != "last" else row.instruction for index, row in enumerate(rows)
         ]
-        unread = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
-        new = dict(zip(unread, self._read_all(list(unread.values()), query_positions), strict=True))
-        known.update((key, reading) for key, reading in new.items() if isinstance(key, str))
-        return [new[key] if key in new else known[key] for key in keys]
-
-    def _read_all(self, rows: Sequence[Row], query_positions: Positions) -> list[Reading]:
-        readings: dict[int, Reading] = {}
-        for plan in self.plan(rows, query_positions=query_positions):
-            readings.update(zip(plan.indices, self._read(plan), strict=True))
-        return [readings[index] for index in range(len(rows))]
 
     def maps_at_once(self, queries: int = 1) -> int:
         """For callers who reduce maps as they come: how many rows, with so many query positions each, to read in one
@@ -187,21 +183,8 @@ class Shown:
 
         `answers`: they are to be answered, not read. Raises what `read_rows` and `answers` raise for rows.
         """
-        prompts = tokenised(self.checkpoint, rows)
-        plans = plan_rows(rows, prompts, self._prefix.shape, query_positions, answers=answers)
-        if self._prefix.scaled and any(plan.recompute for plan in plans):
-            raise ValueError(
-                "the audio's keys were scaled, so its own tokens cannot be steered or read; use the hearing"
-            )
-        return plans
-
-    def _read(self, plan: Plan) -> list[Reading]:
-        output = run(self._prefix, plan)
-        readings = []
-        for row, hidden, weights, logits in zip(plan.rows, output.hidden, output.attention, output.logits, strict=True):
-            attention = AttentionMap.from_weights(weights, self.span, row.first_changed_block)
-            readings.append(Reading(row.instruction, hidden, attention, logits, plan.recompute))
-        return readings
+        check_rows(rows)
+        return _plans([self._prefix], [rows], query_positions, answers)
 
 
 class Hearing(Shown):
@@ -343,6 +326,54 @@ def contrast_vector(
 
 
 # -- many audios -----------------------------------------------------------------------------------------------------
+def read_together(
+    asked: Sequence[tuple[Shown, Sequence[Row]]], *, query_positions: Positions = "last"
+) -> list[list[Reading]]:
+    """`shown.read_rows(rows)` for each of several hearings of one model, in as few calls as their rows fill.
+
+    Each call reads all weights of the model, however few tokens run through it. What is read is equal to one hearing
+    after another, but for rounding. Raises as `read_rows` does, and ValueError for hearings of several models.
+    """
+    if len({id(shown.checkpoint) for shown, _ in asked}) > 1:
+        raise ValueError("rows that are read in one call stand behind hearings of one model; pass each model's apart")
+    prefixes = [shown._prefix for shown, _ in asked]
+    keys = [shown._keys(rows, query_positions) for shown, rows in asked]
+    unread = [
+        {key: row for key, row in zip(names, rows, strict=True) if key not in (shown._known or {})}
+        for (shown, rows), names in zip(asked, keys, strict=True)
+    ]
+    readings: dict[int, Reading] = {}
+    for plan in _plans(prefixes, [list(rows.values()) for rows in unread], query_positions):
+        output = run(prefixes, plan)
+        of_each = zip(plan.indices, plan.rows, output.hidden, output.attention, output.logits, strict=True)
+        for index, row, hidden, weights, logits in of_each:
+            attention = AttentionMap.from_weights(weights, prefixes[row.prefix].span, row.first_changed_block)
+            readings[index] = Reading(row.instruction, hidden, attention, logits, plan.recompute)
+    in_order, results = iter(readings[index] for index in range(len(readings))), []
+    for (shown, _), names, rows in zip(asked, keys, unread, strict=True):
+        new = {key: next(in_order) for key in rows}
+        if shown._known is not None:
+            shown._known.update((key, reading) for key, reading in new.items() if isinstance(key, str))
+        results.append([new[key] if key in new else (shown._known or {})[key] for key in names])
+    return results
+
+
+def _plans(
+    prefixes: Sequence[Prefix], asked: Sequence[Sequence[Row]], query_positions: Positions, answers: bool = False
+) -> list[Plan]:
+    """The calls of the model for the rows that are asked of each prefix."""
+    if not prefixes:
+        return []
+    rows = [row for some in asked for row in some]
+    behind = [number for number, some in enumerate(asked) for _ in some]
+    prompts = tokenised(prefixes[0].checkpoint, rows)
+    shapes = [prefix.shape for prefix in prefixes]
+    plans = plan_rows(rows, prompts, behind, shapes, query_positions, answers=answers)
+    if any(plan.recompute and prefixes[plan.prefixes[0]].scaled for plan in plans):
+        raise ValueError("the audio's keys were scaled, so its own tokens cannot be steered or read; use the hearing")
+    return plans
+
+
 def hear_together(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Hearing]:
     """`Hearing(checkpoint, samples)` for each of `audios`, encoded as one batch. Raises as it does."""
     prefixes = _prefixes(checkpoint, audios)
@@ -360,7 +391,23 @@ def hear_each(
     all before it are given.
     """
     check_batch(batch)
-    return _in_batches(checkpoint, iter(audios), batch)
+    return _in_batches(checkpoint, audios, batch)
+
+
+def hear_groups(
+    checkpoint: Checkpoint, audios: Iterable[tuple[T, np.ndarray]], batch: int | None = None
+) -> Iterator[list[tuple[T, Hearing]]]:
+    """What `hear_each` gives, in groups whose rows are best read in one call (`read_together`): `batch` audios, or
+    fewer whose prefixes take `GROUP_BYTES`. Raises as `hear_each`.
+
+    None: several where a call is much beside hearing (measured: benchmarks/README.md), one of a large model on a CPU.
+    """
+    heard = hear_each(checkpoint, audios, batch)
+    small = sum(weight.nbytes for weight in checkpoint.model.parameters()) <= SMALL_BYTES
+    most = batch or (GPU_BATCH if small or checkpoint.device.type != "cpu" else 1)
+    return _grouped(
+        heard, most, lambda group: sum(hearing._prefix.shape.cache_bytes for _, hearing in group), GROUP_BYTES
+    )
 
 
 def check_batch(batch: int | None) -> None:
@@ -370,36 +417,46 @@ def check_batch(batch: int | None) -> None:
 
 
 def _in_batches(
-    checkpoint: Checkpoint, audios: Iterator[tuple[T, np.ndarray]], batch: int | None
+    checkpoint: Checkpoint, audios: Iterable[tuple[T, np.ndarray]], batch: int | None
 ) -> Iterator[tuple[T, Hearing]]:
     most, longest = batch or 1, float("inf")
     if batch is None and checkpoint.device.type != "cpu":
         most, longest = GPU_BATCH, GPU_SECONDS * checkpoint.sampling_rate
-    waiting: list[tuple[T, np.ndarray]] = []
-    while True:
-        try:
-            name, samples = next(audios)
+
+    def checked() -> Iterator[tuple[T, np.ndarray]]:
+        for name, samples in audios:
             _check_length(checkpoint, samples)
-        except Exception as error:  # the end, or an audio that cannot be heard: those before it can
-            yield from _heard(checkpoint, waiting)
-            if isinstance(error, StopIteration):
-                return
-            raise
-        if (len(waiting) + 1) * max(len(samples), *(len(other) for _, other in waiting), 0) > longest:
-            yield from _heard(checkpoint, waiting)
-            waiting = []
-        waiting.append((name, samples))
-        if len(waiting) == most:
-            yield from _heard(checkpoint, waiting)
-            waiting = []
+            yield name, samples
 
+    def padded(group: Sequence[tuple[T, np.ndarray]]) -> int:
+        return len(group) * max(len(samples) for _, samples in group)
 
-def _heard(checkpoint: Checkpoint, waiting: Sequence[tuple[T, np.ndarray]]) -> Iterator[tuple[T, Hearing]]:
-    if waiting:
+    for waiting in _grouped(checked(), most, padded, longest):
         hearings = hear_together(checkpoint, [samples for _, samples in waiting])
         hearings.reverse()
         for name, _ in waiting:
             yield name, hearings.pop()  # not kept once it is given
+
+
+def _grouped(items: Iterator[T], most: int, size: Callable[[list[T]], float], limit: float) -> Iterator[list[T]]:
+    """As they come, `most` at a time or fewer whose `size` is within the limit; before an error, all that came."""
+    waiting: list[T] = []
+    while True:
+        try:
+            item = next(items)
+        except Exception as error:
+            if waiting:
+                yield waiting
+            if isinstance(error, StopIteration):
+                return
+            raise
+        if waiting and size([*waiting, item]) > limit:
+            yield waiting
+            waiting = []
+        waiting.append(item)
+        if len(waiting) == most:
+            yield waiting
+            waiting = []
 
 
 def _prefixes(checkpoint: Checkpoint, audios: Sequence[np.ndarray]) -> list[Prefix]:

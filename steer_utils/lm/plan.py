@@ -14,16 +14,20 @@ at its own block, with tokens of its own, mostly the last one alone:
     after block 2                 └─ .     rows 1, 2, ...
 
 A row of a sweep over blocks and strengths then costs one token in half of the blocks, and not a prompt in all of them.
-All tokens of a call stand in one *line*, those of trunks and rows side by side; a mask says who sees whom.
+All tokens of a call stand in one *line*, those of trunks and rows side by side; a mask says who sees whom. Rows of
+several audios may stand in one line too, stretch by stretch, each behind the prefix of its audio: they share nothing
+but the call, which reads all weights of the model once.
 
-Slots are counted in the row's own prompt: chat head and audio (the prefix, the same for all rows), then the tail.
+Slots are counted in the row's own prompt: chat head and audio (the prefix, the same for all rows of an audio), then
+the tail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import torch
 
@@ -69,7 +73,8 @@ class Row:
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One row in numbers. `tail`: token ids behind the audio. `length`: slots of the whole prompt.
+    """One row in numbers. `tail`: token ids behind the audio. `length`: slots of the whole prompt. `prefix`: which of
+    the prefixes that a plan was made for it stands behind.
 
     `edits`: what is added where; those that change nothing are left out. `query_slots`: whose attention is kept;
     `hidden_slots`: whose state.
@@ -82,16 +87,24 @@ class PlannedRow:
     keep_norm: bool
     query_slots: tuple[int, ...]
     hidden_slots: tuple[int, ...]
+    prefix: int = 0
 
     @classmethod
-    def of(cls, row: Row, prompt: PromptTokens, prefix: PrefixShape, query_positions: Positions) -> PlannedRow:
-        """Raises ValueError where the row has no such tokens, or does not name its event."""
+    def of(
+        cls, row: Row, prompt: PromptTokens, prefix: PrefixShape, query_positions: Positions, number: int
+    ) -> PlannedRow:
+        """Behind prefix `number`. Raises ValueError where the row has no such tokens, or does not name its event."""
         audio = range(prefix.span.first, prefix.length)
         words = () if row.event is None else event_tokens(prompt, row.event)
         layout = Layout(audio.stop + len(prompt.tail), audio, event=tuple(audio.stop + word for word in words))
         queries, states = (tuple(prompt_slots(positions, layout)) for positions in (query_positions, row.hidden_at))
         edits = find_edits(row.steer, layout)
-        return cls(row.instruction, prompt.tail, layout.length, edits, row.keep_norm, queries, states)
+        return cls(row.instruction, prompt.tail, layout.length, edits, row.keep_norm, queries, states, number)
+
+    @property
+    def prefix_length(self) -> int:
+        """Slots of the prefix: the first slot of the tail."""
+        return self.length - len(self.tail)
 
     @cached_property
     def first_steered_block(self) -> int | None:
@@ -109,7 +122,7 @@ class PlannedRow:
         return 0 if self.first_steered_block is None else self.first_steered_block + 1
 
     def __str__(self) -> str:
-        slots = f"slots {self.length - len(self.tail)}-{self.length - 1}"
+        slots = f"slots {self.prefix_length}-{self.length - 1}"
         edits = "; ".join(map(str, self.edits)) or "not steered"
         states = "" if self.hidden_slots == (self.length - 1,) else f"; state of slot {blocks_text(self.hidden_slots)}"
         norm = "" if self.keep_norm or not self.edits else "; norm not kept"
@@ -119,9 +132,19 @@ class PlannedRow:
 
 
 @dataclass(frozen=True, eq=False)
+class Stretch:
+    """The tokens of a line that stand behind one prefix, side by side: where in the line; and `kept`, (queries,), whose
+    attention is kept, row after row, counted from the first of them."""
+
+    tokens: slice
+    kept: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Line:
     """The tokens that run through one block, each as (owner, slot): the owner is a row, or ~row for a trunk, whose
-    tokens all rows with the prompt of that row share. `trunk_of`: the first row with each row's prompt."""
+    tokens all rows with the prompt of that row share. `trunk_of`: the first row with each row's prompt. Rows, and so
+    tokens, come prefix by prefix."""
 
     rows: tuple[PlannedRow, ...]
     trunk_of: tuple[int, ...]
@@ -138,11 +161,15 @@ class Line:
         return self.places[~self.trunk_of[owner], slot] if own is None else own
 
     @cached_property
-    def query_places(self) -> torch.Tensor:
-        """Where the tokens are whose attention is kept, row after row, (all of them,)."""
-        return torch.tensor(
-            [self.place(row, slot) for row, planned in enumerate(self.rows) for slot in planned.query_slots]
-        )
+    def stretches(self) -> tuple[Stretch, ...]:
+        """One for each prefix that rows stand behind."""
+        stretches, first = list[Stretch](), 0
+        for prefix, tokens in groupby(self.tokens, lambda token: self.rows[_row(token[0])].prefix):
+            rows = [(number, row) for number, row in enumerate(self.rows) if row.prefix == prefix]
+            kept = [self.place(number, slot) - first for number, row in rows for slot in row.query_slots]
+            stretches.append(Stretch(slice(first, first + len(list(tokens))), torch.tensor(kept, dtype=torch.long)))
+            first = stretches[-1].tokens.stop
+        return tuple(stretches)
 
     @cached_property
     def hidden_places(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,24 +225,28 @@ def _row(owner: int) -> int:
 class Plan:
     """What one call of the model is to do for its rows; `indices`: which of the rows that were asked for they are.
 
-    `recompute`: an edit or a query lies in the prefix, so the prefix runs again with each row. Otherwise the rows share
-    it, and readings run in `lines`.
+    `recompute`: an edit or a query lies in the prefix, so the prefix runs again with each row; all rows then stand
+    behind one. Otherwise the rows of a prefix share it, and readings run in `lines`.
     """
 
     rows: tuple[PlannedRow, ...]
     indices: tuple[int, ...]
-    prefix_length: int
     num_blocks: int
     recompute: bool
+
+    @cached_property
+    def prefixes(self) -> tuple[int, ...]:
+        """Which prefixes the rows stand behind, in the order of the rows."""
+        return tuple(dict.fromkeys(row.prefix for row in self.rows))
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
         """`lines[b]` runs through block b, `lines[b + 1]` comes out of it, once rows have left their trunks there.
         Where none has, both are one object."""
-        trunks: dict[tuple[int, ...], list[int]] = {}
+        trunks: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for number, row in enumerate(self.rows):
-            trunks.setdefault(row.tail, []).append(number)
-        trunk_of = tuple(trunks[row.tail][0] for row in self.rows)
+            trunks.setdefault((row.prefix, row.tail), []).append(number)
+        trunk_of = tuple(trunks[row.prefix, row.tail][0] for row in self.rows)
         lines: list[Line] = []
         for block in range(-1, self.num_blocks):
             tokens = tuple(token for rows in trunks.values() for token in self._tokens(rows, block))
@@ -225,7 +256,7 @@ class Plan:
 
     def _tokens(self, rows: Sequence[int], block: int) -> list[tuple[int, int]]:
         """Those of the rows that have one prompt, after `block` (-1: before the first)."""
-        trunk, whole = rows[0], range(self.prefix_length, self.rows[rows[0]].length)
+        trunk, whole = rows[0], range(self.rows[rows[0]].prefix_length, self.rows[rows[0]].length)
         if len(rows) == 1:  # a row whose prompt no other row has is its own trunk
             return [(trunk, slot) for slot in whole]
         starts = [(row, self.rows[row].first_steered_block) for row in rows]
@@ -236,9 +267,13 @@ class Plan:
         return shared + [(row, slot) for row, first in left.items() for slot in range(first, whole.stop)]
 
     def __str__(self) -> str:
-        prefix = "which runs again with each row" if self.recompute else "which all rows share"
-        parts = [f"behind a prefix of {self.prefix_length} slots, {prefix}:"]
-        parts += [f"  row {index}: {row}" for index, row in zip(self.indices, self.rows, strict=True)]
+        shared = "which runs again with each row" if self.recompute else "which all rows share"
+        parts = list[str]()
+        for _, rows in groupby(zip(self.indices, self.rows, strict=True), lambda row: row[1].prefix):
+            numbered = list(rows)
+            beside = "in the same call " if parts else ""
+            parts.append(f"{beside}behind a prefix of {numbered[0][1].prefix_length} slots, {shared}:")
+            parts += [f"  row {index}: {row}" for index, row in numbered]
         if not self.recompute:
             parts.append(
                 f"  tokens that enter each block: {', '.join(str(len(line.tokens)) for line in self.lines[:-1])}"
@@ -270,31 +305,34 @@ def check_rows(rows: Sequence[Row]) -> None:
 def plan_rows(
     rows: Sequence[Row],
     prompts: Sequence[PromptTokens],
-    prefix: PrefixShape,
+    behind: Sequence[int],
+    prefixes: Sequence[PrefixShape],
     query_positions: Positions = "last",
     *,
     answers: bool = False,
 ) -> list[Plan]:
     """The calls of the model that read the rows, or answer them; `prompts` are those of `tokenised`.
 
-    `query_positions`: the tokens whose attention is kept. An answer copies the prefix's keys and values for its row, so
-    that fewer rows may run at once; readings copy nothing, unless the prefix must be recomputed.
+    `behind`: which of `prefixes` each row stands behind, in rising order. `query_positions`: the tokens whose attention
+    is kept. An answer copies the prefix's keys and values for its row, so that fewer rows may run at once; readings
+    copy nothing, unless the prefix must be recomputed.
     Raises ValueError for positions that do not exist, or that a row does not have.
     """
     check_positions(query_positions)
-    for prompt in prompts:
-        if prompt.head != prefix.head:
+    planned = list[PlannedRow]()
+    for row, prompt, number in zip(rows, prompts, behind, strict=True):
+        if prompt.head != prefixes[number].head:
             raise ValueError(f"this prompt begins otherwise before the audio: {prompt.text!r}")
-    planned = [PlannedRow.of(row, prompt, prefix, query_positions) for row, prompt in zip(rows, prompts, strict=True)]
+        planned.append(PlannedRow.of(row, prompt, prefixes[number], query_positions, number))
     shared, recomputed = list[int](), list[int]()
-    for index, row in enumerate(planned):
-        reaches_prefix = min(row.first_steered_slot, *row.query_slots, *row.hidden_slots) < prefix.length
+    for index, ready in enumerate(planned):
+        reaches_prefix = min(ready.first_steered_slot, *ready.query_slots, *ready.hidden_slots) < ready.prefix_length
         (recomputed if reaches_prefix else shared).append(index)
-    most = rows_at_once(prefix.cache_bytes)
-    calls = [(part, False) for part in (_parts(shared, most) if answers else _fill_lines(planned, shared, prefix))]
-    calls += [(part, True) for part in _parts(recomputed, most)]
+    fill = _parts if answers else _fill_lines
+    calls = [(part, False) for part in fill(planned, shared, prefixes)]
+    calls += [(part, True) for part in _parts(planned, recomputed, prefixes)]
     return [
-        Plan(tuple(planned[index] for index in part), tuple(part), prefix.length, prefix.num_blocks, recompute)
+        Plan(tuple(planned[index] for index in part), tuple(part), prefixes[0].num_blocks, recompute)
         for part, recompute in calls
     ]
 
@@ -310,24 +348,33 @@ def maps_at_once(map_bytes: int, queries: int) -> int:
     return max(MAX_BATCH, MAX_MAPS // (map_bytes * queries))
 
 
-def _parts(indices: Sequence[int], most: int) -> list[Sequence[int]]:
-    return [indices[first : first + most] for first in range(0, len(indices), most)]
+def _parts(rows: Sequence[PlannedRow], indices: Sequence[int], prefixes: Sequence[PrefixShape]) -> list[Sequence[int]]:
+    """Rows, by index, in the batches they run in: each copies its prefix, so that a batch has rows of one alone."""
+    batches = list[Sequence[int]]()
+    for number, some in groupby(indices, lambda index: rows[index].prefix):
+        part, most = list(some), rows_at_once(prefixes[number].cache_bytes)
+        batches += [part[first : first + most] for first in range(0, len(part), most)]
+    return batches
 
 
-def _fill_lines(rows: Sequence[PlannedRow], indices: Iterable[int], prefix: PrefixShape) -> list[list[int]]:
+def _fill_lines(
+    rows: Sequence[PlannedRow], indices: Sequence[int], prefixes: Sequence[PrefixShape]
+) -> list[Sequence[int]]:
     """Rows, by index, in the lines they run in: a line takes `MAX_BATCH` rows, or more within `MAX_LINE` tokens. Each
     call of the model reads all weights, so that few long lines are faster than many short ones."""
     lines: list[list[int]] = [[]]
-    tokens, trunks, queries = 0, set[tuple[int, ...]](), 0
+    map_bytes = max(prefix.map_bytes for prefix in prefixes)
+    tokens, trunks, queries = 0, set[tuple[int, tuple[int, ...]]](), 0
     for index in indices:
         row = rows[index]
+        trunk = (row.prefix, row.tail)
         own = row.length - row.first_steered_slot  # the tokens that it shares with no other row
-        longer = tokens + own + (0 if row.tail in trunks else len(row.tail))
+        longer = tokens + own + (0 if trunk in trunks else len(row.tail))
         queries = max(queries, len(row.query_slots))
-        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else maps_at_once(prefix.map_bytes, queries)):
+        if len(lines[-1]) >= (MAX_BATCH if longer > MAX_LINE else maps_at_once(map_bytes, queries)):
             lines.append([])
             longer, trunks, queries = own + len(row.tail), set(), len(row.query_slots)
         lines[-1].append(index)
         tokens = longer
-        trunks.add(row.tail)
+        trunks.add(trunk)
     return [line for line in lines if line]

@@ -53,14 +53,15 @@ class Output:
 
 
 @torch.inference_mode()
-def run(prefix: Prefix, plan: Plan) -> Output:
-    """Run the prompts of a plan; no other thread uses the model meanwhile.
+def run(prefixes: Sequence[Prefix], plan: Plan) -> Output:
+    """Run the prompts of a plan that was made for these prefixes of one model, which no other thread uses meanwhile.
 
     Raises FloatingPointError where the model's number type does not hold what it computes (float16 often).
     """
-    checkpoint = prefix.checkpoint
+    needed = [prefixes[number] for number in plan.prefixes]
+    checkpoint = needed[0].checkpoint
     with alone(checkpoint):
-        output = _run_batch(prefix, plan) if plan.recompute else _run_line(prefix, plan)
+        output = _run_batch(needed[0], plan) if plan.recompute else _run_line(needed, plan)
     # Attention is not looked through here: maps are large, and `AttentionMap.from_weights` sums them anyway.
     if not (output.hidden.isfinite().all() and output.logits.isfinite().all()):
         raise FloatingPointError(
@@ -165,26 +166,29 @@ def _places(recorded: Sequence[int], wanted: TokenMask) -> list[list[int]]:
 
 
 # -- a line -------------------------------------------------------------------------------------------------------
-def _run_line(prefix: Prefix, plan: Plan) -> Output:
-    """All rows as one line of tokens behind the prefix, which is not copied; what rows share is run once."""
-    checkpoint, first, last = prefix.checkpoint, plan.lines[0], plan.lines[-1]
-    queries = [line.query_places for line in plan.lines[:-1]]
+def _run_line(prefixes: Sequence[Prefix], plan: Plan) -> Output:
+    """All rows as one line of tokens behind their prefixes, which are not copied; what rows share is run once."""
+    checkpoint, first, last = prefixes[0].checkpoint, plan.lines[0], plan.lines[-1]
+    longest = max(prefix.length for prefix in prefixes)
+    stretches = [line.stretches for line in plan.lines[:-1]]
     with (
         line_hooks(checkpoint, plan) as states,
-        line_rows(checkpoint, prefix.layers, queries, prefix.span) as rows,
+        line_rows(checkpoint, [(prefix.layers, prefix.span) for prefix in prefixes], stretches) as rows,
     ):
         output = checkpoint.family.backbone(checkpoint.model)(
             input_ids=first.ids[None].to(checkpoint.device),
-            attention_mask=torch.ones(1, prefix.length + len(first.tokens), dtype=torch.long, device=checkpoint.device),
+            attention_mask=torch.ones(1, longest + len(first.tokens), dtype=torch.long, device=checkpoint.device),
             position_ids=first.slots[None].to(checkpoint.device),
             use_cache=True,
-            **{CACHE: own_cache(prefix.length, checkpoint.num_blocks)},
+            **{CACHE: own_cache(longest, checkpoint.num_blocks)},
         )
     last_state = output.last_hidden_state[0]  # of a model on two GPUs, on the second one
     last_states = last_state.index_select(0, last.last_places.to(last_state.device))
     logits = checkpoint.family.head(checkpoint.model)(last_states)
-    attention = rows.weights.split([len(row.query_slots) for row in plan.rows], dim=2)
-    return Output(torch.stack(states, dim=1), list(attention), logits.float().cpu())
+    attention = list[torch.Tensor]()
+    for number, weights in zip(plan.prefixes, rows.weights, strict=True):
+        attention += weights.split([len(row.query_slots) for row in plan.rows if row.prefix == number], dim=2)
+    return Output(torch.stack(states, dim=1), attention, logits.float().cpu())
 
 
 @contextmanager

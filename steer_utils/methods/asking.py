@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, read_together
 from steer_utils.lm.plan import Row
 from steer_utils.methods.answers import read_time
 from steer_utils.methods.base import Localisation, Method, Query
@@ -26,14 +26,18 @@ def asking(hearing: Hearing, query: Query, settings: Settings) -> Steps[Localisa
 
 def presence_probability(hearing: Hearing, event: str, settings: Settings) -> float:
     """Probability of yes against no as the first token of the answer to "is there a ...?", 0..1. One suffix pass."""
-    return probability_of(presence_log_odds(hearing, [event], settings)[0])
+    return probability_of(presence_log_odds([hearing], [event], settings)[0][0])
 
 
-def presence_log_odds(hearing: Hearing, events: Sequence[str], settings: Settings) -> list[float]:
-    """Log odds of yes against no to "is there a ...?" for each event, all read in one go. One suffix pass each."""
-    yes, no = yes_and_no(hearing.checkpoint)
-    readings = hearing.read_rows([Row(settings.presence.format(event=event)) for event in events])
-    return [float(yes_minus_no(reading.logits, yes, no)) for reading in readings]
+def presence_log_odds(hearings: Sequence[Hearing], events: Sequence[str], settings: Settings) -> list[list[float]]:
+    """Log odds of yes against no to "is there a ...?" for each event in each audio, all read in one go. One suffix pass
+    each."""
+    rows = [Row(settings.presence.format(event=event)) for event in events]
+    log_odds = []
+    for hearing, readings in zip(hearings, read_together([(heard, rows) for heard in hearings]), strict=True):
+        yes, no = yes_and_no(hearing.checkpoint)
+        log_odds.append([float(yes_minus_no(reading.logits, yes, no)) for reading in readings])
+    return log_odds
 
 
 def probability_of(log_odds: float) -> float:

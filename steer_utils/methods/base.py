@@ -7,6 +7,7 @@ Steering and its controls differ in the vector only. All of them read through `s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -121,21 +122,35 @@ def find_together(
 
     Those in rounds share their model calls, as many queries at a time as leave a gibibyte of attention.
     """
+    return find_in_each([(hearing, queries)], finders, settings)[0]
+
+
+def find_in_each(
+    asked: Sequence[tuple[Shown, Sequence[Query]]], finders: Sequence[Finder], settings: Settings
+) -> list[list[list[Localisation]]]:
+    """What `find_together` gives for each audio and its queries. The finders share their model calls across audios
+    too, so that the rounding of a curve hangs on what was asked beside it."""
     shared = [finder for finder in finders if isinstance(finder, InRounds)]
-    at_once = max(1, hearing.maps_at_once() // max(1, len(shared)))
+    pairs = [(hearing, query) for hearing, queries in asked for query in queries]
+    most = min((hearing.maps_at_once() for hearing, _ in asked), default=1)
+    at_once = max(1, most // max(1, len(shared)))
     results = []
-    with hearing.remembering():  # many methods ask for the same contrast and the same plain question
-        for first in range(0, len(queries), at_once):
-            part = queries[first : first + at_once]
-            found = iter(together(finder.steps(hearing, query, settings) for query in part for finder in shared))
-            for query in part:
+    with ExitStack() as stack:
+        for hearing, _ in asked:  # many methods ask for the same contrast and the same plain question
+            stack.enter_context(hearing.remembering())
+        for first in range(0, len(pairs), at_once):
+            part = pairs[first : first + at_once]
+            steps = (finder.steps(hearing, query, settings) for hearing, query in part for finder in shared)
+            found = iter(together(steps, joined=len(asked) > 1))
+            for hearing, query in part:
                 results.append(
                     [
                         next(found) if isinstance(finder, InRounds) else finder(hearing, query, settings)
                         for finder in finders
                     ]
                 )
-    return results
+    in_order = iter(results)
+    return [[next(in_order) for _ in queries] for _, queries in asked]
 
 
 def localise(curve: np.ndarray, hearing: Shown, query: Query) -> Localisation:

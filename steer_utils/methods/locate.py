@@ -17,9 +17,9 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing, check_batch, hear_each
+from steer_utils.lm.hearing import Hearing, check_batch, hear_groups
 from steer_utils.methods.asking import presence_log_odds, probability_of
-from steer_utils.methods.base import Finder, Localisation, Method, Query, find_together
+from steer_utils.methods.base import Finder, Localisation, Method, Query, find_in_each
 from steer_utils.methods.calibration import Calibration, model_calibration
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
@@ -27,6 +27,8 @@ from steer_utils.sound.audio import SILENCE, AudioError, Recording, check_severa
 from steer_utils.sound.spans import Interval, best_segment
 
 Audio = TypeVar("Audio", bound=str | Path | np.ndarray | Recording)
+#: Of each event: the log odds where they are highest, where that stretch begins, and its hearing.
+Surest = dict[str, tuple[float, float, Hearing]]
 Progress = Callable[[Iterable[float]], Iterable[float]]
 
 DEFAULT_METHOD = "steering"
@@ -136,10 +138,10 @@ def locate_many(
 
         for path, located in locate_many(lm, sorted(folder.glob("*.wav")), "dog bark"): ...
 
-    One after another, as they are asked for: a folder of thousands fits in memory. `batch`: as `AudioLM.hear_many`
-    takes it; the rest as `locate`, also what is raised, at once where it does not depend on an audio. `left_out` is
-    called for an audio that cannot be heard, or whose answer names no time, and the others go on; without it that error
-    is raised.
+    As they are asked for, some at a time: a folder of thousands fits in memory. `batch`: as `AudioLM.hear_many` takes
+    it, and how many are asked in one call (`lm.hearing.hear_groups`); the rest as `locate`, also what is raised, at
+    once where it does not depend on an audio. `left_out` is called for an audio that cannot be heard, or whose answer
+    names no time, and the others go on; without it that error is raised.
     """
     check_several(audios)
     task = _Task.checked(checkpoint, [event], [method], (), seconds, settings)
@@ -275,46 +277,68 @@ def _windows(
 def _answered(
     task: _Task, audios: Iterable[Audio], sampling_rate: int | None, batch: int | None, progress: Progress
 ) -> Iterator[tuple[Audio, list[EventAnswer] | AudioError]]:
-    """Each audio in its order, with the answers about it or why it cannot be heard."""
+    """Each audio in its order, with the answers about it or why it cannot be heard. What is asked of a group of windows
+    is read in one go."""
     unheard: list[tuple[int, Audio, AudioError]] = []
     windows = _windows(task.checkpoint, audios, sampling_rate, progress, unheard)
-    heard = hear_each(
+    groups = hear_groups(
         task.checkpoint, ((window, window.recording.samples[window.stretch]) for window in windows), batch
     )
-    surest: dict[str, tuple[float, float, Hearing]] = {}
-    for window, hearing in heard:
-        while unheard and unheard[0][0] < window.place:
-            yield unheard.pop(0)[1:]
-        for event, odds in zip(task.events, presence_log_odds(hearing, task.events, task.settings), strict=True):
-            if event not in surest or odds > surest[event][0]:
-                surest[event] = (odds, window.start, hearing)
-        if window.last:
-            yield window.audio, _answers(task, window, surest)
-            surest = {}
+    surest: Surest = {}
+    for group in groups:
+        finished: list[tuple[_Window[Audio], Surest]] = []
+        log_odds = presence_log_odds([hearing for _, hearing in group], task.events, task.settings)
+        for (window, hearing), log_odds_here in zip(group, log_odds, strict=True):
+            for event, odds in zip(task.events, log_odds_here, strict=True):
+                if event not in surest or odds > surest[event][0]:
+                    surest[event] = (odds, window.start, hearing)
+            if window.last:
+                finished.append((window, surest))
+                surest = {}
+        for (window, _), answers in zip(finished, _answers(task, finished, joined=batch != 1), strict=True):
+            while unheard and unheard[0][0] < window.place:
+                yield unheard.pop(0)[1:]
+            yield window.audio, answers
     for _, audio, error in unheard:
         yield audio, error
 
 
-def _answers(
-    task: _Task, window: _Window[Audio], surest: Mapping[str, tuple[float, float, Hearing]]
-) -> list[EventAnswer]:
-    """An answer an event; events that are surest in the same stretch share the model's calls."""
-    localised: dict[str, list[Localisation]] = {}
-    for hearing in dict.fromkeys(hearing for *_, hearing in surest.values()):
-        here = [event for event in task.events if surest[event][2] is hearing]
-        queries = [Query(event, task.seconds or min(2.0, hearing.duration)) for event in here]
-        found = find_together(hearing, list(task.finders.values()), queries, task.settings)
-        localised |= dict(zip(here, found, strict=True))
-    answers = []
-    for event in task.events:
-        odds, start, hearing = surest[event]
-        by_method = zip(task.finders, localised[event], strict=True)
-        located = {
-            method: _in_window(task, window, event, method, odds, start, hearing, answer)
-            for method, answer in by_method
-        }
-        answers.append(EventAnswer(event, odds, hearing, start, located))
-    return answers
+def _answers(task: _Task, finished: Sequence[tuple[_Window[Audio], Surest]], joined: bool) -> list[list[EventAnswer]]:
+    """An answer an event of each audio, given its last window. Events that are surest in the same stretch share the
+    model's calls; `joined`: all do."""
+    sought: dict[Hearing, list[str]] = {}
+    for _, surest in finished:
+        for event in task.events:
+            sought.setdefault(surest[event][2], []).append(event)
+    asked = [
+        (hearing, [Query(event, task.seconds or min(2.0, hearing.duration)) for event in events])
+        for hearing, events in sought.items()
+    ]
+    localised: dict[tuple[Hearing, str], list[Localisation]] = {}
+    for part in [asked] if joined else [[one] for one in asked]:
+        found = find_in_each(part, list(task.finders.values()), task.settings)
+        for (hearing, queries), answers in zip(part, found, strict=True):
+            localised |= {(hearing, query.event): answer for query, answer in zip(queries, answers, strict=True)}
+    return [
+        [_answer(task, window, event, *surest[event], localised[surest[event][2], event]) for event in task.events]
+        for window, surest in finished
+    ]
+
+
+def _answer(
+    task: _Task,
+    window: _Window[Audio],
+    event: str,
+    odds: float,
+    start: float,
+    hearing: Hearing,
+    answers: Sequence[Localisation],
+) -> EventAnswer:
+    located = {
+        method: _in_window(task, window, event, method, odds, start, hearing, answer)
+        for method, answer in zip(task.finders, answers, strict=True)
+    }
+    return EventAnswer(event, odds, hearing, start, located)
 
 
 def _in_window(

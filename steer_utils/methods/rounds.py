@@ -2,7 +2,7 @@
 
 A model call reads all weights, however few rows it has, and rows with one prompt share its tokens. So thirty rows in
 one call take little longer than one. A method that needs the model is a generator: it yields the rows of a round,
-gets their readings (or answers) back, and returns what it makes of them.
+gets their readings (or answers) back, and returns what it makes of them. Tasks may be about several audios.
 
     @in_rounds
     def prompting(hearing, query, settings):
@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from steer_utils.lm.hearing import Shown
+from steer_utils.lm.hearing import Shown, read_together
 from steer_utils.lm.plan import Row
 
 P = ParamSpec("P")
@@ -66,11 +66,12 @@ def in_rounds(steps: Callable[P, Steps[T]]) -> InRounds[P, T]:
     return InRounds(steps)
 
 
-def together(tasks: Iterable[Steps[T]]) -> list[T]:
+def together(tasks: Iterable[Steps[T]], *, joined: bool = False) -> list[T]:
     """Run all tasks, round by round; the result of each, in order.
 
     Cost: a round makes one call of `Hearing.read_rows` and one of `Hearing.answers` for each audio that it names.
-    Readings of a round are held until all tasks have had theirs. An error ends all of them.
+    `joined`: one of `read_together` for all audios that one model has heard; the rounding of a reading then hangs on
+    what is read beside it. Readings of a round are held until all tasks have had theirs. An error ends all of them.
     """
     running = dict(enumerate(tasks))
     results: dict[int, T] = {}
@@ -84,18 +85,26 @@ def together(tasks: Iterable[Steps[T]]) -> list[T]:
             except StopIteration as finished:
                 results[number] = finished.value
                 del running[number]
-        served = iter(_served([request for requests in wanted.values() for request in requests]))
+        served = iter(_served([request for requests in wanted.values() for request in requests], joined))
         replies = {number: [next(served) for _ in requests] for number, requests in wanted.items()}
     return [results[number] for number in sorted(results)]
 
 
-def _served(requests: Sequence[Read | Answer]) -> list[Any]:
-    """What comes back for each request; those of one kind about one audio run together."""
-    groups: dict[tuple[int, type], list[int]] = {}
+def _served(requests: Sequence[Read | Answer], joined: bool) -> list[Any]:
+    """What comes back for each request; those of one kind about one audio run together, readings `joined` all."""
+    groups: dict[tuple[int, type], dict[int, list[int]]] = {}  # of each call: the places of each audio's requests
     for place, request in enumerate(requests):
-        groups.setdefault((id(request.hearing), type(request)), []).append(place)
+        audio, kind = id(request.hearing), type(request)
+        call = id(request.hearing.checkpoint) if joined and kind is Read else audio
+        groups.setdefault((call, kind), {}).setdefault(audio, []).append(place)
     replies: dict[int, Any] = {}
-    for (_, kind), places in groups.items():
-        hearing, rows = requests[places[0]].hearing, [requests[place].row for place in places]
-        replies.update(zip(places, hearing.answers(rows) if kind is Answer else hearing.read_rows(rows), strict=True))
+    for (_, kind), audios in groups.items():
+        asked = [(requests[places[0]].hearing, [requests[place].row for place in places]) for places in audios.values()]
+        several: Sequence[Sequence[Any]]
+        if kind is Answer:
+            several = [hearing.answers(rows) for hearing, rows in asked]
+        else:
+            several = read_together(asked) if joined else [hearing.read_rows(rows) for hearing, rows in asked]
+        for places, part in zip(audios.values(), several, strict=True):
+            replies.update(zip(places, part, strict=True))
     return [replies[place] for place in range(len(requests))]

@@ -192,6 +192,7 @@ def _rows(checkpoint: Checkpoint, made: FieldScene, settings: Settings, external
         external=external,
         sampling_rate=scene.rate,
         settings=settings,
+        batch=1,  # so that no figure hangs on what else is read in one call
     )
     if not isinstance(answers, list):
         raise answers

@@ -52,11 +52,11 @@ def test_locate_prints_one_json_object(folder: Path, street: Path) -> None:
 def test_locate_notes_a_sound_that_the_model_does_not_hear(
     folder: Path, street: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steer_utils.methods.locate, "presence_log_odds", lambda *_: [math.log(1 / 3)])
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_log_odds", lambda *_: [[math.log(1 / 3)]])
     result = invoke("locate", street, "bell", "--model", folder, "--method", "loudest", "--json")
     assert "the model does not think there is one (presence 0.25)" in result.stderr
     assert json.loads(result.stdout)["presence"] == 0.25
-    monkeypatch.setattr(steer_utils.methods.locate, "presence_log_odds", lambda *_: [math.log(3)])
+    monkeypatch.setattr(steer_utils.methods.locate, "presence_log_odds", lambda *_: [[math.log(3)]])
     assert invoke("locate", street, "bell", "--model", folder, "--method", "loudest").stderr == ""
 
 

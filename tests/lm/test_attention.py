@@ -312,7 +312,7 @@ def test_an_outer_recording_sees_what_it_would_see(hearing: Hearing, lm: AudioLM
 
 def test_attention_is_as_before_after_an_exception(hearing: Hearing, lm: AudioLM) -> None:
     before = lm.decoder.config._attn_implementation
-    with pytest.raises(RuntimeError, match="inside"), line_rows(lm, hearing._prefix.layers, [], hearing.span):
+    with pytest.raises(RuntimeError, match="inside"), line_rows(lm, [(hearing._prefix.layers, hearing.span)], []):
         assert all(block.self_attn in _lines for block in lm.blocks)
         raise RuntimeError("inside")
     assert lm.decoder.config._attn_implementation == before

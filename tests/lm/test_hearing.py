@@ -18,7 +18,7 @@ from transformers import AttentionInterface
 from steer_utils.lm import hearing as module
 from steer_utils.lm import plan as planning
 from steer_utils.lm.attention_maps import AttentionMap
-from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.hearing import Hearing, Reading, hear_groups
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import MAX_BATCH, Plan, Row
 from steer_utils.lm.steering import Injection, steer
@@ -338,9 +338,9 @@ def test_what_is_remembered_is_read_once(hearing: Hearing, focus: Any, monkeypat
     rows = [Row(SHORT), Row(SHORT, Injection(focus, 2.0)), Row(LONG)]
     plain, counts, run = hearing.read_rows(rows), list[int](), module.run
 
-    def counted(prefix: Any, plan: Plan) -> Any:
+    def counted(prefixes: Any, plan: Plan) -> Any:
         counts.append(len(plan.rows))
-        return run(prefix, plan)
+        return run(prefixes, plan)
 
     monkeypatch.setattr(module, "run", counted)
     with hearing.remembering():
@@ -455,6 +455,32 @@ def test_how_many_are_encoded_at_once_is_left_to_the_machine(lm: AudioLM, monkey
     sizes.clear()
     list(lm.hear_many(tones(*[0.2] * 9, 3.0, 1.0, 3.5, 0.2), sampling_rate=16_000))
     assert sizes == [8, 2, 2, 1]
+
+
+@one_family
+def test_how_many_are_read_in_one_call_is_left_to_model_and_machine(lm: AudioLM, monkeypatch: Any) -> None:
+    def sizes(batch: int | None) -> list[int]:
+        audios = ((number, samples) for number, samples in enumerate(tones(*[0.2] * 10)))
+        groups = list(hear_groups(lm, audios, batch))
+        assert [number for group in groups for number, _ in group] == list(range(10))
+        return [len(group) for group in groups]
+
+    assert (sizes(None), sizes(3), sizes(1)) == ([8, 2], [3, 3, 3, 1], [1] * 10)
+    held = Hearing(lm, tones(0.2)[0])._prefix.shape.cache_bytes
+    monkeypatch.setattr(module, "GROUP_BYTES", 5 * held)
+    assert (sizes(None), sizes(3)) == ([5, 5], [3, 3, 3, 1])
+    monkeypatch.setattr(module, "SMALL_BYTES", 1000)  # one by one: the first answer comes after one audio
+    assert sizes(None) == [1] * 10
+    with pytest.raises(ValueError, match="batch is 0"):
+        hear_groups(lm, [], 0)
+
+
+@one_family
+def test_groups_before_an_audio_that_cannot_be_heard_are_given(lm: AudioLM) -> None:
+    groups = hear_groups(lm, enumerate([*tones(0.3, 0.4), tones(5.0)[0], *tones(0.5)]))
+    assert [hearing.duration for _, hearing in next(groups)] == [0.3, 0.4]
+    with pytest.raises(AudioError, match=r"tiny-qwen2_audio.*4 s"):
+        next(groups)
 
 
 def test_a_silence_as_long_is_taken_over(one_model: AudioLM, samples: np.ndarray, other_samples: np.ndarray) -> None:

@@ -48,7 +48,7 @@ def planned(
     rows: list[Row], shape: PrefixShape = SHAPE, positions: object = "last", answers: bool = False
 ) -> list[Plan]:
     prompts = [tokens(row.instruction) for row in rows]
-    return plan_rows(rows, prompts, shape, positions, answers=answers)  # type: ignore[arg-type]
+    return plan_rows(rows, prompts, [0] * len(rows), [shape], positions, answers=answers)  # type: ignore[arg-type]
 
 
 # -- what a row comes to -------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def test_a_row_in_numbers() -> None:
     # The two that change nothing are gone, wherever they would have acted.
     assert row.edits == (Edit(steer[0].vector, 2.0, "add", (1, 2), tuple(range(12, 19)), generated=True),)
     assert (row.first_steered_block, row.first_steered_slot, row.first_changed_block) == (1, 12, 2)
-    assert (plan.prefix_length, plan.num_blocks, plan.recompute) == (12, BLOCKS, False)
+    assert (row.prefix_length, plan.num_blocks, plan.recompute, plan.prefixes) == (12, BLOCKS, False, (0,))
     (plain,) = planned([Row(OTHER)])[0].rows
     assert (plain.edits, plain.first_steered_block, plain.first_steered_slot, plain.first_changed_block) == (
         (),
@@ -127,7 +127,7 @@ def test_what_a_row_does_not_have(row: Row, positions: object, message: str) -> 
 
 def test_a_prompt_must_begin_as_the_prefix_does() -> None:
     with pytest.raises(ValueError, match="begins otherwise before the audio: 'audio Describe the sound'"):
-        plan_rows([Row(ASKED)], [replace(tokens(ASKED), head=(1, 99))], SHAPE)
+        plan_rows([Row(ASKED)], [replace(tokens(ASKED), head=(1, 99))], [0], [SHAPE])
 
 
 def test_wrong_types() -> None:
@@ -194,6 +194,40 @@ def test_a_row_steered_from_the_first_word_on_adds_its_whole_prompt() -> None:
     assert sizes([Row(ASKED, Injection(VECTOR, 0.1 + number, "text")) for number in range(room + 1)]) == [room, 1]
 
 
+def behind_two(rows: list[Row], others: list[Row], **options: bool) -> list[Plan]:
+    """The first rows behind `SHAPE`, the others behind a longer prefix."""
+    prompts, behind = [tokens(row.instruction) for row in rows + others], [0] * len(rows) + [1] * len(others)
+    longer = replace(SHAPE, span=AudioSpan(2, 25), length=27, map_bytes=MAX_MAPS // 40)
+    return plan_rows(rows + others, prompts, behind, [SHAPE, longer], **options)
+
+
+def test_rows_of_two_audios_fill_one_call_and_print_apart() -> None:
+    (plan,) = behind_two([Row(ASKED)], [Row(ASKED), Row(OTHER)])
+    assert plan.prefixes == (0, 1)
+    assert str(plan) == (
+        "behind a prefix of 12 slots, which all rows share:\n"
+        "  row 0: 'Describe the sound' in slots 12-16; attention of slot 16; not steered\n"
+        "in the same call behind a prefix of 27 slots, which all rows share:\n"
+        "  row 1: 'Describe the sound' in slots 27-31; attention of slot 31; not steered\n"
+        "  row 2: 'Focus on the dog bark' in slots 27-33; attention of slot 33; not steered\n"
+        "  tokens that enter each block: 17, 17, 17, 17"
+    )
+    first, second = plan.lines[0].stretches
+    assert (first.tokens, first.kept.tolist()) == (slice(0, 5), [4])
+    assert (second.tokens, second.kept.tolist()) == (slice(5, 17), [4, 11])
+    assert not plan.lines[0].mask[:5, 5:].any() and not plan.lines[0].mask[5:, :5].any()
+
+
+def test_what_copies_its_prefix_runs_with_others_of_the_same_alone() -> None:
+    audio = Row(ASKED, Injection(VECTOR, positions="audio"))
+    plans = behind_two([Row(ASKED), audio], [audio, Row(ASKED)])
+    assert [(plan.indices, plan.recompute) for plan in plans] == [((0, 3), False), ((1,), True), ((2,), True)]
+    plans = behind_two([Row(ASKED), Row(OTHER)], [Row(ASKED)], answers=True)
+    assert [plan.indices for plan in plans] == [(0, 1), (2,)]
+    many = behind_two([Row(ASKED)] * 30, [Row(ASKED)] * 30)  # as much as the longer one's attention allows
+    assert [len(plan.rows) for plan in many] == [40, 20]
+
+
 def test_long_audio_leaves_large_maps() -> None:
     shape = replace(SHAPE, map_bytes=MAX_MAPS // 40)
     assert maps_at_once(shape.map_bytes, 1) == 40 and sizes(steered(50), shape) == [40, 10]
@@ -211,7 +245,7 @@ def line_plan(
         edits = () if start is None else (Edit(VECTOR, 1.0, "add", (start[0],), (start[1],), False),)
         kept = (prefix + len(prompt) - 1,) if queries is None else queries[number]
         rows.append(PlannedRow("", tuple(map(ord, prompt)), prefix + len(prompt), edits, True, kept, kept[-1:]))
-    return Plan(tuple(rows), tuple(range(len(rows))), prefix, BLOCKS, recompute=False)
+    return Plan(tuple(rows), tuple(range(len(rows))), BLOCKS, recompute=False)
 
 
 def test_a_row_leaves_its_trunk_at_its_first_block_and_token() -> None:
@@ -231,7 +265,8 @@ def test_a_row_leaves_its_trunk_at_its_first_block_and_token() -> None:
     assert line.owners.tolist() == [~0, ~0, ~0, ~0, 0, 2, 2, 2, 3, 3]
     assert line.last_places.tolist() == [4, 3, 7, 9]
     assert plan.lines[0].last_places.tolist() == [3, 3, 3, 5]
-    assert line.query_places.tolist() == [0, 4, 2, 0, 5]
+    (stretch,) = line.stretches
+    assert (stretch.tokens, stretch.kept.tolist()) == (slice(0, 10), [0, 4, 2, 0, 5])
     assert line.sources(plan.lines[1]).tolist() == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8]
     assert line.sources(plan.lines[0]).tolist() == [0, 1, 2, 3, 3, 1, 2, 3, 4, 5]
 

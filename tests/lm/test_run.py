@@ -11,9 +11,11 @@ import torch
 from two_devices import CPU, place_of, spread
 
 from steer_utils.lm import plan as planning
-from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.attention import attention_rows
+from steer_utils.lm.hearing import Hearing, Reading, read_together
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Plan, Row
+from steer_utils.lm.positions import TokenMask
 from steer_utils.lm.run import generate, line_hooks, run
 from steer_utils.lm.steering import Injection
 from steer_utils.lm.vectors import SteeringVector
@@ -78,7 +80,11 @@ def test_sharing_equals_running_apart(hearing: Hearing, monkeypatch: pytest.Monk
     shared = hearing.read_rows(rows)
 
     def apart(plan: Plan, numbers: Sequence[int], block: int) -> list[tuple[int, int]]:
-        return [(number, slot) for number in numbers for slot in range(plan.prefix_length, plan.rows[number].length)]
+        return [
+            (number, slot)
+            for number in numbers
+            for slot in range(plan.rows[number].prefix_length, plan.rows[number].length)
+        ]
 
     monkeypatch.setattr(Plan, "_tokens", apart)
     same(shared, hearing.read_rows(rows))
@@ -102,8 +108,8 @@ def test_long_and_short_lines_read_the_same(heard: Hearing, monkeypatch: pytest.
         torch.testing.assert_close(long.logits, short.logits, atol=1e-4, rtol=1e-4)
 
 
-def tokens_in_blocks(hearing: Hearing, rows: list[Row]) -> list[int]:
-    """How many tokens run through each block."""
+def tokens_in_blocks(hearing: Hearing, read: Callable[[], object]) -> list[int]:
+    """How many tokens run through each block, call by call."""
     counts: list[int] = []
 
     def note(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -111,7 +117,7 @@ def tokens_in_blocks(hearing: Hearing, rows: list[Row]) -> list[int]:
 
     handles = [block.register_forward_pre_hook(note, with_kwargs=True) for block in hearing.checkpoint.blocks]
     try:
-        hearing.read_rows(rows)
+        read()
     finally:
         for handle in handles:
             handle.remove()
@@ -125,10 +131,73 @@ def test_only_what_a_vector_can_change_is_run_again(heard: Hearing) -> None:
         for block in range(BLOCKS)
         for strength in (1.0, 2.0, 3.0)
     ]
-    assert tokens_in_blocks(heard, rows) == [prompt, prompt + 3, prompt + 6, prompt + 9]
+    assert tokens_in_blocks(heard, lambda: heard.read_rows(rows)) == [prompt, prompt + 3, prompt + 6, prompt + 9]
     whole = [Row(SHORT, Injection(vector.select([1]), strength, "text")) for strength in (1.0, 2.0)]
-    assert tokens_in_blocks(heard, whole) == [prompt, prompt, 2 * prompt, 2 * prompt]
-    assert tokens_in_blocks(heard, rows[:1]) == [prompt] * BLOCKS  # as anybody would run it
+    assert tokens_in_blocks(heard, lambda: heard.read_rows(whole)) == [prompt, prompt, 2 * prompt, 2 * prompt]
+    assert tokens_in_blocks(heard, lambda: heard.read_rows(rows[:1])) == [prompt] * BLOCKS  # as anybody would run it
+
+
+# -- a line behind several prefixes ---------------------------------------------------------------------------------
+def several(lm: AudioLM, samples: np.ndarray) -> list[Hearing]:
+    """Of three lengths, and one whose audio keys are other ones."""
+    hearings = [lm.hear(samples[:count], sampling_rate=16_000) for count in (32_000, 13_000, 24_000)]
+    return [*hearings, hearings[0].with_scaled_audio({1: 3.0})]
+
+
+def test_rows_of_several_audios_read_as_each_alone(lm: AudioLM, samples: np.ndarray) -> None:
+    hearings = several(lm, samples)
+    counts = (None, None, 4, -3)  # those behind scaled keys cannot be run again, nor need all have the same rows
+    asked = [(hearing, many_rows(hearings[0])[:count]) for hearing, count in zip(hearings, counts, strict=True)]
+    together = read_together(asked)
+    for (hearing, rows), readings in zip(asked, together, strict=True):
+        alone = hearing.read_rows(rows)
+        same(readings, alone)
+        for reading, other in zip(readings, alone, strict=True):
+            torch.testing.assert_close(reading.attention.share, other.attention.share, atol=1e-5, rtol=0)
+            assert reading.attention.span == hearing.span
+    assert not torch.allclose(together[0][0].logits, together[1][0].logits, atol=1e-2)
+
+
+def test_rows_of_several_audios_are_one_call(heard: Hearing, samples: np.ndarray) -> None:
+    lm, vector, prompt = heard.checkpoint, contrast(heard), len(heard.checkpoint.tokens(SHORT).tail)
+    assert isinstance(lm, AudioLM)
+    hearings = several(lm, samples)
+    rows = [Row(SHORT), Row(SHORT, Injection(vector.select([1]), 2.0))]
+    counts = tokens_in_blocks(heard, lambda: read_together([(hearing, rows) for hearing in hearings]))
+    assert counts == [4 * prompt, 4 * prompt, 4 * prompt + 4, 4 * prompt + 4]
+    assert read_together([]) == [] and read_together([(heard, []), (heard, [])]) == [[], []]
+
+
+def test_what_is_remembered_is_not_read_again_beside_another(heard: Hearing, samples: np.ndarray) -> None:
+    lm = heard.checkpoint
+    assert isinstance(lm, AudioLM)
+    first, second, _, _ = several(lm, samples)
+    with first.remembering():
+        ((reading,), _) = read_together([(first, [Row(SHORT)]), (second, [Row(SHORT)])])
+        assert first.read(SHORT) is reading
+        ((again, long), (other, _)) = read_together([(first, [Row(SHORT), Row(LONG)]), (second, [Row(LONG)] * 2)])
+        assert again is reading and (long.instruction, other.instruction) == (LONG, LONG)
+    same([long, other], [first.read(LONG), second.read(LONG)])
+
+
+def test_several_audios_are_of_one_model_and_not_recorded_from_outside(
+    heard: Hearing, tiny_models: dict[str, AudioLM], samples: np.ndarray, hook_count: Callable[..., int]
+) -> None:
+    lm, row = tiny_models["qwen2_audio"], [Row(SHORT)]
+    other = tiny_models["audioflamingo3"].hear(samples, sampling_rate=16_000)
+    with pytest.raises(ValueError, match="of one model"):
+        read_together([(heard, row), (other, row)])
+    before, hearings = hook_count(lm), several(lm, samples)
+    with (
+        pytest.raises(ValueError, match="read them one by one"),
+        attention_rows(lm, TokenMask(torch.ones(1, 4, dtype=torch.bool), False), heard.span),
+    ):
+        read_together([(hearing, row) for hearing in hearings])
+    assert (hook_count(lm), lm.decoder.config._attn_implementation) == (before, "sdpa")
+    layers = [[keys.clone() for keys, _ in hearing._prefix.layers] for hearing in hearings]
+    read_together([(hearing, row) for hearing in hearings])
+    for hearing, kept in zip(hearings, layers, strict=True):  # nothing was added to what is shared
+        assert all(torch.equal(keys, was) for (keys, _), was in zip(hearing._prefix.layers, kept, strict=True))
 
 
 # -- a batch -------------------------------------------------------------------------------------------------------
@@ -141,8 +210,8 @@ def test_a_line_and_a_batch_give_the_same(hearing: Hearing) -> None:
         Row(SHORT, Injection(vector.late()), keep_norm=False),
     ]
     (line,) = hearing.plan(rows, query_positions="text")
-    batch = Plan(line.rows, line.indices, line.prefix_length, line.num_blocks, recompute=True)
-    outputs = run(prefix, line), run(prefix, batch)
+    batch = Plan(line.rows, line.indices, line.num_blocks, recompute=True)
+    outputs = run([prefix], line), run([prefix], batch)
     torch.testing.assert_close(outputs[0].hidden, outputs[1].hidden, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(outputs[0].logits, outputs[1].logits, atol=1e-4, rtol=1e-4)
     for first, second in zip(outputs[0].attention, outputs[1].attention, strict=True):
@@ -176,16 +245,16 @@ def test_nothing_is_left_on_the_model_after_an_exception(
     def fail(*_: object) -> None:
         raise RuntimeError("inside")
 
-    logits = [run(heard._prefix, plan).logits for plan in plans]
+    logits = [run([heard._prefix], plan).logits for plan in plans]
     handle = lm.blocks[2].register_forward_hook(fail)
     for plan in plans:
         with pytest.raises(RuntimeError, match="inside"):
-            run(heard._prefix, plan)
+            run([heard._prefix], plan)
     with pytest.raises(RuntimeError, match="inside"):
         generate(heard._prefix, plans[0], 2)
     handle.remove()
     assert (hook_count(lm), lm.decoder.config._attn_implementation) == (before, attention)
-    assert all(torch.equal(run(heard._prefix, plan).logits, was) for plan, was in zip(plans, logits, strict=True))
+    assert all(torch.equal(run([heard._prefix], plan).logits, was) for plan, was in zip(plans, logits, strict=True))
 
 
 # -- on GPUs, which are stood in for -------------------------------------------------------------------------------

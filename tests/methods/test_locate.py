@@ -16,6 +16,7 @@ import steer_utils
 from steer_utils.lm import hearing as hearings
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.run import run
 from steer_utils.methods import locate as locating
 from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Query
@@ -130,9 +131,9 @@ def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
     samples[burst : burst + RATE] *= 20
     heard: list[np.ndarray] = []
 
-    def sure(hearing: Hearing, events: Sequence[str], settings: Settings) -> list[float]:
-        heard.append(hearing.samples)
-        return [2.0 if len(heard) == surest + 1 else -2.0]
+    def sure(hearings: Sequence[Hearing], events: Sequence[str], settings: Settings) -> list[list[float]]:
+        heard.extend(hearing.samples for hearing in hearings)
+        return [[2.0 if number == surest else -2.0] for number in range(len(hearings))]
 
     monkeypatch.setattr(locating, "presence_log_odds", sure)
     located = locate(one_model, samples, "bell", sampling_rate=RATE, method="loudest")
@@ -169,7 +170,12 @@ def test_silent_windows_are_passed_over(one_model: AudioLM, monkeypatch: pytest.
     samples = np.zeros(10 * RATE, np.float32)
     samples[9 * RATE :] = noise(1.0)
     heard: list[np.ndarray] = []
-    monkeypatch.setattr(locating, "presence_log_odds", lambda hearing, *_: heard.append(hearing.samples) or [0.0])
+
+    def unsure(hearings: Sequence[Hearing], *_: object) -> list[list[float]]:
+        heard.extend(hearing.samples for hearing in hearings)
+        return [[0.0]] * len(hearings)
+
+    monkeypatch.setattr(locating, "presence_log_odds", unsure)
     located = locate(one_model, samples, "bell", sampling_rate=RATE)
     assert len(heard) == 1
     assert (located.window, located.windows) == (Interval(6.0, 10.0), 4)
@@ -178,8 +184,8 @@ def test_silent_windows_are_passed_over(one_model: AudioLM, monkeypatch: pytest.
 # Many audios -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_many_audios_are_located_as_one_by_one(one_model: AudioLM, batch: int) -> None:
+@pytest.mark.parametrize("batch", [1, 3, None])
+def test_many_audios_are_located_as_one_by_one(one_model: AudioLM, batch: int | None) -> None:
     """Audio of one window and of several, in batches that end within one."""
     audios = [noise(1.0, 1), noise(9.0, 2, 0.1), noise(2.5, 3), noise(5.0, 4, 0.1)]
     several = list(locate_many(one_model, audios, "bell", sampling_rate=RATE, seconds=0.6, batch=batch))
@@ -191,6 +197,18 @@ def test_many_audios_are_located_as_one_by_one(one_model: AudioLM, batch: int) -
         np.testing.assert_allclose(located.curve, alone.curve, atol=1e-5)
         assert (located.presence, located.duration) == (pytest.approx(alone.presence, abs=1e-5), alone.duration)
         np.testing.assert_array_equal(located.samples, samples)
+
+
+@pytest.mark.parametrize(("batch", "calls"), [(1, 9), (None, 3)])
+def test_what_is_asked_of_several_audios_shares_calls(
+    one_model: AudioLM, monkeypatch: pytest.MonkeyPatch, batch: int | None, calls: int
+) -> None:
+    """Is it there, the contrast, the steered question: three calls an audio, or of all."""
+    ran: list[int] = []
+    audios = [noise(1.0, 1), noise(2.5, 3), noise(2.0, 4)]
+    monkeypatch.setattr(hearings, "run", lambda *given: ran.append(1) or run(*given))
+    found = list(locate_many(one_model, audios, "bell", sampling_rate=RATE, batch=batch))
+    assert (len(found), len(ran)) == (3, calls)
 
 
 def test_many_audios_are_read_as_they_are_asked_for(one_model: AudioLM) -> None:

@@ -8,11 +8,15 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.hearing import Hearing, read_together
+from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row
-from steer_utils.methods.base import Localisation, Query, find_together, localise
+from steer_utils.methods import rounds as module
+from steer_utils.methods.base import Localisation, Query, find_in_each, find_together, localise
+from steer_utils.methods.prompting import prompting
 from steer_utils.methods.rounds import Answer, InRounds, Read, Steps, in_rounds, together
 from steer_utils.methods.settings import Settings
+from steer_utils.methods.steering import steering
 from steer_utils.methods.table import METHODS
 from tests.localising import OWN
 
@@ -71,6 +75,30 @@ def test_a_round_is_one_call_and_tasks_may_need_different_numbers_of_them(
     results = together([attended.steps(one_hearing, "Describe the sound.", rounds) for rounds in (1, 3, 2)])
     assert [len(result) for result in results] == [2, 4, 3]
     assert calls == [("read", 3), ("answer", 1), ("read", 2), ("read", 1), ("answer", 1), ("answer", 1)]
+
+
+def test_tasks_about_several_audios_are_joined_in_one_call(
+    one_model: AudioLM, samples: np.ndarray, calls: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[list[int]] = []
+
+    def counted(asked: list[tuple[Hearing, list[Row]]]) -> object:
+        sizes.append([len(rows) for _, rows in asked])
+        return read_together(asked)
+
+    monkeypatch.setattr(module, "read_together", counted)
+    hearings = [one_model.hear(samples[:count], sampling_rate=16_000) for count in (32_000, 20_000)]
+    asked = [(hearings[0], QUERIES), (hearings[1], QUERIES[:1])]
+    joined = find_in_each(asked, [prompting, steering], OWN)
+    assert sizes == [[6, 3], [2, 1]] and not calls  # the contrast's three with the plain question; the steered rows
+    assert [len(answers) for answers in joined] == [2, 1]
+    for (hearing, queries), answers in zip(asked, joined, strict=True):
+        for alone, found in zip(find_together(hearing, [prompting, steering], queries, OWN), answers, strict=True):
+            for one, other in zip(alone, found, strict=True):
+                assert one.interval == other.interval and one.curve is not None and other.curve is not None
+                np.testing.assert_allclose(one.curve, other.curve, atol=1e-5)
+    assert len(sizes) == 2 and calls
+    assert find_in_each([], [prompting], OWN) == [] and find_in_each([(hearings[0], [])], [prompting], OWN) == [[]]
 
 
 def test_all_methods_take_few_calls(one_hearing: Hearing, calls: list[tuple[str, int]]) -> None:
