@@ -108,7 +108,7 @@ class Part:
 
     def count(self) -> int:
         """Frames that can be decoded of it."""
-        with self.opened("a part") as file:
+        with self.opened("a part of it") as file:
             total, block = 0, np.empty((self.block, file.channels), np.float32)
             try:
                 while read := len(file.read(out=block)):
@@ -246,7 +246,7 @@ def _ogg_gap(part: Part, granules: int, head: bytes) -> Callable[[], int]:
     skipped = int.from_bytes(head[10:12], "little") if opus else 0
 
     def gap() -> int:
-        with part.opened("a part") as file:
+        with part.opened("a part of it") as file:
             scale = file.samplerate / 48_000 if opus else 1.0
         return max(0, round((granules - skipped) * scale) - part.count())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steer_utils.sound import decoding as decoder
@@ -145,13 +145,14 @@ def test_behind_a_hole_times_are_right(kind: str, how: str, place: float, size: 
     size=st.integers(1, 3000),
     filler=st.binary(max_size=3000),
 )
+@example(kind="opus", place=0.75, size=149, filler=b"")  # what follows the hole cannot be opened
 def test_any_damage_is_said_or_refused_or_harmless(kind: str, place: float, size: int, filler: bytes) -> None:
     content = WHOLE[kind]
     start = round(place * len(content))
     try:
         samples, said = decode(content[:start] + filler + content[start + size :])
     except AudioError as error:
-        assert str(error).startswith(("cannot decode it", "it "))
+        assert str(error).startswith(("cannot decode it", "cannot decode a part of it", "it "))
         return
     moved = len(filler) - len(content[start : start + size])
     if not said and moved and kind in ("flac", "ogg", "opus"):
