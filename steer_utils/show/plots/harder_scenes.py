@@ -6,7 +6,7 @@ save_figure(figure, Path("figures/conditions"), alt_text_conditions(summary), "O
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import seaborn
 from matplotlib.figure import Figure
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 4  # panels side by side
 _ROW = 0.2  # inches of a condition
+#: A legend under the axis label.
+_BELOW: dict[str, Any] = {"loc": "upper center", "borderaxespad": 6, "frameon": False, "fontsize": "x-small"}
 _PARTS = ((FOUND, "white"), (FILL, INK), ("white", INK))  # of the bars of which one is found: fill, and ink on it
 
 
@@ -101,14 +103,7 @@ def presence_figure(summary: DataFrame) -> Figure:
             Line2D([], [], color=FOUND, marker="o", markersize=4, label="steering, rise of attention"),
             Line2D([], [], color=INK, marker="D", markersize=4, markerfacecolor="white", label="the model's yes or no"),
         ]
-        middle.legend(
-            handles=handles,
-            loc="upper center",
-            bbox_to_anchor=(0.5, 0),
-            borderaxespad=6,
-            frameon=False,
-            fontsize="x-small",
-        )
+        middle.legend(handles=handles, bbox_to_anchor=(0.5, 0), **_BELOW)
         _which_panel(right, doubled)
     return figure
 
@@ -167,15 +162,7 @@ def _which_panel(ax: Axes, doubled: DataFrame) -> None:
     seaborn.despine(ax=ax, left=True)
     parts = zip(WHICH, _PARTS, strict=True)
     handles = [Patch(facecolor=colour, edgecolor=SOFT, label=f"{which} found") for which, (colour, _) in parts]
-    ax.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.4, 0),
-        borderaxespad=6,
-        frameon=False,
-        fontsize="x-small",
-        ncols=3,
-    )
+    ax.legend(handles=handles, bbox_to_anchor=(0.4, 0), ncols=3, **_BELOW)
 
 
 def alt_text_conditions(summary: DataFrame) -> str:
