@@ -20,7 +20,7 @@ import pytest
 import torch
 from site_pages import built_site
 from sweep_work import SIX, small_sweep
-from tinies import EVENTS, tiny
+from tinies import EVENTS, shared, tiny
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
@@ -52,9 +52,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_models() -> dict[str, AudioLM]:
+def tiny_models() -> Iterator[dict[str, AudioLM]]:
     """Tiny models, by family."""
-    return {family: tiny(family) for family in FAMILIES}
+    yield from shared(FAMILIES)
 
 
 @pytest.fixture(scope="session", params=sorted(FAMILIES))

@@ -9,6 +9,7 @@ comparison of attention rows would pass by accident.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -187,6 +188,20 @@ def tiny(family: str) -> AudioLM:
             model.lm_head.weight[processor.audio_token_id] = 0  # no answer holds an audio token
     model.requires_grad_(False)
     return AudioLM(model, processor, FAMILIES[family], f"tiny-{family}", revision="test", events=EVENTS)
+
+
+def shared(families: Iterable[str]) -> Iterator[dict[str, AudioLM]]:
+    """Tiny models, by family, that all files of a process share: at the end no module may have a method of its own,
+    which would go past what a later test patches in the class."""
+    models = {family: tiny(family) for family in families}
+    yield models
+    patched = [
+        f"{family}: {name}"
+        for family, lm in models.items()
+        for name, module in lm.model.named_modules()
+        if "forward" in vars(module)
+    ]
+    assert not patched, f"left by a test: {patched}"
 
 
 def covering_padding(lm: AudioLM) -> AudioLM:

@@ -131,5 +131,6 @@ def spread(checkpoint: Checkpoint, second_from: int | None) -> Iterator[None]:
     finally:
         for module in hooked:
             remove_hook_from_module(module)
+            del module.__dict__["forward"]  # accelerate leaves the method bound, and then no class can be patched
         for tensor in held:
             del tensor.__dict__["_place"]

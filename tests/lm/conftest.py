@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from tinies import tiny
+from tinies import shared
 
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.models import AudioLM
 
 
 @pytest.fixture(scope="session")
-def tiny_models() -> dict[str, AudioLM]:
+def tiny_models() -> Iterator[dict[str, AudioLM]]:
     """Tiny models, by family."""
-    return {family: tiny(family) for family in FAMILIES}
+    yield from shared(FAMILIES)
 
 
 @pytest.fixture(scope="session", params=sorted(FAMILIES))
