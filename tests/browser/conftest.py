@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .server import Server
 
 FAILED = pytest.StashKey[bool]()
+#: Milliseconds: playwright's own 5 s to expect something are short on a machine that does other work.
+PATIENCE = 45_000
 ARTEFACTS = Path(__file__).resolve().parents[2] / "test-artefacts"
 
 
@@ -38,7 +40,7 @@ def browser() -> Iterator[Browser]:
     """The one browser."""
     if lacking := [name for name in ("playwright", "jupyterlab", "anywidget") if find_spec(name) is None]:
         refuse(f"browser tests need {' and '.join(lacking)}: pip install 'steer-utils[course,test]'")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     from .chromium import arguments, chromium
 
@@ -49,6 +51,7 @@ def browser() -> Iterator[Browser]:
         ARTEFACTS.mkdir(exist_ok=True)
         for old in ARTEFACTS.glob("*.png"):  # a picture of an earlier run proves nothing
             old.unlink()
+        expect.set_options(timeout=PATIENCE)
         browser = playwright.chromium.launch(executable_path=path, args=arguments())
         yield browser
         browser.close()
@@ -76,7 +79,7 @@ def open_notebook(browser: Browser, server: Server, notebooks: list[Notebook]) -
 
     # One for all pages: what the first has loaded the others have at hand.
     context = browser.new_context(viewport={"width": 1200, "height": 900}, permissions=["microphone"])
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
 
     def opened(path: str) -> Notebook:
         watch = Watch()

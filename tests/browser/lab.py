@@ -22,7 +22,7 @@ except ImportError:  # the fixture `browser` says how to get it, before a test c
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
 
-RUN_SECONDS = 180
+RUN_SECONDS = 400
 #: What JupyterLab itself says or asks in vain, each with its reason.
 NOT_OURS: tuple[tuple[str, str], ...] = (
     # A notebook that was saved with live widgets and is opened again: ipywidgets' manager says so on the console.
