@@ -74,8 +74,9 @@ test: setup ## Check style and types and run every test but the slow ones, noteb
 	$(BIN)/mypy
 	$(PYTEST) -m "not slow"
 
-test-slow: setup ## Run the slow tests
+test-slow: setup ## Run the slow tests, and the property tests on new random examples
 	$(PYTEST) -m slow
+	$(PYTEST) -m "hypothesis and not slow" --hypothesis-profile=default
 
 site: setup ## Build the website into build/site, offline (a minute)
 	$(BIN)/python -m website.build

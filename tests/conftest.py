@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from site_pages import built_site
 from sweep_work import SIX, small_sweep
 from tinies import EVENTS, shared, tiny
@@ -29,6 +30,11 @@ from steer_utils.pocket.architecture import FAMILIES, save
 from steer_utils.runs.clusters import local_workers
 from steer_utils.runs.executors import SerialExecutor
 from steer_utils.runs.sweep import Sweep, run_sweep
+
+
+# What fails is what was changed: property tests draw the same examples each time. `make test-slow` draws new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
