@@ -224,7 +224,11 @@ def test_one_parameters_cell(notebook: nbformat.NotebookNode) -> None:
 def test_the_parameters_are_those_of_the_course(path: Path) -> None:
     known = known_parameters(path)
     assert [name for name in known if name in PARAMETERS] == PARAMETERS
-    about = {"a_real_language_model": "mini-smollm2-audio", "where_to_look": "pocket-llava"}
+    about = {
+        "06_locating_sounds_and_chance": "mini-smollm2-audio",
+        "a_real_language_model": "mini-smollm2-audio",
+        "where_to_look": "pocket-llava",
+    }
     assert known["preset"] == "course" and known["model"] == about.get(path.stem, "pocket-qwen2-audio")
 
 
