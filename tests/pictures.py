@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from unittest.mock import patch
@@ -44,6 +45,22 @@ def assert_good(make: Callable[[], Figure], *, more_than: int = 8) -> None:
         assert_legible(figure, more_than=more_than)
         figure.savefig(io.BytesIO())
     assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
+
+
+def title_test(figures: Mapping[str, Callable[[], tuple[Figure, str, Figure]]]) -> Callable[[str], None]:
+    """The test of titles that say what is seen: `test_titles = title_test(TITLED)`. A case makes a figure with its alt
+    text, and the same figure of other data."""
+
+    @pytest.mark.parametrize("name", figures)
+    def test(name: str) -> None:
+        figure, alt, other = figures[name]()
+        title, another = (one.get_suptitle().replace("\n", " ").replace(r"\$", "$") for one in (figure, other))
+        assert re.search(r"\d", title) and "nan" not in title, title
+        assert title != another, "it is made of the data"
+        assert alt.startswith(f"{title}. "), "who cannot see the figure is told the same"
+        assert figure.get_suptitle().count("\n") <= 2, title
+
+    return test
 
 
 def figure_test(figures: Mapping[str, Callable[[], Figure]], *, more_than: int = 8) -> Callable[[str], None]:

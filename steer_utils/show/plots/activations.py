@@ -16,7 +16,9 @@ import seaborn
 from matplotlib.figure import Figure
 
 from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline
 
 #: Colour, line and marker in order; they differ in grey too.
 LOOKS: tuple[dict[str, Any], ...] = (
@@ -39,14 +41,17 @@ def norm_figure(norms: Mapping[str, np.ndarray]) -> Figure:
     """
     stations = _stations(norms)
     with house_style():
-        figure = new_figure(7.5, 3.6)
+        figure = new_figure(7.5, 3.5)
+        headline(figure, _norm_message(norms))
         ax = figure.subplots()
+        ends = []
         for place, (kind, values) in enumerate(norms.items()):
             at = np.arange(stations) + _LEAVE * ((place + 0.5) / len(norms) - 0.5)
             low, middle, high = np.quantile(np.asarray(values, dtype=float), (0.1, 0.5, 0.9), axis=1)
             if np.asarray(values).shape[1] > 1:
                 ax.vlines(at, low, high, color=LOOKS[place]["color"], linewidth=1.1)
-            ax.plot(at, middle, linewidth=1.2, markersize=4.5, label=kind, **LOOKS[place])
+            ax.plot(at, middle, linewidth=1.2, markersize=4.5, **LOOKS[place])
+            ends.append(CurveEnd(at[-1], middle[-1], textwrap.fill(kind, 18), LOOKS[place]["color"]))
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         step = max(1, stations // 12)
@@ -54,8 +59,16 @@ def norm_figure(norms: Mapping[str, np.ndarray]) -> Figure:
         ax.set_xticks(ticks, ["in", *(str(tick - 1) for tick in ticks[1:])])
         ax.set(xlabel="after decoder block (in: what enters block 0)", ylabel="length of the state, ‖h‖")
         seaborn.despine(ax=ax)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        end_labels(ax, ends)
     return figure
+
+
+def _norm_message(norms: Mapping[str, np.ndarray]) -> str:
+    """Which kind of token grows most from what enters block 0 to the last block, by its medians."""
+    medians = {kind: np.median(np.asarray(values, dtype=float), axis=1)[[0, -1]] for kind, values in norms.items()}
+    most = max(medians, key=lambda kind: float(medians[kind][1] / medians[kind][0]))
+    first, last = medians[most]
+    return f"Most growth from the first block to the last: {most}, {first:.2g} to {last:.2g}, {last / first:.1f} times"
 
 
 def alt_text_norms(norms: Mapping[str, np.ndarray]) -> str:
@@ -65,7 +78,9 @@ def alt_text_norms(norms: Mapping[str, np.ndarray]) -> str:
     for kind, values in norms.items():
         medians = np.median(np.asarray(values, dtype=float), axis=1)
         said.append(f"{kind}: {medians[0]:.2g} on entering, {medians[1]:.2g} after block 0, {medians[-1]:.2g} at last")
-    return f"Median length of the residual stream by decoder block, log scale. {'; '.join(said)}."
+    return (
+        f"{_norm_message(norms)}. Median length of the residual stream by decoder block, log scale. {'; '.join(said)}."
+    )
 
 
 def _stations(norms: Mapping[str, np.ndarray]) -> int:
@@ -89,6 +104,7 @@ def lens_figure(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> Figu
     chances = np.stack([np.asarray(chance, dtype=float) for _, chance in columns.values()], axis=1)
     with house_style():
         figure = new_figure(7.5, 1.3 + 0.3 * blocks)
+        headline(figure, _lens_message(columns))
         ax = figure.subplots()
         image = ax.imshow(chances, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for column, (words, chance) in enumerate(columns.values()):
@@ -110,6 +126,15 @@ def lens_figure(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> Figu
     return figure
 
 
+def _lens_message(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> str:
+    """From which block on each instruction has the word that it has at last."""
+    since = []
+    for words, _ in columns.values():
+        other = [block for block, word in enumerate(words) if plain(word) != plain(words[-1])]
+        since.append(f"{other[-1] + 1 if other else 0} (“{plain(words[-1])}”)")
+    return f"The last block's words are there from block {', '.join(since)} on"
+
+
 def alt_text_lens(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> str:
     """What `lens_figure` shows, in words: every word, in the order of the blocks."""
     _blocks(columns)
@@ -117,7 +142,10 @@ def alt_text_lens(columns: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> st
         f"{instruction} {', '.join(f'{plain(word)} {chance:.2f}' for word, chance in zip(words, chances, strict=True))}"
         for instruction, (words, chances) in columns.items()
     ]
-    return f"The word that each decoder block would say, first block first, with its probability: {'; '.join(said)}."
+    return (
+        f"{_lens_message(columns)}. The word that each decoder block would say, first block first, with its "
+        f"probability: {'; '.join(said)}."
+    )
 
 
 def plain(word: str, longest: int = _LONGEST) -> str:
@@ -157,6 +185,7 @@ def memory_figure(models: Sequence[MapMemory], budget: float = 80e9) -> Figure:
         raise ValueError(f"pass one to three models, got {len(models)}")
     with house_style():
         figure = new_figure(max(4.0, 0.7 + 3.4 * len(models)), 3.9)
+        headline(figure, _memory_message(models))
         axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
         for ax, model in zip(axes, models, strict=True):
             for values, what, color, line, lift in (
@@ -195,6 +224,12 @@ def memory_figure(models: Sequence[MapMemory], budget: float = 80e9) -> Figure:
     return figure
 
 
+def _memory_message(models: Sequence[MapMemory]) -> str:
+    """What the rows take of the full maps, of each model's longest audio."""
+    parts = [f"{size(float(model.kept[-1]))} in place of {size(float(model.full[-1]))}" for model in models]
+    return f"{models[0].rows} rows take {' and '.join(parts)}"
+
+
 def alt_text_memory(models: Sequence[MapMemory], budget: float = 80e9) -> str:
     """What `memory_figure` shows, in words: both ends of each line, and where full maps pass the budget."""
     said = []
@@ -205,7 +240,8 @@ def alt_text_memory(models: Sequence[MapMemory], budget: float = 80e9) -> str:
             f"{model.name}, {model.seconds[0]:g} to {model.seconds[-1]:g} s: full maps {size(model.full[0])} to "
             f"{size(model.full[-1])} ({passes}), {model.rows} rows {size(model.kept[0])} to {size(model.kept[-1])}"
         )
-    return f"Bytes of attention weights by length of the audio, both axes logarithmic. {'; '.join(said)}."
+    message = _memory_message(models)
+    return f"{message}. Bytes of attention weights by length of the audio, both axes logarithmic. {'; '.join(said)}."
 
 
 def size(count: float) -> str:

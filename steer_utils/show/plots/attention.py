@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.located import MARKS, mark, spectrogram
+from steer_utils.show.plots.titles import headline
 from steer_utils.sound.spans import AudioSpan
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def sound_figure(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan
         raise ValueError(f"{len(curves)} curves cannot be told apart in one panel; pass 1 to {len(LOOKS)}")
     with house_style():
         figure = new_figure(7.5, 3.6)
+        headline(figure, _sound_message(scene, curves, span, query))
         ax = figure.subplots()
         _faint(spectrogram(ax, scene.samples, scene.rate), darkest=0.55)
         over = ax.twinx()
@@ -82,6 +84,16 @@ def sound_figure(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan
     return figure
 
 
+def _sound_message(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan, query: str | None) -> str:
+    """Of each curve its mean in the query, in even shares; with no query where it is highest."""
+    if query is None:
+        peaks = [(label, span.centers()[int(np.argmax(curve))]) for label, curve in curves.items()]
+        return f"Highest: {', '.join(f'{label} at {peak:.1f} s' for label, peak in peaks)}"
+    within = span.tokens(scene.event(query).span)
+    levels = [f"{label} {span.count * np.asarray(curve)[within].mean():.1f}" for label, curve in curves.items()]
+    return f"In the {query}, in times even share: {', '.join(levels)}"
+
+
 def alt_text_sound(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSpan, query: str | None = None) -> str:
     """What `sound_figure` shows, in words: the highest point of each curve, and its mean in the query."""
     said = []
@@ -91,7 +103,8 @@ def alt_text_sound(scene: Scene, curves: Mapping[str, np.ndarray], span: AudioSp
         top = f"{label}: highest at {peak:.2f} s ({values.max():.1f} times even share)"
         inside = f", {values[span.tokens(scene.event(query).span)].mean():.1f} in the {query}" if query else ""
         said.append(top + inside)
-    return f"Curves of attention over the spectrogram of a scene ({_events(scene)}). {'; '.join(said)}."
+    message = _sound_message(scene, curves, span, query)
+    return f"{message}. Curves of attention over the spectrogram of a scene ({_events(scene)}). {'; '.join(said)}."
 
 
 # -- rows over time --------------------------------------------------------------------------------------------------
@@ -116,6 +129,7 @@ def rows_figure(
     darkest = max(2.0, float(np.quantile(every, CLIPPED)))
     with house_style():
         figure = new_figure(7.5, 2.3 + sum(heights))
+        headline(figure, _rows_message(panels, scene, span, rows, query))
         top, *axes = figure.subplots(1 + len(panels), 1, sharex=True, height_ratios=(0.9, *heights))
         _faint(spectrogram(top, scene.samples, scene.rate))
         top.set(xlabel="", ylabel="Hz")
@@ -141,6 +155,22 @@ def rows_figure(
         figure.align_ylabels()
         _mark_events(top, scene, query)
     return figure
+
+
+def _rows_message(panels: Sequence[RowPanel], scene: Scene, span: AudioSpan, rows: str, query: str | None) -> str:
+    """Which row of each panel looks most at the sought event, in even shares; with none sought, how many rows peak in
+    an event."""
+    if query is None:
+        peaks = [span.centers()[int(np.argmax(curve))] for panel in panels for curve in panel.curves]
+        inside = sum(any(event.span.start <= peak < event.span.end for event in scene.events) for peak in peaks)
+        return f"{inside} of {len(peaks)} rows have their peak in one of the sounds"
+    within = span.tokens(scene.event(query).span)
+    said = []
+    for panel in panels:
+        levels = span.count * panel.curves[:, within].mean(axis=1)
+        most = int(np.argmax(levels))
+        said.append(f"{panel.title} {levels[most]:.1f} in {rows} {panel.labels[most]}")
+    return f"Most attention to the {query}, in times even share: {'; '.join(said)}"
 
 
 def _label_rows(ax: Axes, panel: RowPanel, rows: str, noted: str) -> None:
@@ -178,6 +208,7 @@ def alt_text_rows(
     sought = f"; sought is the {query}" if query else ""
     meant = f", in brackets what it has {noted}" if noted else ""
     return (
+        f"{_rows_message(panels, scene, span, rows, query)}. "
         f"Heat maps of attention over time under the spectrogram of a scene ({_events(scene)}{sought}). Where each "
         f"{rows} looks most{meant}. {' '.join(said)}"
     )

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from steer_utils.show.palette import HEAT, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.heatmaps import outline_cell
+from steer_utils.show.plots.titles import headline, percent
 from steer_utils.study.block_map import PROMPTING, READS
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ def block_map_figure(summary: DataFrame) -> Figure:
     chance = 100 * float(summary["chance"].mean())
     with house_style():
         figure = new_figure(8.6, 4.9)
+        headline(figure, _message(summary))
         axes = figure.subplots(2, len(READS), sharex=True, height_ratios=(12, 1), squeeze=False)
         for column, read in enumerate(READS):
             cells, strip = _grids(summary, read)
             image = _draw(axes[0, column], cells)
             _draw(axes[1, column], strip)
             _frame_best(axes[0, column], cells)
-            axes[0, column].set_title(READ_TITLES[read], fontsize="medium")
+            axes[0, column].set_title(READ_TITLES[read], fontsize="small")
             axes[1, column].set(xlabel="block whose attention is read", yticks=[])
             ticks = _ticks(cells.shape[1])
             axes[1, column].set_xticks(ticks)
@@ -50,10 +52,20 @@ def block_map_figure(summary: DataFrame) -> Figure:
         bar.ax.axhline(chance, color=TRUE, linewidth=2)
         bar.outline.set_visible(False)
         scenes, queries = int(summary["scenes"].iloc[0]), int(summary["n"].iloc[0])
-        figure.suptitle(
+        figure.supxlabel(
             f"{queries} queries in {scenes} scenes; chance {chance:.1f} % (line at the colour bar)", fontsize="small"
         )
     return figure
+
+
+def _message(summary: DataFrame) -> str:
+    """The best of all cells, and of how many: the best of hundreds flatters. Beside it, the best of prompting."""
+    steered = summary[summary["steered"] != PROMPTING]
+    best = steered.loc[steered["overlap"].idxmax()]
+    said = f"Best of {len(steered)} cells: block {best['steered']} steered, block {best['read_block']} read, "
+    said += percent(best["overlap"])
+    prompted = summary.loc[summary["steered"] == PROMPTING, "overlap"]
+    return f"{said}; prompting at best {percent(prompted.max())}" if prompted.notna().any() else said
 
 
 def _grids(summary: DataFrame, read: str) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +110,6 @@ def alt_text_block_map(summary: DataFrame) -> str:
             f"prompting at best {np.nanmax(strip):.1f} % in block {int(np.nanargmax(strip))}."
         )
     return (
-        f"Two maps of overlap by steered block and read block. {' '.join(said)} "
+        f"{_message(summary)}. Two maps of overlap by steered block and read block. {' '.join(said)} "
         f"Chance {100 * float(summary['chance'].mean()):.1f} %."
     )

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, percent, sentence, versus
 from steer_utils.study.field import CRITERIA, LOUDNESS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ LOOKS = {
     "loudest": ("the model's yes or no, loudest stretch", TRUE, "s", False),
     LOUDNESS: ("loudness alone", SOFT, "^", True),
 }
+_PLACED = "IoU 0.5"  # the criterion of the title
 _OTHER = (SOFT, "v", False)  # of a method from outside, such as CLAP
 SAID = {
     "presence": "it is there",
@@ -47,6 +49,7 @@ def field_figure(summary: DataFrame) -> Figure:
     step = 0.8 / len(methods)
     with house_style():
         figure = new_figure(8.0, 1.3 + 0.2 * len(CRITERIA) * (len(methods) + 1))
+        headline(figure, _message(summary))
         axes = figure.subplots(1, 2, sharey=True)
         for ax, measure in zip(axes, ("precision", "recall"), strict=True):
             for row in summary.to_dict("records"):
@@ -74,6 +77,22 @@ def field_figure(summary: DataFrame) -> Figure:
     return figure
 
 
+def _message(summary: DataFrame) -> str:
+    """Of what steering (or else the first method) reports, how much is placed well, beside the best of the others."""
+    placed = summary[(summary["criterion"] == _PLACED) & summary["precision"].notna()].set_index("method")
+    if placed.empty:
+        return f"Nothing is reported by any of {summary['method'].nunique()} methods"
+    main = "steering" if "steering" in placed.index else str(placed.index[0])
+    row = placed.loc[main]
+    said = f"{sentence(_look(main)[0])}: of what it reports {percent(row['precision'])} has an {SAID[_PLACED]}"
+    others = placed.drop(main)
+    if not others.empty:
+        best = others.loc[others["precision"].idxmax()]
+        ends = [{end: line[f"precision_{end}"] for end in ("low", "high")} for line in (row, best)]
+        said += f", {versus(*ends)} {_look(str(best.name))[0]}, {percent(best['precision'])}"
+    return f"{said}; it finds {percent(row['recall'])} so"
+
+
 def alt_text_field(summary: DataFrame) -> str:
     """What `field_figure` shows, in words: every mean in it."""
     lines = []
@@ -81,7 +100,7 @@ def alt_text_field(summary: DataFrame) -> str:
         rows = summary[summary["criterion"] == criterion].to_dict("records")
         parts = [f"{_look(row['method'])[0]} {_percent(row['precision'])} / {_percent(row['recall'])}" for row in rows]
         lines.append(f"{SAID[criterion]}: {', '.join(parts)}.")
-    return f"Precision / recall in %, by what counts as found. {' '.join(lines)}"
+    return f"{_message(summary)}. Precision / recall in %, by what counts as found. {' '.join(lines)}"
 
 
 def _percent(share: float) -> str:

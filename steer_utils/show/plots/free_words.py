@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from steer_utils.show.palette import FOUND, GRID, INK, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +38,7 @@ def words_figure(summary: DataFrame) -> Figure:
     rows = max(sum(sizes[sound] + 0.6 for sound in column) for column in columns)
     with house_style():
         figure = new_figure(4.6 * len(columns), 1.1 + _ROW * rows)
+        headline(figure, _message(summary))
         for ax, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
             _column(ax, summary, column, rows)
         handles = [
@@ -79,6 +81,18 @@ def _column(ax: Axes, summary: DataFrame, sounds: list[str], rows: float) -> Non
     seaborn.despine(ax=ax, left=True)
 
 
+def _message(summary: DataFrame) -> str:
+    """By how many names, and how many other words, steering finds more than chance: its whole interval lies above."""
+    names = summary["text"] == summary["event"]
+    above = summary["steering_low"] > summary["chance"]
+    groups = (("name", names), ("other text", ~names))
+    if summary["steering_low"].notna().any():
+        said = [f"{int(above[own].sum())} of {int(own.sum())} {what}s" for what, own in groups if own.any()]
+        return f"Steering finds more than chance by {' and '.join(said)}"
+    said = [f"{percent(summary.loc[own, 'steering'].mean())} by {what}s" for what, own in groups if own.any()]
+    return f"Steering finds {' and '.join(said)}"
+
+
 def alt_text_words(summary: DataFrame) -> str:
     """What `words_figure` shows, in words: every mean in it."""
     said = []
@@ -87,6 +101,6 @@ def alt_text_words(summary: DataFrame) -> str:
         parts = [f"{row['text']} {100 * row['steering']:.0f} / {100 * row['prompting-best']:.0f}" for row in rows]
         said.append(f"{sound}: {', '.join(parts)}.")
     return (
-        "Overlap in % by steering / by prompting, for each text that stands for a sound. "
+        f"{_message(summary)}. Overlap in % by steering / by prompting, for each text that stands for a sound. "
         f"{' '.join(said)} Chance {100 * float(summary['chance'].mean()):.0f} %."
     )

@@ -10,7 +10,7 @@ sentence (`alt_text_...`), for people who cannot see it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.figures import save_figure as save_figure
 from steer_utils.show.plots.figures import show as show
 from steer_utils.show.plots.figures import write_figure as write_figure
+from steer_utils.show.plots.titles import headline, listed, method_words, percent, sentence, versus
 from steer_utils.sound.audio import mel_band, mel_spectrogram
 from steer_utils.sound.spans import AudioSpan, Interval
 
@@ -44,6 +45,8 @@ MARKS: dict[str, dict[str, Any]] = {
     "event": {"color": SOFT, "linestyle": (0, (1, 1.2)), "linewidth": 1.5},
 }
 LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.")
+_MAIN = "steering"
+_NAMED = 3  # models up to which a title names each
 LONG = 60.0  # seconds from which a spectrogram is drawn with fewer frames
 
 
@@ -302,26 +305,100 @@ def alt_text_side_by_side(queries: Sequence[Listened]) -> str:
 # -- methods compared ----------------------------------------------------------------------------------------------
 def overlap_figure(summaries: Mapping[str, DataFrame]) -> Figure:
     """Overlap of each method with its 95 % interval and its chance, one panel a model (`benchmark.summary` of each)."""
-    panels = {Path(model).name: table[table["slot"] == "all"] for model, table in summaries.items()}
-    return _dot_figure(panels)
+    panels = _all_slots(summaries)
+    return _dot_figure(panels, lambda: _overlap_message(panels))
+
+
+def _all_slots(summaries: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
+    return {Path(model).name: table[table["slot"] == "all"] for model, table in summaries.items()}
 
 
 def slot_figure(summary: DataFrame) -> Figure:
     """Overlap of each method for the first, middle and last event of a scene, beside that slot's own chance."""
+    panels = _by_slot(summary)
+    return _dot_figure({f"{slot} event": table for slot, table in panels.items()}, lambda: _slot_message(panels))
+
+
+def _by_slot(summary: DataFrame) -> dict[str, DataFrame]:
     slots = [slot for slot in ("first", "middle", "last") if (summary["slot"] == slot).any()]
-    return _dot_figure({f"{slot} event": summary[summary["slot"] == slot] for slot in slots})
+    return {slot: summary[summary["slot"] == slot] for slot in slots}
 
 
-def _dot_figure(panels: Mapping[str, DataFrame]) -> Figure:
+def _overlap_message(panels: Mapping[str, DataFrame]) -> str:
+    """Steering beside the best of what is no steering with its vector; of several models what steering finds in each.
+    Without steering the best method is named."""
+    of_model = {name: _known(table) for name, table in panels.items()}
+    gaps = {name: _gap(rows) for name, rows in of_model.items() if _MAIN in rows.index}
+    if len(of_model) == 1 or not gaps:
+        rows = max(of_model.values(), key=lambda rows: float(rows["overlap"].max()))
+        chance = f"chance {percent(rows['chance'].mean())}"
+        if not gaps or len(rows) == 1:
+            best = rows.loc[rows["overlap"].idxmax()]
+            most = "" if len(rows) == 1 else f", the most of {len(rows)} methods"
+            return f"{sentence(method_words(str(best.name)))} finds {percent(best['overlap'])}{most}; {chance}"
+        (gap,) = gaps.values()
+        return f"Steering finds {percent(rows.loc[_MAIN, 'overlap'])}, {gap}; {chance}"
+    found = {name: float(of_model[name].loc[_MAIN, "overlap"]) for name in gaps}
+    if len(found) > _NAMED:
+        said = f"{percent(*found.values())} in {len(found)} models"
+    else:
+        said = listed([f"{percent(share)} in {name}" for name, share in found.items()])
+    above = sum(gap.startswith("above") for gap in gaps.values())
+    if all(gap.startswith("beside") for gap in gaps.values()):
+        return f"Steering finds {said}"
+    return f"Steering finds {said}; above the best of the others in {above} of {len(gaps)}"
+
+
+def _known(table: DataFrame) -> DataFrame:
+    """Rows by method, of methods that are drawn."""
+    rows = table.set_index("method")
+    return rows.loc[in_order(rows.index)]
+
+
+def _gap(rows: DataFrame) -> str:
+    """How steering stands to the best of the methods that are not steering. `rows`: by method."""
+    others = rows[~rows.index.str.startswith("steering")]
+    if others.empty:
+        return "the only method"
+    best = others.loc[others["overlap"].idxmax()]
+    return f"{versus(rows.loc[_MAIN], best)} {method_words(str(best.name))}, {percent(best['overlap'])}"
+
+
+def _slot_message(panels: Mapping[str, DataFrame]) -> str:
+    """At which place steering (or else the best method) finds most and least, and what finds less than chance there."""
+    by_slot = {slot: _known(table) for slot, table in panels.items()}
+    everywhere = [name for name in next(iter(by_slot.values())).index if all(name in t.index for t in by_slot.values())]
+    if not everywhere:
+        return f"Overlap at {len(by_slot)} places in a scene"
+    means = {name: np.mean([rows.loc[name, "overlap"] for rows in by_slot.values()]) for name in everywhere}
+    main = _MAIN if _MAIN in means else max(means, key=lambda name: float(means[name]))
+    own = {slot: rows.loc[main] for slot, rows in by_slot.items()}
+    most, least = (choose(own, key=lambda slot: float(own[slot]["overlap"])) for choose in (max, min))
+    if versus(own[most], own[least]) == "above":
+        said = f"finds the {most} event best ({percent(own[most]['overlap'])}), the {least} one least "
+        said += f"({percent(own[least]['overlap'])})"
+    else:
+        level = " at all places, about level" if versus(own[most], own[least]).startswith("about") else ""
+        said = f"finds {percent(*(row['overlap'] for row in own.values()))}{level}"
+    below = {slot: list(rows.index[rows["high"] < rows["chance"]]) for slot, rows in by_slot.items()}
+    worst = max(below, key=lambda slot: len(below[slot]))
+    if names := [name for name in below[worst] if name != main]:
+        who = listed([method_words(name) for name in names]) if len(names) == 1 else f"{len(names)} methods"
+        said += f"; {who} less than chance in the {worst}" + (" place" if worst != "middle" else "")
+    return f"{sentence(method_words(main))} {said}"
+
+
+def _dot_figure(panels: Mapping[str, DataFrame], message: Callable[[], str]) -> Figure:
     methods = in_order(name for table in panels.values() for name in table["method"])
     if not methods:
         raise ValueError("there is nothing to draw: no panel has a row of a known method")
     with house_style():
         figure = new_figure(2.6 + 2.7 * len(panels), 1.3 + 0.36 * len(methods))
+        headline(figure, message())
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax, (title, table) in zip(axes, panels.items(), strict=True):
             _dots(ax, table.set_index("method"), methods)
-            ax.set_title(title, fontsize="medium")
+            ax.set_title(title, fontsize="small")
             ax.tick_params(left=ax is axes[0])
             ax.set_xlabel("overlap (%)")
         axes[0].set_yticks(range(len(methods)), [label_of(name) for name in methods])
@@ -351,15 +428,18 @@ def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
 
 def alt_text_overlap(summaries: Mapping[str, DataFrame]) -> str:
     """What `overlap_figure` shows, in words: every number in it."""
-    said = [f"{Path(model).name}: {_in_words(table[table['slot'] == 'all'])}" for model, table in summaries.items()]
-    return f"Overlap with the true interval by method, with 95 % intervals. {' '.join(said)}"
+    panels = _all_slots(summaries)
+    said = [f"{model}: {_in_words(table)}" for model, table in panels.items()]
+    message = _overlap_message(panels)
+    return f"{message}. Overlap with the true interval by method, with 95 % intervals. {' '.join(said)}"
 
 
 def alt_text_slots(summary: DataFrame) -> str:
     """What `slot_figure` shows, in words: every number in it."""
-    slots = [slot for slot in ("first", "middle", "last") if (summary["slot"] == slot).any()]
-    said = [f"{slot.capitalize()} event: {_in_words(summary[summary['slot'] == slot])}" for slot in slots]
-    return f"Overlap with the true interval by method and place of the event in its scene. {' '.join(said)}"
+    panels = _by_slot(summary)
+    said = [f"{slot.capitalize()} event: {_in_words(table)}" for slot, table in panels.items()]
+    message = _slot_message(panels)
+    return f"{message}. Overlap with the true interval by method and place of the event in its scene. {' '.join(said)}"
 
 
 def _fewer(table: DataFrame, method: str) -> str:

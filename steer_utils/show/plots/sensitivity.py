@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from steer_utils.show.palette import FOUND, GRID, INK, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.heatmaps import outline_cell, overlap_map
+from steer_utils.show.plots.titles import headline, percent, versus
 from steer_utils.study.sensitivity import FACTORS, READS, blocks_order, one_at_a_time
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = N
     sets = sorted(star["blocks"].unique(), key=blocks_order)  # the paper's read-out is reached from all of them
     strengths = sorted(cells["strength"].unique())
     with house_style():
-        figure = new_figure(3.3 + 0.95 * len(strengths), 2.1 + 0.27 * len(sets))
+        figure = new_figure(3.3 + 0.95 * len(strengths), 1.9 + 0.27 * len(sets))
+        headline(figure, _plane_message(cells, point))
         axes = figure.subplots(1, len(panels), sharey=True)
         for ax, (read, table) in zip(axes, panels.items(), strict=True):
             overlap_map(ax, table, sets, strengths, 7.5, against=float(point["overlap"]))
@@ -78,9 +80,8 @@ def plane_figure(summary: DataFrame, around: str = "paper", norm: str | None = N
         bar.set_label("overlap (%)")
         bar.outline.set_visible(False)
         empty = "" if len(cells) == len(READS) * len(sets) * len(strengths) else f";  – {UNREACHED}"
-        figure.suptitle(
-            f"{_title(cells, point, around)}: {100 * point['overlap']:.1f} %\n{_scenes(cells)}\n"
-            f"chance {100 * cells['chance'].mean():.1f} %{empty}",
+        figure.supxlabel(
+            f"{_title(cells, point, around)}\n{_scenes(cells)}\nchance {100 * cells['chance'].mean():.1f} %{empty}",
             fontsize="small",
         )
     return figure
@@ -100,6 +101,17 @@ def _plane(summary: DataFrame, around: str, norm: str | None) -> tuple[DataFrame
             "measures both"
         )
     return kept, point
+
+
+def _plane_message(cells: DataFrame, point: Mapping[str, Any]) -> str:
+    """How many cells have an interval above or below what the settings find: where numbers are drawn."""
+    mean = float(point["overlap"])
+    if not cells["low"].notna().any():
+        return f"The settings find {percent(mean)}, the {len(cells)} cells {percent(*cells['overlap'])}: a single scene"
+    above, below = int((cells["low"] > mean).sum()), int((cells["high"] < mean).sum())
+    return (
+        f"The settings find {percent(mean)}; of {len(cells)} cells {above} have their interval above it, {below} below"
+    )
 
 
 def _title(cells: DataFrame, point: Mapping[str, Any], around: str) -> str:
@@ -123,8 +135,9 @@ def alt_text_plane(summary: DataFrame, around: str = "paper", norm: str | None =
         best, worst = (table.loc[table["overlap"].agg(end)] for end in ("idxmax", "idxmin"))
         said.append(f"{READ_LABELS[read].capitalize()}: from {_place(worst)} to {_place(best)}.")
     return (
-        f"Overlap by strength and steered blocks around {_title(cells, point, around)}. {' '.join(said)} The settings "
-        f"themselves, outlined, {READ_LABELS[point['read']]}: {_place(point)}. "
+        f"{_plane_message(cells, point)}. "
+        f"Overlap by strength and steered blocks around {_title(cells, point, around)}. "
+        f"{' '.join(said)} The settings themselves, outlined, {READ_LABELS[point['read']]}: {_place(point)}. "
         f"Chance {100 * cells['chance'].mean():.1f} %."
     )
 
@@ -146,6 +159,7 @@ def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
     sizes = star.groupby("factor", sort=False).size()
     with house_style():
         figure = new_figure(6.6, 1.1 + _ROW * len(star) + 0.12 * len(sizes))
+        headline(figure, _star_message(star))
         axes = figure.subplots(len(sizes), 1, sharex=True, height_ratios=[size + 0.6 for size in sizes])
         for ax, factor in zip(axes, sizes.index, strict=True):
             levels = star[star["factor"] == factor].reset_index(drop=True)
@@ -167,6 +181,23 @@ def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure
+
+
+def _star_message(star: DataFrame) -> str:
+    """How many single changes leave the interval of the settings, and which of them changes most. The window's width is
+    left out: it changes chance, too."""
+    point = star[star["chosen"]].iloc[0].to_dict()
+    changed = [row for row in star.to_dict("records") if not row["chosen"] and row["factor"] != "width"]
+    beyond = [row for row in changed if versus(row, point) in ("above", "below")]
+    start = f"The settings find {percent(point['overlap'])}"
+    if not np.isfinite(point["low"]):
+        return f"{start}, {len(changed)} single changes {percent(*(row['overlap'] for row in changed))}"
+    if not beyond:
+        return f"{start}; none of {len(changed)} single changes leaves their interval"
+    most = max(beyond, key=lambda row: abs(row["overlap"] - point["overlap"]))
+    level = LEVEL_LABELS.get((most["factor"], most["level"]), most["level"])
+    said = f"{len(beyond)} of {len(changed)} single changes leave their interval, most {FACTOR_LABELS[most['factor']]}"
+    return f"{start}; {said}: {level}, {percent(most['overlap'])}"
 
 
 def _dot(ax: Axes, place: int, row: Mapping[str, Any]) -> None:
@@ -195,6 +226,7 @@ def alt_text_star(summary: DataFrame, around: str = "paper") -> str:
         ]
         said += [f"{FACTOR_LABELS[factor][0].upper()}{FACTOR_LABELS[factor][1:]}: {', '.join(parts)}."] if parts else []
     return (
+        f"{_star_message(star)}. "
         f"Overlap around {POINTS.get(around, around)} ({_percent(point)}; chance {100 * point['chance']:.1f} %), one "
         f"factor changed at a time. {' '.join(said)}"
     )

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, percent, sentence, versus
 from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ SWAP_LABELS = {
     "loudness": "says how loud it is",
 }
 
+SWAP_MEANT = {
+    "named": "name the event",
+    "only": "name it alone",
+    "first": "name it first",
+    "loudness": "say how loud it is",
+}
+
 
 # -- shifts by block -------------------------------------------------------------------------------------------------
 def shift_figure(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -> Figure:
@@ -73,6 +81,7 @@ def shift_figure(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -
     conditions = list(dict.fromkeys(summary["condition"]))
     with house_style():
         figure = new_figure(1.0 + 1.45 * len(conditions), 0.8 + 1.75 * len(measures))
+        headline(figure, _shift_message(summary, measures))
         axes = figure.subplots(len(measures), len(conditions), sharex=True, sharey="row", squeeze=False)
         for number, measure in enumerate(measures):
             row = axes[number]
@@ -102,10 +111,28 @@ def _folded(title: str) -> str:
 
 
 def _line(ax: Axes, rows: DataFrame, scale: float, look: dict[str, Any]) -> None:
-    for block, low, high in zip(rows["block"], scale * rows["low"], scale * rows["high"], strict=True):
-        if np.isfinite(low) and np.isfinite(high):  # a single scene has no interval
-            ax.plot([block, block], [low, high], color=look["color"], linewidth=1.1)
+    bars = scale * rows[["low", "high"]].assign(gap=np.nan)  # one broken line: a deep model has hundreds of intervals
+    ax.plot(rows["block"].repeat(3), bars.to_numpy().ravel(), color=look["color"], linewidth=1.1)
     ax.plot(rows["block"], scale * rows["mean"], linewidth=1.0, markersize=3.5, clip_on=False, **look)
+
+
+def _shift_message(summary: DataFrame, measures: Sequence[str]) -> str:
+    """What the first condition does where it does most, and the one of the others that does most, of the measure that
+    says most about the event."""
+    measure = next((name for name in ("inside", "js") if name in measures), measures[0])
+    title, unit, scale = SHIFT_LABELS[measure]
+    rows = summary[(summary["measure"] == measure) & summary["mean"].notna()]
+    largest = {name: part.loc[part["mean"].abs().idxmax()] for name, part in rows.groupby("condition", sort=False)}
+    first, *others = [(f"{name} {_change(row, scale)}", row) for name, row in largest.items()]
+    said = f"{sentence(title)}: {first[0]} {unit} in block {first[1]['block']}"
+    if not others:
+        return said
+    words, row = max(others, key=lambda other: abs(float(other[1]["mean"])))
+    return f"{said}, {versus(first[1], row)} {words} in block {row['block']}"
+
+
+def _change(row: Any, scale: float) -> str:
+    return f"{scale * float(row['mean']):+.{0 if scale > 1 else 2}f}".replace("-", "−")
 
 
 def alt_text_shift(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -> str:
@@ -120,7 +147,8 @@ def alt_text_shift(summary: DataFrame, measures: Sequence[str] = ("mass", "js"))
             most = own.loc[own["mean"].abs().idxmax()]
             parts.append(f"{condition} {_signed(most, scale)} in block {most['block']}")
         said.append(f"{title[0].upper()}{title[1:]} ({unit}), where it is largest: {', '.join(parts)}.")
-    return f"Lines by decoder block for each condition, with 95 % intervals. {' '.join(said)}"
+    message = _shift_message(summary, measures)
+    return f"{message}. Lines by decoder block for each condition, with 95 % intervals. {' '.join(said)}"
 
 
 def _check_measures(summary: DataFrame, measures: Sequence[str]) -> None:
@@ -138,11 +166,12 @@ def occlusion_figure(summary: DataFrame) -> Figure:
     rows = summary.set_index(["measure", "window"])
     with house_style():
         figure = new_figure(8.2, 3.3)
+        headline(figure, _occlusion_message(rows))
         axes = figure.subplots(1, len(OCCLUSION_LABELS), sharey=True)
         for ax, (measure, (title, axis)) in zip(axes, OCCLUSION_LABELS.items(), strict=True):
             for place, window in enumerate(WINDOWS):
                 _pair(ax, place, rows.loc[(measure, window)], FOUND if window == "found" else INK)
-            ax.set_title(title, fontsize="medium")
+            ax.set_title(title, fontsize="small")
             ax.set(xlim=(-4, 104), xticks=range(0, 101, 25))
             beyond = _contrast(rows.loc[(measure, "found - random")]).replace(": ", ":\n")
             ax.set_xlabel(f"{axis}\n{beyond}", fontsize="small")
@@ -156,6 +185,20 @@ def occlusion_figure(summary: DataFrame) -> Figure:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure
+
+
+def _occlusion_message(rows: DataFrame) -> str:
+    """How far "yes" falls without the window found, and whether further than without another. `rows`: by measure and
+    window."""
+    drop, beyond = rows.loc[("presence", "found")], rows.loc[("presence", "found - random")]
+    said = (
+        f"Without the window found, “yes, it is there” goes from {percent(drop['before'])} to {percent(drop['after'])}"
+    )
+    low, high = float(beyond["low"]), float(beyond["high"])
+    if not np.isfinite([low, high]).all():
+        return said
+    than = "no further down than" if low <= 0 <= high else "further down than" if low > 0 else "less far down than"
+    return f"{said}, {than} without another window"
 
 
 def _pair(ax: Axes, place: int, row: Any, color: str) -> None:
@@ -183,7 +226,10 @@ def alt_text_occlusion(summary: DataFrame) -> str:
             for row in [rows.loc[(measure, window)]]
         ]
         said.append(f"The model {title}: {', '.join(parts)}; {_contrast(rows.loc[(measure, 'found - random')])}.")
-    return f"What the model says of an event before and after a window is taken out of the audio. {' '.join(said)}"
+    return (
+        f"{_occlusion_message(rows)}. What the model says of an event before and after a window is taken out of the "
+        f"audio. {' '.join(said)}"
+    )
 
 
 def swap_figure(summary: DataFrame) -> Figure:
@@ -198,18 +244,33 @@ def swap_figure(summary: DataFrame) -> Figure:
         raise ValueError("there is nothing to draw: the summary has no rates")
     with house_style():
         figure = new_figure(1.9 + 1.85 * len(measures), 1.3 + 0.36 * len(conditions))
+        headline(figure, _swap_message(rates))
         axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
         for ax, measure in zip(axes, measures, strict=True):
             own = rates[rates["measure"] == measure].set_index("condition")
             for place, condition in enumerate(conditions):
                 _rate(ax, place, own.loc[condition], steered=condition == "steering")
-            ax.set_title(SWAP_LABELS[measure], fontsize="medium")
+            ax.set_title(SWAP_LABELS[measure], fontsize="small")
             ax.set(xlim=(-6, 106), xticks=range(0, 101, 50), xlabel="% of answers")
             _dressed(ax)
             ax.tick_params(left=ax is axes[0])
         axes[0].set_yticks(range(len(conditions)), [_swap_label(name) for name in conditions])
         axes[0].set_ylim(len(conditions) - 0.5, -0.5)
     return figure
+
+
+def _swap_message(rates: DataFrame) -> str:
+    """How often the first measure holds with the event's own vector, and with another's. `rates`: by condition."""
+    measure = str(rates["measure"].iloc[0])
+    own = rates[rates["measure"] == measure].set_index("condition")
+    parts = [(name, own.loc[name]) for name in ("steering", "swapped", "unsteered") if name in own.index]
+    (name, row), *others = parts or [(str(own.index[0]), own.iloc[0])]
+    said = [f"with {_swap_label(name)} {percent(row['mean'])}"]
+    for name, other in others:
+        level = versus(other, row).removesuffix(" with")
+        vector = "without a vector" if name == "unsteered" else f"with {_swap_label(name)}"
+        said.append(f"{vector} {percent(other['mean'])}" + ("" if level == "beside" else f" ({level})"))
+    return f"Answers that {SWAP_MEANT[measure]}: {', '.join(said)}"
 
 
 def _rate(ax: Axes, place: int, row: Any, *, steered: bool) -> None:
@@ -231,7 +292,10 @@ def alt_text_swap(summary: DataFrame) -> str:
             for row in rates[rates["measure"] == measure].itertuples()
         ]
         said.append(f"{SWAP_LABELS[measure][0].upper()}{SWAP_LABELS[measure][1:]}: {', '.join(parts)}.")
-    return f"How often the answer to a question that names no event speaks of the queried one. {' '.join(said)}"
+    message = _swap_message(rates)
+    return (
+        f"{message}. How often the answer to a question that names no event speaks of the queried one. {' '.join(said)}"
+    )
 
 
 def _swap_label(condition: str) -> str:

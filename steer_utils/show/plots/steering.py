@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from steer_utils.show.palette import DARK, FOUND, GRID, HEAT, INK, SOFT, TRUE
+from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,6 +51,7 @@ def reach_figure(change: np.ndarray) -> Figure:
     blocks = [str(block) for block in range(len(change))]
     with house_style():
         figure = new_figure(5.6, 1.1 + 0.36 * min(len(blocks), WRITTEN))
+        headline(figure, _reach_message(change))
         ax = figure.subplots()
         drawn = _cells(ax, np.where(change == 0, np.nan, 100 * change), blocks, blocks)
         ax.set(xlabel="block in which attention is read", ylabel="block whose output is steered")
@@ -59,6 +62,15 @@ def reach_figure(change: np.ndarray) -> Figure:
     return figure
 
 
+def _reach_message(change: np.ndarray) -> str:
+    """Where a steered block moves the share most."""
+    if not change.any():
+        return "No block changes the share"
+    steered, read = np.unravel_index(int(np.argmax(np.abs(change))), change.shape)
+    points = f"{100 * change[steered, read]:+.0f}".replace("-", "−")
+    return f"Largest change: block {steered} steered, block {read} read, {points} points"
+
+
 def alt_text_reach(change: np.ndarray) -> str:
     """What `reach_figure` shows, in words: where nothing changes, and the largest change of each row."""
     parts = []
@@ -66,7 +78,8 @@ def alt_text_reach(change: np.ndarray) -> str:
         most = int(np.argmax(np.abs(row)))
         parts.append(f"of block {block} {row[most]:+.1f} in block {most}" if row.any() else f"of block {block} none")
     return (
-        "Change of the attention share in the event, in points, by steered and by read block: cells up to the steered "
+        f"{_reach_message(change)}. "
+        f"Change of the attention share in the event, in points, by steered and by read block: cells up to the steered "
         f"block are empty. Largest change when steering the output {'; '.join(parts)}."
     )
 
@@ -83,11 +96,14 @@ def strength_figure(
     x = np.asarray(strengths, dtype=float)[order]
     with house_style():
         figure = new_figure(7.5, 3.4)
+        headline(figure, _strength_message(strengths, shares))
         ax = figure.subplots()
+        named = []
         ax.axvline(0, color=SOFT, linewidth=0.7)
         for place, (name, values) in enumerate(shares.items()):
             look = EVENT_LOOKS[place % len(EVENT_LOOKS)]
-            ax.plot(x, 100 * np.asarray(values, dtype=float)[order], markersize=5, linewidth=1.5, label=name, **look)
+            ax.plot(x, 100 * np.asarray(values, dtype=float)[order], markersize=5, linewidth=1.5, **look)
+            named.append(CurveEnd(x[-1], 100 * float(np.asarray(values)[order[-1]]), name, look["color"]))
             for limit, ends in zip(limits[name], ((x[0], x[0] / 4), (x[-1] / 4, x[-1])), strict=True):
                 ax.plot(ends, [100 * limit] * 2, color=look["color"], linewidth=1.0, linestyle=(0, (1, 1)))
         ax.set_xscale("symlog", base=2, linthresh=0.5, linscale=0.7)
@@ -97,8 +113,16 @@ def strength_figure(
         ax.set_ylim(bottom=0)
         ax.set(xlabel="strength λ   (dotted: λ → ±∞)", ylabel="attention share in the event (%)")
         seaborn.despine(ax=ax)
-        ax.legend(frameon=False, fontsize="small", title="share in", title_fontsize="small", loc="upper left")
+        end_labels(ax, named)
     return figure
+
+
+def _strength_message(strengths: Sequence[float], shares: Mapping[str, Sequence[float]]) -> str:
+    """The event whose share changes most between the weakest steering, or none, and the strongest."""
+    none, high = int(np.argmin(np.abs(strengths))), int(np.argmax(strengths))
+    most = max(shares, key=lambda name: abs(shares[name][high] - shares[name][none]))
+    ends = [f"{percent(shares[most][place])} at λ = {strengths[place]:g}" for place in (none, high)]
+    return f"Most moved: the share of the {most}, {', '.join(ends)}"
 
 
 def alt_text_strength(
@@ -112,7 +136,8 @@ def alt_text_strength(
         f"{100 * values[high]:.0f} % at {strengths[high]:g} (in the limit {100 * limits[name][1]:.0f} %)"
         for name, values in shares.items()
     ]
-    return f"Attention share in each event by strength of steering: {'; '.join(parts)}."
+    message = _strength_message(strengths, shares)
+    return f"{message}. Attention share in each event by strength of steering: {'; '.join(parts)}."
 
 
 # -- which block -----------------------------------------------------------------------------------------------------
@@ -155,7 +180,8 @@ def control_figure(
     """
     x = np.asarray(strengths, dtype=float)
     with house_style():
-        figure = new_figure(7.5, 3.2)
+        figure = new_figure(8.6, 3.1)
+        headline(figure, _control_message(strengths, own, noise))
         for ax, (measure, (title, axis, scale, _)) in zip(figure.subplots(1, 2), CONTROL_LABELS.items(), strict=True):
             drawn = scale * np.asarray(noise[measure])
             ax.fill_between(x, drawn.min(axis=0), drawn.max(axis=0), color=SOFT, alpha=0.25, linewidth=0)
@@ -167,20 +193,36 @@ def control_figure(
                 marker="s",
                 markersize=4.5,
                 markerfacecolor="white",
-                label=f"{len(drawn)} random vectors: mean, range",
             )
-            ax.plot(x, scale * np.asarray(own[measure]), color=FOUND, marker="o", markersize=5, label="the vector")
+            ax.plot(x, scale * np.asarray(own[measure]), color=FOUND, marker="o", markersize=5)
             ax.set_xscale("log", base=2)
             ax.xaxis.set_major_locator(FixedLocator(list(x[::2]) if len(x) > 7 else list(x)))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             ax.set_ylim(bottom=0)
             ax.set(xlabel="strength λ", ylabel=axis)
-            ax.set_title(title, fontsize="medium", loc="left")
+            ax.set_title(title, fontsize="small", loc="left")
             seaborn.despine(ax=ax)
-        handles, labels = ax.get_legend_handles_labels()
-        figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        ends = [
+            CurveEnd(x[-1], float(drawn.mean(axis=0)[-1]), f"{len(drawn)} random vectors:\nmean, range", INK),
+            CurveEnd(x[-1], scale * float(own[measure][-1]), "the vector", FOUND),
+        ]
+        end_labels(ax, ends)
     return figure
+
+
+def _control_message(
+    strengths: Sequence[float], own: Mapping[str, Sequence[float]], noise: Mapping[str, np.ndarray]
+) -> str:
+    """The strength at which the vector is furthest from the mean of random ones, and whether it leaves their range."""
+    share, random = np.asarray(own["share"], dtype=float), np.asarray(noise["share"], dtype=float)
+    most = int(np.argmax(np.abs(share - random.mean(axis=0))))
+    low, high = random[:, most].min(), random[:, most].max()
+    place = "above all of" if share[most] > high else "below all of" if share[most] < low else "among"
+    said = (
+        f"At λ = {strengths[most]:g} the vector's share is {percent(share[most])}, {place} {len(random)} random vectors"
+    )
+    return f"{said}, {percent(low, high)}"
 
 
 def alt_text_control(
@@ -195,7 +237,8 @@ def alt_text_control(
             for strength, value, mean in zip(strengths, own[measure], means, strict=True)
         ]
         said.append(f"{title[0].upper()}{title[1:]}, {axis}: {', '.join(parts)}.")
-    return f"The vector against the mean of random vectors of its length. {' '.join(said)}"
+    message = _control_message(strengths, own, noise)
+    return f"{message}. The vector against the mean of random vectors of its length. {' '.join(said)}"
 
 
 # -- shared ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ save_figure(figure, folder / "overlap", alt_text_heat(summary, best), CAPTION)
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.heatmaps import outline_cell, overlap_map
+from steer_utils.show.plots.titles import headline, percent, versus
 from steer_utils.study.benchmark import DEVELOPMENT, TEST
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ ROWS = (
     (TEST, "steering", "test classes"),
     (TEST, "random", "test classes, random vector"),
 )
+_SETTING = ["model", "blocks", "strength"]
 CAPTION = "Overlap by steered blocks and strength; the setting chosen on the development classes is outlined."
 
 
@@ -44,6 +47,7 @@ def heat_figure(summary: DataFrame, best: DataFrame, question: str | None = None
     with house_style():
         width = 1.5 + len(models) * max(2.6, 0.7 + 0.56 * len(strengths))
         figure = new_figure(width, 1.3 + len(ROWS) * (0.75 + 0.25 * most))
+        headline(figure, _message(cells, best, asked))
         axes = figure.subplots(len(ROWS), len(models), squeeze=False)
         for row, (split, vector, label) in enumerate(ROWS):
             for ax, model in zip(axes[row], models, strict=True):
@@ -64,7 +68,7 @@ def heat_figure(summary: DataFrame, best: DataFrame, question: str | None = None
         bar = figure.colorbar(axes[0][0].collections[0], ax=axes, pad=0.015, fraction=0.03, aspect=40)
         bar.set_label("overlap (%)")
         bar.outline.set_visible(False)
-        figure.suptitle(_title(cells, asked), fontsize="small")
+        figure.supxlabel(textwrap.fill(_note(cells, asked), int(13 * width)), fontsize="small")
     return figure
 
 
@@ -76,7 +80,30 @@ def _of_question(summary: DataFrame, question: str | None) -> tuple[DataFrame, s
     return summary[summary["question"] == wanted], wanted
 
 
-def _title(cells: DataFrame, question: str) -> str:
+def _message(cells: DataFrame, best: DataFrame, asked: str) -> str:
+    """What the chosen settings find on the test classes, beside a random vector in the same blocks and as strong."""
+    test = cells[cells["split"] == TEST]
+    picked = best[best["question"] == asked].to_dict("records")
+    said = []
+    for setting in picked:
+        same = (test[_SETTING] == [setting[name] for name in _SETTING]).all(axis=1)
+        rows = test[same].set_index("vector").to_dict("index")
+        if "steering" not in rows:
+            continue
+        words = percent(rows["steering"]["overlap"])
+        if "random" in rows:
+            level = versus(rows["steering"], rows["random"])
+            words += f", {level} a random vector, {percent(rows['random']['overlap'])}"
+        said.append((Path(setting["model"]).name, words))
+    if not said:
+        steered = test[test["vector"] == "steering"]["overlap"]
+        return f"On test classes steering finds {percent(*steered)} in {len(steered)} settings"
+    if len(said) == 1:
+        return f"Chosen on other classes, steering finds {said[0][1]}"
+    return f"Chosen on other classes, steering finds {'; '.join(f'{words} ({model})' for model, words in said)}"
+
+
+def _note(cells: DataFrame, question: str) -> str:
     scenes, seeds = cells["scenes"].max(), cells["seeds"].max()
     half = "mean ± half of its 95 % interval" if cells["low"].notna().any() else "mean"
     counts = f"{scenes} scene{'' if scenes == 1 else 's'} of {seeds} seed{'' if seeds == 1 else 's'}"
@@ -101,7 +128,8 @@ def alt_text_heat(summary: DataFrame, best: DataFrame, question: str | None = No
                 f"{_place(row)}"
             )
         said.append(f"{words}; chance {100 * steering['chance'].mean():.1f} %.")
-    return f"Overlap by steered blocks and strength, asking “{asked}”. {' '.join(said)}"
+    message = _message(cells, best, asked)
+    return f"{message}. Overlap by steered blocks and strength, asking “{asked}”. {' '.join(said)}"
 
 
 def _place(row: Mapping[str, Any]) -> str:

@@ -12,7 +12,9 @@ import seaborn
 from matplotlib.figure import Figure
 
 from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,31 +53,47 @@ def over_steps_figure(rows: DataFrame, answers: DataFrame) -> Figure:
     """
     with house_style():
         figure = new_figure(7.4, 6.4)
+        headline(figure, _message(rows))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
         answers = answers.sort_values("step")
+        ends: dict[Axes, list[CurveEnd]] = {upper: [], lower: []}
         for kind, (label, look) in ANSWERS.items():
             shares = [100 * right[kind] for right in answers["right"]]
-            upper.plot(answers["step"], shares, label=label, markersize=4.5, linewidth=1.3, **look)
+            upper.plot(answers["step"], shares, markersize=4.5, linewidth=1.3, **look)
+            ends[upper].append(CurveEnd(answers["step"].iloc[-1], shares[-1], label, look["color"]))
         upper.set_ylabel("answered right (%)")
         for place, (method, (label, look)) in enumerate(METHODS.items()):
             part = rows[rows["method"] == method].sort_values("step")
             at = part["step"] + 3.0 * (place - 2)  # so that intervals do not hide each other
             lower.vlines(at, 100 * part["low"], 100 * part["high"], color=look["color"], linewidth=1)
-            lower.plot(at, 100 * part["overlap"], label=label, markersize=4.5, linewidth=1.3, **look)
+            lower.plot(at, 100 * part["overlap"], markersize=4.5, linewidth=1.3, **look)
+            if len(part):
+                ends[lower].append(CurveEnd(at.iloc[-1], 100 * part["overlap"].iloc[-1], label, look["color"]))
         chance = 100 * float(rows["chance"].mean())
-        lower.axhline(chance, color=TRUE, linestyle="--", linewidth=1.3, label=f"chance, {chance:.0f} %")
+        lower.axhline(chance, color=TRUE, linestyle="--", linewidth=1.3)
+        ends[lower].append(CurveEnd(rows["step"].max(), chance, f"chance, {chance:.0f} %", TRUE))
         lower.set(xlabel="steps of training", ylabel="overlap (%)")
         for ax in (upper, lower):
             ax.set_ylim(-3, 103)
             ax.grid(axis="y", color=GRID, linewidth=0.6)
             ax.set_axisbelow(True)
-            _legend(ax)
         seaborn.despine(figure)
+        for ax in (upper, lower):
+            end_labels(ax, ends[ax])
     return figure
 
 
-def _legend(ax: Axes) -> None:
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
+def _message(rows: DataFrame) -> str:
+    """From which step on each method's interval lies above chance, to the last."""
+    said = []
+    for method in ("steering", "prompting-best"):
+        part = rows[rows["method"] == method].sort_values("step")
+        below = part.loc[~(part["low"] > part["chance"]), "step"]
+        late = part[part["step"] > (below.iloc[-1] if len(below) else -1)]
+        when = f"from step {late['step'].iloc[0]} on" if len(late) else "not at the end"
+        if len(part):
+            said.append(f"{METHODS[method][0]} {when}, {percent(part['overlap'].iloc[-1])} at last")
+    return f"Above chance: {'; '.join(said)}"
 
 
 def alt_text_over_steps(rows: DataFrame, answers: DataFrame) -> str:
@@ -91,5 +109,6 @@ def alt_text_over_steps(rows: DataFrame, answers: DataFrame) -> str:
         parts = [f"{100 * overlap:.0f} at {step}" for step, overlap in zip(part["step"], part["overlap"], strict=True)]
         said.append(f"Overlap, {label}: {', '.join(parts)}.")
     return (
-        f"Two panels over the steps of a training. {' '.join(said)} Chance {100 * float(rows['chance'].mean()):.0f} %."
+        f"{_message(rows)}. Two panels over the steps of a training. {' '.join(said)} "
+        f"Chance {100 * float(rows['chance'].mean()):.0f} %."
     )

@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, percent, versus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,18 +44,34 @@ def transfer_figure(panels: Mapping[str, DataFrame], curves: Mapping[str, DataFr
     vectors = _vectors(panels)
     with house_style():
         figure = new_figure(3.0 + 2.5 * len(panels), 3.7 + 0.34 * len(vectors))
+        headline(figure, _message(panels))
         grid = figure.add_gridspec(2, len(panels), height_ratios=(0.34 * len(vectors) + 0.6, 2.1))
         tops = [figure.add_subplot(grid[0, place]) for place in range(len(panels))]
         for ax, (title, table) in zip(tops, panels.items(), strict=True):
             _dots(ax, table.set_index("vector"), vectors, labels=ax is tops[0])
-            ax.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="medium")
-        _growth(figure.add_subplot(grid[1, :]), curves)
+            ax.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="small")
+        growth = figure.add_subplot(grid[1, :])
+        _growth(growth, curves)
         handles = [
             Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval over scenes"),
             Line2D([], [], color=TRUE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label="chance"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        end_labels(growth, _ends(curves))
     return figure
+
+
+def _message(panels: Mapping[str, DataFrame]) -> str:
+    """Of each panel the best carried vector beside the best of the others."""
+    said = []
+    for title, table in panels.items():
+        carried = table["vector"].str.startswith(_CARRIED)
+        parts = [table[own] for own in (carried, ~carried) if own.any()]
+        best = [part.loc[part["overlap"].idxmax()] for part in parts]
+        names = [f"“{row['vector']}”, {percent(row['overlap'])}" for row in best]
+        words = f"{names[0]}, {versus(*best)} {names[1]}" if len(best) > 1 else names[0]
+        said.append(f"{title}: {words}")
+    return "; ".join(said)
 
 
 def _vectors(panels: Mapping[str, DataFrame]) -> list[str]:
@@ -84,21 +102,28 @@ def _dots(ax: Axes, table: DataFrame, vectors: list[str], *, labels: bool) -> No
 
 
 def _growth(ax: Axes, curves: Mapping[str, DataFrame]) -> None:
-    for place, (title, curve) in enumerate(curves.items()):
+    for place, curve in enumerate(curves.values()):
         look, aside = LOOKS[place % len(LOOKS)], 0.12 * (place - (len(curves) - 1) / 2)
         names = curve["names"].to_numpy(float) + aside  # so that the intervals of two lines do not hide each other
         for at, low, high in zip(names, curve["low"], curve["high"], strict=True):
             if np.isfinite(low) and np.isfinite(high):
                 ax.plot([at, at], [100 * low, 100 * high], color=look["color"], linewidth=1.1)
-        ax.plot(names, 100 * curve["overlap"], linewidth=1.2, markersize=5, label=title, **look)
+        ax.plot(names, 100 * curve["overlap"], linewidth=1.2, markersize=5, **look)
     ax.set(xlabel="names of sounds that the map was fitted on (the tested one never among them)", ylabel="overlap (%)")
     ax.set_ylim(0, 100)
     ticks = sorted({int(count) for curve in curves.values() for count in curve["names"]})
     ax.set_xticks(ticks, [str(count) for count in ticks])
     ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.legend(loc="upper left", frameon=False, fontsize="small")
     seaborn.despine(ax=ax)
+
+
+def _ends(curves: Mapping[str, DataFrame]) -> list[CurveEnd]:
+    ends = []
+    for place, (title, curve) in enumerate(curves.items()):
+        x, y = float(curve["names"].iloc[-1]), 100 * float(curve["overlap"].iloc[-1])
+        ends.append(CurveEnd(x, y, textwrap.fill(title, TITLE_WIDTH // 2), LOOKS[place % len(LOOKS)]["color"]))
+    return ends
 
 
 def alt_text_transfer(panels: Mapping[str, DataFrame], curves: Mapping[str, DataFrame]) -> str:
@@ -111,4 +136,7 @@ def alt_text_transfer(panels: Mapping[str, DataFrame], curves: Mapping[str, Data
     for title, curve in curves.items():
         parts = [f"{100 * row.overlap:.0f} % with {row.names:g}" for row in curve.itertuples()]
         said.append(f"{title}, by the number of names that the map was fitted on: {', '.join(parts)}.")
-    return f"Overlap of the window found with the true interval, by the vector that is added. {' '.join(said)}"
+    message = _message(panels)
+    return (
+        f"{message}. Overlap of the window found with the true interval, by the vector that is added. {' '.join(said)}"
+    )

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from steer_utils.show.palette import INK, SOFT
+from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.shifts import LOOKS
+from steer_utils.show.plots.titles import headline, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +78,7 @@ def pca_figure(
     rows = -(-(len(names) + 2) // columns)
     with house_style():
         figure = new_figure(8.6, 3.9 + 0.22 * rows)
+        headline(figure, _pca_message(directions, events, pitches, blocks))
         axes = figure.subplots(1, len(blocks), squeeze=False)[0]
         for ax, block in zip(axes, blocks, strict=True):
             scores, shares = principal_components(directions[:, block])
@@ -85,7 +89,7 @@ def pca_figure(
                     ax.scatter(*scores[own].T, marker=marker, s=34, facecolors=face, edgecolors=[colour], linewidths=1)
             ax.axhline(0, color=SOFT, linewidth=0.4, zorder=0)
             ax.axvline(0, color=SOFT, linewidth=0.4, zorder=0)
-            ax.set_title(f"after block {block}", loc="left", fontsize="medium")
+            ax.set_title(f"after block {block}", loc="left", fontsize="small")
             ax.set_xlabel(f"component 1 ({shares[0]:.0%} of the variance)")
             ax.set_ylabel(f"component 2 ({shares[1]:.0%})")
             ax.margins(0.08)
@@ -109,6 +113,28 @@ def _handle(label: str, marker: str, edge: Any, face: Any) -> Line2D:
     return Line2D([], [], linestyle="", marker=marker, color=edge, markerfacecolor=face, markersize=6, label=label)
 
 
+def _explained(directions: np.ndarray, events: Sequence[str], pitches: Sequence[str | None]) -> dict[str, float]:
+    """The share of the variance of vectors of one block that lies between events, and between pitches if there are."""
+    known = [place for place, pitch in enumerate(pitches) if pitch is not None]
+    shares = {"event": variance_between(directions, events)}
+    if len(known) > 2:
+        shares["pitch"] = variance_between(directions[known], [pitches[place] for place in known])
+    return shares
+
+
+def _pca_message(
+    directions: np.ndarray, events: Sequence[str], pitches: Sequence[str | None], blocks: Sequence[int]
+) -> str:
+    """What explains most of the variance after each block."""
+    said = []
+    for block in blocks:
+        shares = _explained(directions[:, block], events, pitches)
+        most = max(shares, key=lambda name: shares[name])
+        rest = "".join(f", the {name} {percent(share)}" for name, share in shares.items() if name != most)
+        said.append(f"after block {block} the {most} explains {percent(shares[most])}{rest}")
+    return f"Of the variance of {len(directions)} vectors {'; '.join(said)}"
+
+
 def alt_text_pca(
     directions: np.ndarray, events: Sequence[str], pitches: Sequence[str | None], blocks: Sequence[int]
 ) -> str:
@@ -117,14 +143,14 @@ def alt_text_pca(
     for block in blocks:
         own = directions[:, block]
         _, shares = principal_components(own)
-        known = [place for place, pitch in enumerate(pitches) if pitch is not None]
-        pitch = variance_between(own[known], [pitches[place] for place in known]) if len(known) > 2 else float("nan")
-        also = "" if np.isnan(pitch) else f", pitch {pitch:.0%}"
+        explained = _explained(own, events, pitches)
+        also = f", pitch {explained['pitch']:.0%}" if "pitch" in explained else ""
         said.append(
             f"After block {block} the two components hold {shares[0]:.0%} and {shares[1]:.0%} of the variance; the "
-            f"event explains {variance_between(own, events):.0%} of it{also}."
+            f"event explains {explained['event']:.0%} of it{also}."
         )
     return (
+        f"{_pca_message(directions, events, pitches, blocks)}. "
         f"{len(directions)} steering vectors of {len(set(events))} events, each a point in the plane of largest "
         f"variance. {' '.join(said)}"
     )
@@ -140,11 +166,12 @@ def cosine_figure(matrices: np.ndarray, names: Sequence[str], blocks: Sequence[i
     low = min(0.0, float(matrices.min()))
     side = max(3.4, 0.43 * len(names))
     with house_style():
-        figure = new_figure(1.7 + side * len(blocks), side + 0.9)
+        figure = new_figure(1.7 + side * len(blocks), side + 1.0)
+        headline(figure, _cosine_message(matrices, names, blocks))
         axes = figure.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
         for ax, block, matrix in zip(axes, blocks, matrices, strict=True):
             image = ax.imshow(matrix, cmap="Blues", vmin=low, vmax=1)
-            ax.set_title(f"after block {block}", fontsize="medium")
+            ax.set_title(f"after block {block}", fontsize="small")
             ax.set_xticks(range(len(names)), names, rotation=90)
             ax.set_yticks(range(len(names)), names)
             ax.tick_params(length=0)
@@ -152,7 +179,18 @@ def cosine_figure(matrices: np.ndarray, names: Sequence[str], blocks: Sequence[i
             if len(names) <= NUMBERED:
                 _numbers(ax, matrix, low)
         figure.colorbar(image, ax=axes.tolist(), label="cosine", shrink=0.7, pad=0.02)
+        figure.canvas.draw()  # squares are settled by a first drawing; upright names find their room in the next one
     return figure
+
+
+def _cosine_message(matrices: np.ndarray, names: Sequence[str], blocks: Sequence[int]) -> str:
+    """The mean cosine of vectors of one event, and of two, after each block."""
+    same = np.eye(len(names), dtype=bool)
+    parts = [
+        f"{matrix[same].mean():.2f} and {matrix[~same].mean():.2f} after block {block}"
+        for block, matrix in zip(blocks, matrices, strict=True)
+    ]
+    return f"Mean cosine of vectors of one event and of two: {', '.join(parts)}"
 
 
 def _numbers(ax: Axes, matrix: np.ndarray, low: float) -> None:
@@ -174,7 +212,10 @@ def alt_text_cosines(matrices: np.ndarray, names: Sequence[str], blocks: Sequenc
             f"After block {block}: {np.diag(matrix).mean():.2f} within an event, {between:.2f} between two, most "
             f"between {names[row]} and {names[column]} ({apart[row, column]:.2f})."
         )
-    return f"Heat maps of the mean cosine between the steering vectors of {len(names)} events. {' '.join(said)}"
+    message = _cosine_message(matrices, names, blocks)
+    return (
+        f"{message}. Heat maps of the mean cosine between the steering vectors of {len(names)} events. {' '.join(said)}"
+    )
 
 
 def _check_matrices(matrices: np.ndarray, names: Sequence[str], blocks: Sequence[int]) -> None:
@@ -193,29 +234,33 @@ def norm_figure(table: DataFrame) -> Figure:
     """
     kinds = _kinds(table)
     with house_style():
-        figure = new_figure(7.5, 3.3 + 0.22 * ((len(kinds) + 1) // 2))
+        figure = new_figure(7.5, 3.5)
+        headline(figure, _norm_message(table))
         ax = figure.subplots()
         ax.axhline(ORTHOGONAL, color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)))
-        ax.text(
-            1.0,
-            ORTHOGONAL,
-            " right\n angle",
-            transform=ax.get_yaxis_transform(),
-            va="center",
-            fontsize="small",
-            color=SOFT,
-        )
+        ends = []
         for place, kind in enumerate(kinds):
             own = table[table["what"] == kind].groupby("block")["ratio"].agg(["mean", "min", "max"])
             look = LOOKS[place % len(LOOKS)]
             at = own.index.to_numpy() + _LEAVE * ((place + 0.5) / len(kinds) - 0.5)
             ax.vlines(at, own["min"], own["max"], color=look["color"], linewidth=0.9)
-            ax.plot(at, own["mean"], linewidth=1.0, markersize=4.5, label=kind, **look)
+            ax.plot(at, own["mean"], linewidth=1.0, markersize=4.5, **look)
+            ends.append(CurveEnd(at[-1], float(own["mean"].iloc[-1]), textwrap.fill(kind, 24), look["color"]))
         ax.set(xlabel="decoder block", ylabel="length of v, in lengths of h", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         seaborn.despine(ax=ax)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        end_labels(ax, [*ends, CurveEnd(max(end.x for end in ends), ORTHOGONAL, "right angle", SOFT)])
     return figure
+
+
+def _norm_message(table: DataFrame) -> str:
+    """Which kind of vector is longest on average, and which shortest."""
+    means = table.groupby("what", sort=False)["ratio"].mean()
+    said = [f"“{kind}” {means[kind]:.2f}" for kind in dict.fromkeys((means.idxmax(), means.idxmin()))]
+    ends = ("longest ", "shortest ") if len(said) > 1 else ("",)
+    return (
+        f"Mean length of v, in lengths of h: {', '.join(f'{end}{part}' for end, part in zip(ends, said, strict=True))}"
+    )
 
 
 def alt_text_norms(table: DataFrame) -> str:
@@ -224,7 +269,10 @@ def alt_text_norms(table: DataFrame) -> str:
     for kind in _kinds(table):
         means = table[table["what"] == kind].groupby("block")["ratio"].mean()
         said.append(f"{kind} {means.iloc[0]:.2f} to {means.iloc[-1]:.2f}")
-    return f"Length of the steering vector relative to the state, from the first to the last block: {'; '.join(said)}."
+    return (
+        f"{_norm_message(table)}. Length of the steering vector relative to the state, from the first to the last "
+        f"block: {'; '.join(said)}."
+    )
 
 
 def _kinds(table: DataFrame) -> list[str]:

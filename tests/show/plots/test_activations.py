@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from pictures import drawn_texts, figure_test
+from pictures import drawn_texts, figure_test, title_test
 
 from steer_utils.show.plots import activations as activation_plots
 from steer_utils.show.plots.activations import MapMemory
@@ -44,6 +44,19 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 
 test_figures = figure_test(FIGURES)
+
+plots = activation_plots
+test_titles = title_test(
+    {
+        "norms": lambda: (plots.norm_figure(norms()), plots.alt_text_norms(norms()), plots.norm_figure(norms(4))),
+        "words": lambda: (
+            plots.lens_figure(words()),
+            plots.alt_text_lens(words()),
+            plots.lens_figure({"Now?": (["no", "no", "yes"], np.ones(3))}),
+        ),
+        "memory": lambda: (plots.memory_figure(MODELS), plots.alt_text_memory(MODELS), plots.memory_figure(MODELS[1:])),
+    }
+)
 
 
 def test_norms_stand_at_their_medians() -> None:

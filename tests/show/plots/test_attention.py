@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots.attention import RowPanel, alt_text_rows, alt_text_sound, rows_figure, sound_figure
 from steer_utils.sound.scenes import Event, Scene
@@ -41,6 +41,30 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 
 test_figures = figure_test(FIGURES)
+
+
+def _titled(*panels: RowPanel, query: str | None = "bell") -> tuple[Figure, str, Figure]:
+    other = rows_figure([panel(rows=2)], SCENE, SPAN, "decoder block", query="person sneeze")
+    words = alt_text_rows(panels, SCENE, SPAN, "decoder block", query=query)
+    return rows_figure(panels, SCENE, SPAN, "decoder block", query=query), words, other
+
+
+test_titles = title_test(
+    {
+        "rows": lambda: _titled(panel(), panel("steered")),
+        "rows without a query": lambda: _titled(panel(), query=None),
+        "curves": lambda: (
+            curves(),
+            alt_text_sound(SCENE, {"unsteered": LATE, "steered": BELL}, SPAN, "bell"),
+            sound_figure(SCENE, {"unsteered": LATE}, SPAN),
+        ),
+        "curves without a query": lambda: (
+            sound_figure(SCENE, {"unsteered": LATE}, SPAN),
+            alt_text_sound(SCENE, {"unsteered": LATE}, SPAN),
+            curves(),
+        ),
+    }
+)
 
 
 def test_heat_maps_hold_the_curves_in_even_shares_on_one_scale() -> None:

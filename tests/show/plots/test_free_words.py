@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots.free_words import alt_text_words, words_figure
 from steer_utils.study.free_words import PHRASES, SYNONYMS
@@ -26,6 +26,17 @@ def figure(sounds: int = 9) -> Figure:
 
 
 test_figures = figure_test({"all": figure, "one": lambda: figure(1)}, more_than=15)
+
+test_titles = title_test(
+    {
+        "all": lambda: (figure(), alt_text_words(summary()), words_figure(summary().assign(steering_low=0.1))),
+        "no interval": lambda: (
+            words_figure(summary(1).assign(steering_low=float("nan"))),
+            alt_text_words(summary(1).assign(steering_low=float("nan"))),
+            figure(1),
+        ),
+    }
+)
 
 
 def test_both_methods_stand_at_their_numbers_and_names_are_bold() -> None:

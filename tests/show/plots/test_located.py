@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 from PIL import Image
 
 from steer_utils.methods.locate import Located
@@ -79,6 +79,45 @@ FIGURES = {
 
 
 test_figures = figure_test(FIGURES)
+
+
+def _overlap(panels: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> tuple[Figure, str, Figure]:
+    return plots.overlap_figure(panels), plots.alt_text_overlap(panels), plots.overlap_figure(other)
+
+
+def _slots(table: pd.DataFrame, other: pd.DataFrame) -> tuple[Figure, str, Figure]:
+    return plots.slot_figure(table), plots.alt_text_slots(table), plots.slot_figure(other)
+
+
+test_titles = title_test(
+    {
+        "one model": lambda: _overlap({"a": summary()}, {"a": summary(high=0.5)}),
+        "no intervals": lambda: _overlap({"a": summary(low=np.nan, high=np.nan)}, {"a": summary()}),
+        "no steering": lambda: _overlap({"a": summary().query("method == 'mavs'")}, {"a": summary()}),
+        "two models": lambda: _overlap({"a": summary(), "b": summary()}, {"a": summary(), "c": summary(overlap=0.5)}),
+        "many models": lambda: _overlap(dict.fromkeys("abcd", summary()), dict.fromkeys("abc", summary())),
+        "slots": lambda: _slots(summary(), summary(chance=0.9)),
+        "slots without intervals": lambda: _slots(summary(low=np.nan, high=np.nan), summary(overlap=0.3)),
+        "one slot": lambda: _slots(summary().query("slot == 'first'"), summary(overlap=0.3)),
+    }
+)
+
+
+def test_titles_of_methods_say_a_difference_only_beyond_intervals() -> None:
+    pair = summary().query("method in ('steering', 'mavs')")
+
+    def title(mavs: float, wide: float = 0.02) -> str:
+        rows = pair.assign(overlap=np.where(pair["method"] == "mavs", mavs, 0.7))
+        return plots.overlap_figure(
+            {"a": rows.assign(low=rows["overlap"] - wide, high=rows["overlap"] + wide)}
+        ).get_suptitle()
+
+    assert title(0.5).replace("\n", " ") == "Steering finds 70 %, above MAVS, 50 %; chance 28 %"
+    assert "70 %, about level with MAVS, 68 %" in title(0.68).replace("\n", " ")
+    assert "70 %, below MAVS, 90 %" in title(0.9).replace("\n", " ")
+    assert "70 %, beside MAVS, 50 %" in title(0.5, np.nan).replace("\n", " ")
+    slots = pair.assign(high=np.where((pair["method"] == "mavs") & (pair["slot"] == "middle"), 0.3, 0.8))
+    assert "; MAVS less than chance in the middle" in plots.slot_figure(slots).get_suptitle().replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", ["located", "listening"])

@@ -11,7 +11,7 @@ import pytest
 import seaborn
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.show.palette import HEAT
@@ -61,6 +61,32 @@ FIGURES = {
 test_figures = figure_test(FIGURES, more_than=30)
 
 
+def _titled(kind: str, table: pd.DataFrame, around: str = "own") -> tuple[Figure, str, Figure]:
+    draw, said = (getattr(plots, name) for name in (f"{kind}_figure", f"alt_text_{kind}"))
+    return draw(table, around), said(table, around), draw(table.assign(overlap=0.5), around)
+
+
+test_titles = title_test(
+    {
+        "plane": lambda: _titled("plane", summary()),
+        "plane of one scene": lambda: _titled("plane", summary(scenes=1, low=np.nan, high=np.nan), "paper"),
+        "star": lambda: _titled("star", summary()),
+        "star of one scene": lambda: _titled("star", summary(low=np.nan, high=np.nan)),
+    }
+)
+
+
+def test_the_star_names_the_change_that_does_most_and_only_beyond_intervals() -> None:
+    same = plots.star_figure(summary(low=0.0, high=1.0), "own").get_suptitle()
+    assert same.endswith("single changes leaves their interval") and "; none of" in same
+    table = summary()
+    row = (table["factor"] == "strength") if "factor" in table else (table["strength"] == 1.0)
+    low = table.assign(overlap=0.6, low=0.5, high=0.7)
+    low.loc[row & (low["width"] == 1.0), ["overlap", "low", "high"]] = 0.1
+    title = plots.star_figure(low, "own").get_suptitle().replace("\n", " ")
+    assert "most strength λ: 1, 10 %" in title
+
+
 @pytest.mark.parametrize("around", ["own", "paper"])
 def test_cells_stand_at_their_numbers(around: str) -> None:
     table = summary()
@@ -92,8 +118,8 @@ def test_cells_stand_at_their_numbers(around: str) -> None:
                 shown = ax.collections[0].get_array()[row, column]
                 assert shown == pytest.approx(mean)
     assert bare, "what cannot be told from the settings has no number"
-    title = figure.get_suptitle()
-    assert "chance 27.8 %" in title and "over 100 scenes" in title and ("–" in title) == (around == "own")
+    note = figure.get_supxlabel()
+    assert "chance 27.8 %" in note and "over 100 scenes" in note and ("–" in note) == (around == "own")
 
 
 def test_the_settings_are_outlined_in_their_panel_only() -> None:

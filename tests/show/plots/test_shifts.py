@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots import shifts as shift_plots
 from steer_utils.study.attention_shift import CONDITIONS
@@ -95,6 +95,33 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 test_figures = figure_test(FIGURES)
 
 
+def _titled(kind: str, table: pd.DataFrame, other: pd.DataFrame) -> tuple[Figure, str, Figure]:
+    draw, said = (getattr(shift_plots, name) for name in (f"{kind}_figure", f"alt_text_{kind}"))
+    return draw(table), said(table), draw(other)
+
+
+test_titles = title_test(
+    {
+        "shift": lambda: _titled("shift", shifts(), shifts(4)),
+        "shift of one scene": lambda: _titled("shift", shifts(low=np.nan, high=np.nan), shifts()),
+        "occlusion": lambda: _titled("occlusion", occlusions(), occlusions(before=0.7)),
+        "occlusion of one scene": lambda: _titled("occlusion", occlusions(low=np.nan, high=np.nan), occlusions()),
+        "swap": lambda: _titled("swap", swaps(), swaps().assign(mean=0.5, low=0.3, high=0.7)),
+    }
+)
+
+
+def test_titles_say_a_difference_only_beyond_intervals() -> None:
+    further = shift_plots.occlusion_figure(occlusions()).get_suptitle()
+    assert "goes from 90 % to 30 %, further down than without another window" in further.replace("\n", " ")
+    level = shift_plots.occlusion_figure(occlusions(low=-0.1, high=0.9)).get_suptitle()
+    assert "no further down than" in level.replace("\n", " ")
+    swapped = shift_plots.swap_figure(swaps().assign(low=0.0, high=1.0)).get_suptitle()
+    assert "name the event: with its vector 40 %, with another event's vector 60 % (about level)" in swapped.replace(
+        "\n", " "
+    )
+
+
 def test_lines_stand_at_the_numbers_in_their_units() -> None:
     figure = shift_plots.shift_figure(shifts().sample(frac=1, random_state=0))
     rows = np.array(figure.axes).reshape(2, len(CONDITIONS))
@@ -108,10 +135,11 @@ def test_lines_stand_at_the_numbers_in_their_units() -> None:
             assert len(own) == 1
             assert own[0].get_ydata() == pytest.approx(scale * 0.01 * (place + 1) * np.arange(1, 9))
             assert list(own[0].get_xdata()) == list(range(8))
-            bars = [line for line in ax.lines if len(line.get_xdata()) == 2 and len(set(line.get_xdata())) == 1]
-            assert len(bars) == 8
-            middle = np.mean(bars[0].get_ydata())
-            assert bars[0].get_ydata() == pytest.approx([0.9 * middle, 1.1 * middle])
+            (broken,) = [line for line in ax.lines if line.get_linewidth() == 1.1]
+            bars = np.reshape(broken.get_ydata(), (8, 3))
+            middles = scale * 0.01 * (place + 1) * np.arange(1, 9)
+            assert bars[:, :2] == pytest.approx(np.outer(middles, [0.9, 1.1])) and np.isnan(bars[:, 2]).all()
+            assert list(broken.get_xdata()[::3]) == list(range(8))
         assert len({tuple(ax.get_ylim()) for ax in axes}) == 1, "panels of a row have one scale"
 
 
@@ -125,7 +153,7 @@ def test_each_panel_has_its_name_and_the_first_condition_behind() -> None:
 
 def test_a_single_scene_has_no_intervals() -> None:
     mass = shift_plots.shift_figure(shifts(low=np.nan, high=np.nan)).axes[0]
-    assert not [line for line in mass.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.1]
+    assert all(np.isnan(line.get_ydata()).all() for line in mass.lines if line.get_linewidth() == 1.1)
     said = shift_plots.alt_text_shift(shifts(low=np.nan, high=np.nan))
     assert "steering +8.0 in block 7" in said and "nan" not in said
     assert "nan" not in shift_plots.alt_text_occlusion(occlusions(low=np.nan, high=np.nan))

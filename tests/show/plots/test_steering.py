@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots import steering as plots
 
@@ -48,6 +48,22 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 test_figures = figure_test(FIGURES)
 
+test_titles = title_test(
+    {
+        "reach": lambda: (plots.reach_figure(reach()), plots.alt_text_reach(reach()), plots.reach_figure(reach(4))),
+        "strength": lambda: (
+            plots.strength_figure(STRENGTHS, shares(), LIMITS),
+            plots.alt_text_strength(STRENGTHS, shares(), LIMITS),
+            plots.strength_figure(STRENGTHS, {"bell": shares()["engine"]}, LIMITS),
+        ),
+        "control": lambda: (
+            plots.control_figure(LEVELS, OWN, NOISE),
+            plots.alt_text_control(LEVELS, OWN, NOISE),
+            plots.control_figure(LEVELS, NOISE | {"share": NOISE["share"][0], "kl": NOISE["kl"][0]}, NOISE),
+        ),
+    }
+)
+
 
 def test_cells_hold_their_numbers_and_nothing_is_left_empty() -> None:
     ax = plots.reach_figure(reach()).axes[0]
@@ -67,7 +83,7 @@ def test_lines_stand_at_the_numbers() -> None:
     for line, values in zip(lines, shares().values(), strict=True):
         assert list(line.get_xdata()) == STRENGTHS
         assert line.get_ydata() == pytest.approx(100 * np.array(values))
-    dotted = [line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2 and line not in lines]
+    dotted = [line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() != 0.6]
     assert dotted[1:] == pytest.approx([10, 15, 20, 25, 30, 35])
     looks = {(str(line.get_linestyle()), line.get_marker()) for line in lines}
     assert len(looks) == 3  # told apart without colour

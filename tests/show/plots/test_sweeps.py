@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,16 @@ def figure(summary: pd.DataFrame, best: pd.DataFrame) -> Figure:
 
 def test_figure(summary: pd.DataFrame, best: pd.DataFrame) -> None:
     assert_good(lambda: heat_figure(summary, best), more_than=60)
+
+
+def test_the_title_says_the_choice_beside_a_random_vector(summary: pd.DataFrame, best: pd.DataFrame) -> None:
+    one = summary[summary["model"] == "pocket-audio-flamingo-3"]
+    title = heat_figure(one, best[best["model"] == "pocket-audio-flamingo-3"]).get_suptitle().replace("\n", " ")
+    assert re.fullmatch(r"Chosen on other classes, steering finds \d+ %, above a random vector, \d+ %", title)
+    assert alt_text_heat(one, best[best["model"] == "pocket-audio-flamingo-3"]).startswith(f"{title}. ")
+    level = heat_figure(summary.assign(low=0.0, high=1.0), best).get_suptitle().replace("\n", " ")
+    assert level.count("about level with a random vector") == 2
+    assert "2 settings" not in heat_figure(summary, best.iloc[:0]).get_suptitle()
 
 
 def test_each_cell_shows_its_own_mean(figure: Figure, summary: pd.DataFrame) -> None:

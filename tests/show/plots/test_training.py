@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots.training import ANSWERS, METHODS, alt_text_over_steps, over_steps_figure
 
@@ -31,6 +31,16 @@ def figure() -> Figure:
 
 
 test_figures = figure_test({"figure": figure}, more_than=20)
+
+test_titles = title_test(
+    {
+        "figure": lambda: (
+            figure(),
+            alt_text_over_steps(rows(), answers()),
+            over_steps_figure(rows().assign(low=0.1), answers()),
+        )
+    }
+)
 
 
 def test_lines_stand_at_the_numbers() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots.transfer import alt_text_transfer, transfer_figure
 
@@ -44,6 +44,17 @@ def figure() -> Figure:
 
 test_figures = figure_test({"figure": figure}, more_than=25)
 
+test_titles = title_test(
+    {
+        "figure": lambda: (figure(), alt_text_transfer(PANELS, CURVES), transfer_figure({"a": summary()}, CURVES)),
+        "no interval": lambda: (
+            transfer_figure({"a": summary(low=np.nan)}, {}),
+            alt_text_transfer({"a": summary(low=np.nan)}, {}),
+            transfer_figure({"a": summary()}, {}),
+        ),
+    }
+)
+
 
 def test_dots_and_lines_stand_at_the_numbers() -> None:
     first, second, growth = figure().axes
@@ -62,7 +73,7 @@ def test_a_single_scene_has_no_intervals() -> None:
     one = {"only": summary(low=np.nan, high=np.nan)}
     first, growth = transfer_figure(one, {"only": curve().assign(low=np.nan)}).axes
     assert not [line for line in first.lines if line.get_linewidth() == 2 and len(line.get_xdata()) == 2]
-    assert not [line for line in growth.lines if len(line.get_xdata()) == 2]
+    assert not [line for line in growth.lines if line.get_linewidth() == 1.1]
     assert "nan" not in alt_text_transfer(one, {})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from pictures import figure_test
+from pictures import figure_test, title_test
 
 from steer_utils.show.plots import vectors as vector_plots
 
@@ -55,6 +55,23 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 
 test_figures = figure_test(FIGURES)
+
+plots = vector_plots
+test_titles = title_test(
+    {
+        "pca": lambda: (
+            plots.pca_figure(*many(), (0, 2)),
+            plots.alt_text_pca(*many(), (0, 2)),
+            plots.pca_figure(*many(14), (0, 2)),
+        ),
+        "cosines": lambda: (
+            plots.cosine_figure(matrices(9), NAMES, (0, 5)),
+            plots.alt_text_cosines(matrices(9), NAMES, (0, 5)),
+            plots.cosine_figure(matrices(9) / 2, NAMES, (0, 5)),
+        ),
+        "norms": lambda: (plots.norm_figure(norms()), plots.alt_text_norms(norms()), plots.norm_figure(norms(30))),
+    }
+)
 
 
 def test_principal_components_against_the_covariance() -> None:
