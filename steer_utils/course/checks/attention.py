@@ -16,9 +16,9 @@ TRIED = (Interval(2.5, 4.42), Interval(0.0, 1.01), Interval(6.41, 8.0))
 def peak_second(answer: Any, curve: np.ndarray, span: AudioSpan) -> None:
     """A function (curve, span) -> the second at which the curve is highest: the middle of its highest token.
 
-    It is tried on `curve` and on its mirror image.
+    It is tried on `curve` and on its mirror image, first where the peak is later: at token 0 mistakes look alike.
     """
-    for tried in (curve, curve[::-1].copy()):
+    for tried in sorted((curve, curve[::-1].copy()), key=lambda values: -int(np.argmax(values))):
         _judge_peak(number(called(answer, tried, span)), tried, span)
     time, half = span.centers()[np.argmax(curve)], 500 * span.seconds_per_token
     correct(f"The peak is at {time:.2f} s. Starts of tokens would make every time {half:.0f} ms early.")

@@ -44,6 +44,13 @@ def test_right_answers_pass_and_say_something(capsys: pytest.CaptureFixture[str]
     assert f"{peak(CURVE, SPAN):.2f} s" in printed[0] and "20 ms early" in printed[0]
 
 
+def test_a_peak_at_the_first_token_still_tells_mistakes_apart() -> None:
+    first = np.linspace(0.01, 0.0, 200)
+    peak_second(peak, first, SPAN)
+    with pytest.raises(Wrong, match="that is where the token begins"):
+        peak_second(lambda curve, span: np.argmax(curve) * span.seconds_per_token, first, SPAN)
+
+
 @pytest.mark.parametrize("blank", [None, ..., lambda *_: None, lambda *_: ...])
 def test_blanks_are_not_answers(blank: Any) -> None:
     for check in (lambda answer: peak_second(answer, CURVE, SPAN), share_inside, effective_tokens):
