@@ -225,6 +225,7 @@ def test_the_parameters_are_those_of_the_course(path: Path) -> None:
     known = known_parameters(path)
     assert [name for name in known if name in PARAMETERS] == PARAMETERS
     about = {
+        "05_visualising_temporal_attention": "mini-smollm2-audio",
         "06_locating_sounds_and_chance": "mini-smollm2-audio",
         "a_real_language_model": "mini-smollm2-audio",
         "where_to_look": "pocket-llava",
