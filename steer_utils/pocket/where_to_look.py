@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS, label_of
 from steer_utils.methods.tuning import Opened, tune
 from steer_utils.pocket.architecture import save
+from steer_utils.pocket.card import gap_text
 from steer_utils.pocket.commands import open_pocket, progress_bar, recipe_key
 from steer_utils.pocket.evaluation import Answered, accuracies, answers_to
 from steer_utils.pocket.seeing import PICTURE_RECIPES, build, train_answers, train_tower
 from steer_utils.pocket.shape_questions import KINDS, turn
 from steer_utils.pocket.shapes import DEVELOPMENT, NEVER_TRAINED, SIDE, TESTED, Picture, make_picture
 from steer_utils.pocket.training import Progress
+from steer_utils.sound.config_files import told_fields
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.resume import Record, analysis_identity, resumable_rows
@@ -135,10 +137,6 @@ def picture_rows(lm: AudioLM, picture: Picture, number: int, settings: Settings)
     return rows
 
 
-def _numbered_rows(lm: AudioLM, pictures: Sequence[Picture], settings: Settings, number: int) -> list[Record]:
-    return picture_rows(lm, pictures[number], number, settings)
-
-
 def box_summary(rows: Sequence[Record]) -> pd.DataFrame:
     """Overlap with its 95 % interval over pictures, IoU and chance, one row a method, in the columns of
     `report.summary`; `minus`: what steering has more than it, with `minus_low` and `minus_high`."""
@@ -176,9 +174,13 @@ def measure_pictures(name: str, *, work: Path, scenes: int = 300, tuning_scenes:
     measured: dict[str, Any] = {"model": lm.name, "revision": lm.revision, "scenes": scenes}
     for kind, names, seed in (("tested", TESTED, 7), ("never trained", (*TESTED, *NEVER_TRAINED), 8)):
         pictures = unseen_pictures(names, scenes if kind == "tested" else max(2, scenes // 2), seed)
+
+        def rows_of(number: int, pictures: Sequence[Picture] = pictures) -> list[Record]:
+            return picture_rows(lm, pictures[number], number, settings)
+
         rows = resumable_rows(
             len(pictures),
-            partial(_numbered_rows, lm, pictures, settings),
+            rows_of,
             {**analysis_identity(f"boxes, {kind}", lm, settings), "seed": seed, "scenes": len(pictures)},
             resume_file=work / f"{folder.name}-boxes-{seed}.partial",
             progress=progress_bar(f"boxes, {kind}", quiet),
@@ -197,9 +199,9 @@ def overlap_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines: list[Sequence[object]] = []
     for row in rows:
         label = CEILING if row["method"] == CEILING else label_of(row["method"]).replace("event", "thing")
-        gap = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * row[key] for key in ("minus", "minus_low", "minus_high")))
-        interval = f"{row['low']:.1%} - {row['high']:.1%}"
+        gap = gap_text({"mean": row["minus"], "low": row["minus_low"], "high": row["minus_high"]})
         against = None if row["method"] in ("steering", CEILING) else gap
+        interval = f"{row['low']:.1%} - {row['high']:.1%}"
         lines.append((label, f"{row['overlap']:.1%}", interval, f"{row['iou']:.1%}", against))
     lines.append(("chance (computed)", f"{rows[0]['chance']:.1%}", None, f"{rows[0]['chance_iou']:.1%}", None))
     return markdown_table(("method", "overlap", "95 %", "IoU", "steering minus it"), lines)
@@ -209,8 +211,7 @@ def write_picture_card(folder: Path) -> None:
     """README.md in the model's folder, from its pocket.json, settings.json and evaluation.json."""
     facts, measured = (json.loads((folder / name).read_text("utf-8")) for name in ("pocket.json", "evaluation.json"))
     tower, language = facts["recipe"]["encoder"], facts["recipe"]["language"]
-    settings = asdict(Settings.load(folder / "settings.json"))
-    chosen_on = settings.pop("chosen_on")
+    settings = Settings.load(folder / "settings.json")
     answers = [(row["kind"], f"{row['right']:.1%}", row["n"]) for row in measured["answers"]]
     tested, never = measured["tested"], measured["never trained"]
     parts = [
@@ -232,7 +233,7 @@ def write_picture_card(folder: Path) -> None:
         "\n".join(overlap_table(tested)),
         f"Combinations that were in no picture of the training ({never[0]['n']} things):",
         "\n".join(overlap_table(never)),
-        f"Settings, chosen on {len(DEVELOPMENT)} other combinations ({chosen_on['scenes']} pictures): "
-        + ", ".join(f"{name} {value!r}" for name, value in settings.items()),
+        f"Settings, chosen on {len(DEVELOPMENT)} other combinations ({settings.chosen_on['scenes']} pictures): "
+        + ", ".join(f"{name} {value!r}" for name, value in told_fields(settings).items() if name != "chosen_on"),
     ]
     write_whole(folder / "README.md", "\n\n".join(parts) + "\n")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -161,9 +161,15 @@ def read_config_file(path: Path, what: str) -> Any:
 
 # -- a checked dataclass as one json object ----------------------------------------------------------------------------
 def write_object(value: DataclassInstance, path: Path) -> None:
-    """Write the fields of a dataclass as json, atomically."""
+    """Write the fields of a dataclass as json, atomically. What is None, as it is by default, is left out."""
     with whole_file(path) as part:
-        part.write_text(json.dumps(asdict(value), indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(told_fields(value), indent=2) + "\n", encoding="utf-8")
+
+
+def told_fields(value: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass by name, without those that are None by default and were left so."""
+    silent = {part.name for part in fields(value) if part.default is None and getattr(value, part.name) is None}
+    return {name: told for name, told in asdict(value).items() if name not in silent}
 
 
 def read_object(kind: Callable[..., T], path: Path, what: str) -> T:

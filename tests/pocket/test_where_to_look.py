@@ -35,6 +35,7 @@ from steer_utils.pocket.where_to_look import (
     overlap_table,
     picture_rows,
     unseen_pictures,
+    write_picture_card,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +148,7 @@ def test_pictures_of_a_measurement_are_the_same_again() -> None:
 
 
 @pytest.mark.parametrize("name", PICTURE_MODELS)
-def test_the_page_tells_the_figures_that_ship(name: str) -> None:
+def test_page_and_card_tell_the_figures_that_ship(name: str, tmp_path: Path) -> None:
     measured = json.loads((WEIGHTS / name / "evaluation.json").read_text(encoding="utf-8"))
     page, card = (
         path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "where_to_look.md", WEIGHTS / name / "README.md")
@@ -155,5 +156,10 @@ def test_the_page_tells_the_figures_that_ship(name: str) -> None:
     for kind in ("tested", "never trained"):
         for line in overlap_table(measured[kind]):
             assert line in page and line in card
+    assert "None" not in card and '"read_heads"' not in (WEIGHTS / name / "settings.json").read_text(encoding="utf-8")
+    for file in ("pocket.json", "settings.json", "evaluation.json"):
+        (tmp_path / file).write_bytes((WEIGHTS / name / file).read_bytes())
+    write_picture_card(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == card
     assert measured["scenes"] == 300 and set(NEVER_TRAINED).isdisjoint(TESTED)
     assert (WEIGHTS / name / "model.safetensors").stat().st_size < 6_000_000

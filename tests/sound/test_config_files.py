@@ -135,6 +135,22 @@ class Pair:
             raise ValueError(f"first is {self.first}; pass 0 or more")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """`none`: chosen to be None, where the default is another value, as a file must say."""
+
+    chosen: int | None = None
+    never: int | None = None
+    none: int | None = 3
+
+
+def test_what_was_left_unset_is_not_in_the_file_and_comes_back(tmp_path: Path) -> None:
+    choice = Choice(chosen=0, none=None)
+    write_object(choice, tmp_path / "choice.json")
+    assert json.loads((tmp_path / "choice.json").read_text(encoding="utf-8")) == {"chosen": 0, "none": None}
+    assert read_object(Choice, tmp_path / "choice.json", "a choice") == choice
+
+
 def test_an_object_comes_back_as_it_was_or_is_refused_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "pair.json"
     write_object(Pair(1.5), path)
