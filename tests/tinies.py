@@ -40,6 +40,7 @@ from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.models import AudioLM
 from steer_utils.pocket import architecture
 from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE, Size, sinusoids, tower_shape, word_tokenizer
+from steer_utils.pocket.text import vocabulary_words
 from steer_utils.sound.sounds import SOUNDS
 
 EVENTS = ("dog bark", "bell", "siren")
@@ -90,14 +91,14 @@ def build(family: str, size: Size = TINY, seed: int = 3) -> tuple[Any, Any]:
 def build_processor(family: str, size: Size = TINY) -> Any:
     extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
     if family == "musicflamingo":
-        tokenizer = word_tokenizer((*CHAT, "<sound>", "<|sound_bos|>", "<|sound_eos|>"), EVENTS)
+        tokenizer = word_tokenizer((*CHAT, "<sound>", "<|sound_bos|>", "<|sound_eos|>"), vocabulary_words(EVENTS))
         return MusicFlamingoProcessor(
             extractor, tokenizer, chat_template=AUDIO_FLAMINGO_3_TEMPLATE, max_audio_len=3 * size.seconds
         )
     if family == "qwen2_5_omni_thinker":
-        tokenizer = word_tokenizer((*CHAT, "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"), EVENTS)
+        tokenizer = word_tokenizer((*CHAT, "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"), vocabulary_words(EVENTS))
         return Qwen2AudioProcessor(extractor, tokenizer, chat_template=OMNI_TEMPLATE)
-    return VoxtralProcessor(extractor, word_tokenizer(VOXTRAL, EVENTS, end="</s>"))
+    return VoxtralProcessor(extractor, word_tokenizer(VOXTRAL, vocabulary_words(EVENTS), end="</s>"))
 
 
 def _text(size: Size, processor: Any) -> dict[str, Any]:

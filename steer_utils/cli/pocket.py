@@ -60,8 +60,9 @@ def train(
     from steer_utils.pocket.where_to_look import train_picture_model
 
     if model in PICTURE_MODELS:
-        _refuse(model, clips=clips, seed=seed, tower=tower, language_model=language_model, workers=workers)
-        _refuse(model, device=None if device == "cpu" else device)
+        why = f"{model} {_OF_PICTURES}"
+        _refuse(why, clips=clips, seed=seed, tower=tower, language_model=language_model, workers=workers)
+        _refuse(why, device=None if device == "cpu" else device)
         folder = train_picture_model(model, work=work, out=out, shorten=shorten)
     elif model in MINI_RECIPES:
         folder = train_mini(
@@ -77,23 +78,22 @@ def train(
             tower=tower,
         )
     else:
-        if language_model is not None:
-            raise typer.BadParameter(f"{model} has no pretrained language model", param_hint="--language-model")
-        if tower is not None:
-            raise typer.BadParameter(f"{model} trains a tower of its own", param_hint="--tower")
+        _refuse(f"{model} has no pretrained language model", language_model=language_model)
+        _refuse(f"{model} trains a tower of its own", tower=tower)
         folder = run_training(
             model, clips=clips, work=work, out=out, shorten=shorten, seed=seed, device=device, workers=workers
         )
     typer.echo(f"saved in {folder}; measure it with: steer-utils pocket evaluate --model {folder}")
 
 
-def _refuse(model: str, **given: object) -> None:
-    """An error for each option that a model that sees has no use for: it would go unheard without a word."""
+_OF_PICTURES = "sees pictures, which it makes itself, on the CPU"
+
+
+def _refuse(why: str, **given: object) -> None:
+    """An error for an option that a model has no use for: it would go unheard without a word."""
     for name, value in given.items():
         if value is not None:
-            raise typer.BadParameter(
-                f"{model} sees pictures, which it makes itself, on the CPU", param_hint=f"--{name.replace('_', '-')}"
-            )
+            raise typer.BadParameter(why, param_hint=f"--{name.replace('_', '-')}")
 
 
 @pocket_app.command()
@@ -130,7 +130,7 @@ def evaluate(
         if only:
             card = measure_more(name, only, clips=clips, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
         elif load(name).family.medium == "image":
-            _refuse(name, clips=clips, answer_scenes=answer_scenes)
+            _refuse(f"{name} {_OF_PICTURES}", clips=clips, answer_scenes=answer_scenes)
             card = measure_pictures(name, work=work, scenes=scenes, tuning_scenes=tuning_scenes)
         else:
             card = measure(

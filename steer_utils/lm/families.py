@@ -25,7 +25,6 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
     CLIPImageProcessorPil,
-    LlavaProcessor,
     Qwen2AudioProcessor,
     VoxtralProcessor,
     WhisperFeatureExtractor,
@@ -293,17 +292,12 @@ class Voxtral(Family):
 
 
 class Llava(Family):
-    """A model that sees: one token a patch, row by row. CLIP's image processor is the one that computes with PIL; the
-    other needs torchvision."""
+    """A model that sees: one token a patch, row by row. PIL makes its pixels, torchvision there or not."""
 
     def processor(self, source: str, revision: str | None = None) -> Any:
-        pixels = CLIPImageProcessorPil.from_pretrained(source, revision=revision or "main")
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        stored, _ = LlavaProcessor.get_processor_dict(source, revision=revision)
-        names = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens", "image_token")
-        chosen = {name: stored[name] for name in names if name in stored}
-        template = stored.get("chat_template") or tokenizer.chat_template
-        return LlavaProcessor(pixels, tokenizer, chat_template=template, **chosen)
+        processor = super().processor(source, revision)
+        processor.image_processor = CLIPImageProcessorPil.from_pretrained(source, revision=revision or "main")
+        return processor
 
     def expanded(self, processor: Any, text: str, tokens: int) -> str:
         return text.replace(processor.image_token, processor.image_token * tokens)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -211,9 +211,7 @@ class Hearing(Shown):
     @property
     def span(self) -> AudioSpan:
         """Where the audio tokens are, and how long each is."""
-        span = self._prefix.span
-        assert isinstance(span, AudioSpan)
-        return span
+        return cast(AudioSpan, self._prefix.span)
 
     @cached_property
     def silence(self) -> Hearing:
@@ -291,9 +289,7 @@ class Seeing(Shown):
     @property
     def grid(self) -> PatchGrid:
         """Where the patches are, and how many pixels each is."""
-        span = self._prefix.span
-        assert isinstance(span, PatchGrid)
-        return span
+        return cast(PatchGrid, self._prefix.span)
 
 
 def contrast_rows(checkpoint: Checkpoint, positive: str, negative: str, prompt: str = "") -> tuple[Row, Row]:

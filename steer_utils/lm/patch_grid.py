@@ -1,7 +1,6 @@
 """Pictures: boxes in pixels, the patches of a prompt as a grid, and the box where a curve over patches is largest.
 
-`sound/spans.py` has the same for time. An audio token stands for a stretch of time, a patch for a square of the
-picture; patches stand in the prompt row by row. This module holds the only conversions between patches and pixels.
+`sound/spans.py` has the same for time. This module holds the only conversions between patches and pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from steer_utils.sound.spans import AudioSpan, first_best
+from steer_utils.sound.spans import AudioSpan, checked_curve, first_best
 
 
 @dataclass(frozen=True, order=True)
@@ -124,9 +123,7 @@ def best_box(curve: np.ndarray, grid: PatchGrid, width: float, height: float) ->
     `curve`: (count,), one value a patch. The box moves by one patch; the first one, row by row, wins a tie. Sums come
     from one summed-area table (Crow 1984): O(count). Raises ValueError for a curve of another length, NaN or infinity.
     """
-    values = np.asarray(curve, dtype=np.float64)
-    if values.shape != (grid.count,) or not np.isfinite(values).all():
-        raise ValueError(f"pass {grid.count} finite values, one a patch; got {values.shape}, some of them not finite")
+    values = checked_curve(curve, grid.count)
     box = grid.boxes(width, height)[int(best_places(values, grid, width, height))]
     return box, float(values[grid.inside(box)].mean())
 

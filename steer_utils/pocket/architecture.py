@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,8 @@ def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: in
 def build_processor(family: str, events: Sequence[str], size: Size) -> Any:
     """Whisper feature extractor with a short chunk, word tokenizer, and the family's chat template."""
     extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
-    tokenizer = build_tokenizer(family, events)
+    special = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *_SPECIAL_TOKENS[family])
+    tokenizer = word_tokenizer(special, vocabulary_words(events))
     if family == "qwen2_audio":
         return Qwen2AudioProcessor(extractor, tokenizer)  # its template comes with transformers
     return AudioFlamingo3Processor(
@@ -162,18 +163,9 @@ def build_processor(family: str, events: Sequence[str], size: Size) -> Any:
     )
 
 
-def build_tokenizer(family: str, events: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token a word, lower case: small enough to read, and every word of the training has its own row."""
-    return word_tokenizer(("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *_SPECIAL_TOKENS[family]), events)
-
-
-def word_tokenizer(special: Sequence[str], events: Sequence[str], end: str = "<|im_end|>") -> PreTrainedTokenizerFast:
-    """The `special` tokens, in their order, and then one token a word; `end` is the one that ends a turn."""
-    return tokenizer_of(special, vocabulary_words(events), end)
-
-
-def tokenizer_of(special: Sequence[str], words: Sequence[str], end: str) -> PreTrainedTokenizerFast:
-    """`word_tokenizer` of these `words`."""
+def word_tokenizer(special: Sequence[str], words: Iterable[str], end: str = "<|im_end|>") -> PreTrainedTokenizerFast:
+    """The `special` tokens, in their order, and then one token a word, lower case: small enough to read, and every word
+    of the training has its own row. `end` is the special token that ends a turn."""
     table = {word: index for index, word in enumerate([*special, *sorted(set(words))])}
     tokenizer = Tokenizer(WordLevel(table, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()

@@ -1,8 +1,6 @@
 """The pocket model that sees, and its training: an unmodified LLaVA class, made from nothing, by the audio models' way.
 
-First the tower (CLIP's vision transformer, small) learns which colour, shape, texture and size each patch belongs to,
-and is frozen; then projector and decoder (Qwen2, small) learn to answer. Pictures are made as they are needed, and no
-two steps see the same one.
+The tower is CLIP's vision transformer, the decoder Qwen2, both small. No two steps see the same picture.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from transformers import (
     LlavaProcessor,
 )
 
-from steer_utils.pocket.architecture import Size, decoder_config, sinusoids, tokenizer_of
+from steer_utils.pocket.architecture import Size, decoder_config, sinusoids, word_tokenizer
 from steer_utils.pocket.packing import Packer
 from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
-from steer_utils.pocket.shape_questions import WEIGHTS, ask, words
-from steer_utils.pocket.shapes import COLOURS, GRID, NAMES, PATCH, SHAPES, SIDE, TRAINED, Picture, make_picture
+from steer_utils.pocket.shape_questions import WEIGHTS, turn, words
+from steer_utils.pocket.shapes import ATTRIBUTES, GRID, NAMES, PATCH, SIDE, TRAINED, Picture, make_picture
 from steer_utils.pocket.text import TurnMix
 from steer_utils.pocket.training import Progress, answer_loss, answering_parts, seeded, train_parts
 
@@ -57,7 +55,7 @@ _LANGUAGE_PICTURES = 10_000_000  # numbers of pictures in stage 2 start here: no
 
 def build(size: Size, seed: int) -> tuple[Any, Any]:
     """A randomly initialised LLaVA and its processor, whose image processor needs no torchvision (PIL's)."""
-    tokenizer = tokenizer_of(("<pad>", "<unk>", "</s>", "<image>"), words(), end="</s>")
+    tokenizer = word_tokenizer(("<pad>", "<unk>", "</s>", "<image>"), words(), end="</s>")
     processor = LlavaProcessor(
         CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}),
         tokenizer,
@@ -108,18 +106,14 @@ def patch_states(model: Any, processor: Any, batch: list[Picture]) -> torch.Tens
 
 
 def patch_labels(batch: list[Picture]) -> dict[str, torch.Tensor]:
-    """Of each patch (batch, patches): the number of colour and shape that its middle lies in the box of (0: none),
-    texture and size as 0 or 1 (-1: none)."""
-    labels = {name: np.full((len(batch), GRID.count), none) for name, none in _NO_LABEL.items()}
+    """Of each patch (batch, patches): which value of each attribute has the thing in whose box its middle lies; where
+    it lies in none, 0 for colour and shape, -1 (no label) for texture and size."""
+    labels = {name: np.full((len(batch), GRID.count), int("" in of) - 1) for name, of in ATTRIBUTES.items()}
     for row, picture in enumerate(batch):
         for thing in picture.things:
-            numbers = (1 + list(COLOURS).index(thing.colour), 1 + list(SHAPES).index(thing.shape))
-            for name, number in zip(labels, (*numbers, thing.texture == "striped", thing.size == "large"), strict=True):
-                labels[name][row, GRID.inside(thing.box)] = number
+            for name, of in ATTRIBUTES.items():
+                labels[name][row, GRID.inside(thing.box)] = of.index(getattr(thing, name))
     return {name: torch.from_numpy(values) for name, values in labels.items()}
-
-
-_NO_LABEL = {"colour": 0, "shape": 0, "texture": -1, "size": -1}
 
 
 class PatchTagger(torch.nn.Module):
@@ -127,8 +121,7 @@ class PatchTagger(torch.nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        classes = {"colour": 1 + len(COLOURS), "shape": 1 + len(SHAPES), "texture": 2, "size": 2}
-        self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, count) for name, count in classes.items()})
+        self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, len(of)) for name, of in ATTRIBUTES.items()})
 
     def loss(self, states: torch.Tensor, labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Cross-entropy, the mean over patches that have such a label, summed over the four.
@@ -168,7 +161,7 @@ def train_answers(model: Any, processor: Any, recipe: Recipe, progress: Progress
         for step in range(done, stage.steps):
             rng = np.random.default_rng([recipe.seed, 11, step])
             batch = pictures(recipe.seed, _LANGUAGE_PICTURES + step * stage.batch, stage.batch)
-            turns = [[ask(one, rng, stage.mix) for _ in range(stage.turns)] for one in batch]
+            turns = [[turn(stage.mix.kind(rng), one, rng) for _ in range(stage.turns)] for one in batch]
             counts = [GRID.count] * len(batch)
             packed = packer.pack(counts, turns, rng.random(len(batch)) < stage.local_audio)
             with torch.no_grad():

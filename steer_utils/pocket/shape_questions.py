@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from steer_utils.pocket.shapes import NAMES, SIZES, TEXTURES, TRAINED, Picture, Thing
-from steer_utils.pocket.text import NUMBERS, ORDINALS, Turn, TurnMix, pick, words_of
+from steer_utils.pocket.text import NUMBERS, ORDINALS, Turn, pick, words_of
 
 FOCUS = "Focus on the {x}.|Focus only on the {x}.|Look at the {x}.|Look only at the {x}.|Pay attention to the {x}."
 WHOLE = "Look at the whole picture.|Focus on the whole picture.|Pay attention to the entire picture."
@@ -78,11 +78,6 @@ def turn(kind: str, picture: Picture, rng: np.random.Generator) -> Turn:
     whole = f"{pick(WHOLE.split('|'), rng)} " if kind in ("listing", "texture", "size") and roll < 0.3 else ""
     asked = pick(words.split("|"), rng).format(x=name, s=thing.shape, c=thing.colour, n=ORDINALS[index])
     return Turn(kind, whole + asked, told)
-
-
-def ask(picture: Picture, rng: np.random.Generator, mix: TurnMix) -> Turn:
-    """One random turn about `picture`."""
-    return turn(mix.kind(rng), picture, rng)
 
 
 def words() -> list[str]:

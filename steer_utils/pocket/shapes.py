@@ -30,6 +30,8 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "ring": lambda u, v: abs(np.hypot(u, v) - 0.78) <= 0.26,
 }
 NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+#: What a patch can show, by the names of `Thing`; "": the ground, which has no texture and no size.
+ATTRIBUTES = {"colour": ("", *COLOURS), "shape": ("", *SHAPES), "texture": TEXTURES, "size": SIZES}
 
 
 def _diagonals(*numbers: int) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def best_window(curve: np.ndarray, span: AudioSpan, seconds: float) -> tuple[Int
     `curve`: (count,), one value an audio token. The window moves by one token; the first one wins a tie.
     One cumulative sum: O(count). Raises ValueError for a curve of another length or with NaN or infinity in it.
     """
-    values = checked_curve(curve, span)
+    values = checked_curve(curve, span.count)
     first, width = int(best_starts(values, span, seconds)), span.window_tokens(seconds)
     return span.interval(first, first + width), float(values[first : first + width].mean())
 
@@ -152,7 +152,7 @@ def best_segment(curve: np.ndarray, span: AudioSpan, least_seconds: float = 0.3)
     `least_seconds` about its middle. Returns the interval and the mean of the curve in it. Of a flat curve it is the
     first `least_seconds`. Raises ValueError as `best_window` does.
     """
-    values = checked_curve(curve, span)
+    values = checked_curve(curve, span.count)
     least = span.window_tokens(least_seconds)
     kernel = np.ones(span.window_tokens(SMOOTHING))
     # Divided by how many tokens each sum has: zeros beyond the ends would pull the curve down there.
@@ -185,11 +185,11 @@ def window_overlaps(starts: np.ndarray, tokens: int, span: AudioSpan, truth: Int
     return np.clip(shared, 0.0, None) / truth.duration
 
 
-def checked_curve(curve: np.ndarray, span: AudioSpan) -> np.ndarray:
+def checked_curve(curve: np.ndarray, count: int) -> np.ndarray:
     """`curve` as numbers, (tokens,). Raises ValueError for another length, or NaN or infinity in it."""
     values = np.asarray(curve, dtype=np.float64)
-    if values.shape != (span.count,):
-        raise ValueError(f"the curve has shape {values.shape}, but the audio has {span.count} tokens")
+    if values.shape != (count,):
+        raise ValueError(f"the curve has shape {values.shape}, but there are {count} tokens")
     if bad := np.count_nonzero(~np.isfinite(values)):
-        raise ValueError(f"the curve has {span.count} values, {bad} of them NaN or infinite; pass finite ones")
+        raise ValueError(f"the curve has {count} values, {bad} of them NaN or infinite; pass finite ones")
     return values

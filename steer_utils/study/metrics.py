@@ -49,7 +49,7 @@ def pointing(curve: np.ndarray, span: AudioSpan, truth: Interval) -> bool:
     The first token wins a tie. Raises ValueError for a curve of another length or with NaN or infinity in it.
     """
     inside = span.tokens(truth)
-    return inside.start <= int(np.argmax(checked_curve(curve, span))) < inside.stop
+    return inside.start <= int(np.argmax(checked_curve(curve, span.count))) < inside.stop
 
 
 def frame_auroc(curve: np.ndarray, span: AudioSpan, truth: Interval) -> float:
@@ -58,7 +58,7 @@ def frame_auroc(curve: np.ndarray, span: AudioSpan, truth: Interval) -> float:
     The probability that a token of the event has the larger value, ties counting half. Needs no known width. NaN where
     all tokens or none lie in the event. Raises ValueError as `pointing` does. One sort: O(T log T).
     """
-    values = checked_curve(curve, span)
+    values = checked_curve(curve, span.count)
     inside = span.tokens(truth)
     count = inside.stop - inside.start
     pairs = count * (span.count - count)
@@ -76,7 +76,7 @@ def rotated_overlaps(curve: np.ndarray, span: AudioSpan, truth: Interval) -> np.
     audio, so that the best one must be searched again after each rotation (as `best_window` does, with the width of
     the event). Cost: O(T²) time and memory for T tokens. Raises ValueError as `pointing` does.
     """
-    values = checked_curve(curve, span)
+    values = checked_curve(curve, span.count)
     width = span.window_tokens(truth.duration)
     placements = span.count - width + 1
     cumulative = np.concatenate([[0.0], np.cumsum(np.tile(values, 2))])

@@ -65,8 +65,8 @@ def test_a_grid_that_is_none_is_refused(values: tuple[float, ...]) -> None:
 
 def test_what_is_no_curve_or_no_size_is_refused() -> None:
     grid = PatchGrid(0, 2, 3, 4)
-    for curve in (np.zeros(5), np.full(6, np.nan)):
-        with pytest.raises(ValueError, match="pass 6 finite values"):
+    for curve, words in ((np.zeros(5), r"shape \(5,\), but there are 6 tokens"), (np.full(6, np.nan), "6 of them NaN")):
+        with pytest.raises(ValueError, match=words):
             best_box(curve, grid, 4, 4)
     with pytest.raises(ValueError, match="a positive number of pixels"):
         best_box(np.zeros(6), grid, 0, 4)

@@ -34,7 +34,7 @@ from steer_utils.pocket.mini_training import (
     train_adapters,
 )
 from steer_utils.pocket.packing import Packer
-from steer_utils.pocket.text import Turn, ask
+from steer_utils.pocket.text import Turn, ask, vocabulary_words
 from steer_utils.pocket.training import Progress, hear_corpus
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.sounds import SOUNDS
@@ -259,6 +259,8 @@ def test_a_language_model_without_chatml_or_with_other_layers_is_refused() -> No
         del block.mlp.gate_proj
     with pytest.raises(CheckpointError, match="is a llama without gate_proj"):
         build_mini("qwen2_audio", language_model, small_tower(), Size())
-    other = LanguageModel(language_model.model, word_tokenizer(("<pad>", "<unk>", "</s>"), (), end="</s>"), "another")
+    other = LanguageModel(
+        language_model.model, word_tokenizer(("<pad>", "<unk>", "</s>"), vocabulary_words(()), end="</s>"), "another"
+    )
     with pytest.raises(CheckpointError, match=r"\(another\) has no token <\|im_start\|>"):
         build_mini("qwen2_audio", other, small_tower(), Size())

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from steer_utils.pocket.shape_questions import KINDS, WEIGHTS, ask, turn, words
+from steer_utils.pocket.shape_questions import KINDS, WEIGHTS, turn, words
 from steer_utils.pocket.shapes import NAMES, NEVER_TRAINED, make_picture, picture_of
 from steer_utils.pocket.text import TurnMix
 
@@ -17,7 +17,7 @@ PICTURE = picture_of(["red circle", "red triangle", "blue cross"], 3)
 def test_every_word_is_known_and_none_is_a_place() -> None:
     known, rng = set(words()), np.random.default_rng(0)
     for _ in range(300):
-        asked = ask(make_picture(rng, NAMES, int(rng.integers(1, 5))), rng, TurnMix(0.05, WEIGHTS))
+        asked = turn(TurnMix(0.05, WEIGHTS).kind(rng), make_picture(rng, NAMES, int(rng.integers(1, 5))), rng)
         said = set(re.findall(r"\w+|[^\w\s]+", f"{asked.instruction} {asked.answer}".lower()))
         assert said <= known, said - known
     assert not known & {"top", "bottom", "above", "below", "middle", "centre", "corner", "upper", "lower"}
@@ -25,7 +25,8 @@ def test_every_word_is_known_and_none_is_a_place() -> None:
 
 def test_kinds_come_as_often_as_they_weigh() -> None:
     rng = np.random.default_rng(1)
-    counts = Counter(ask(PICTURE, rng, TurnMix(0.05, {"describe": 0.75, "count": 0.25})).kind for _ in range(2000))
+    mix = TurnMix(0.05, {"describe": 0.75, "count": 0.25})
+    counts = Counter(turn(mix.kind(rng), PICTURE, rng).kind for _ in range(2000))
     assert abs(counts["focus"] - 100) < 40 and abs(counts["count"] - 475) < 75
 
 

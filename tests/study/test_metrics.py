@@ -153,7 +153,7 @@ def test_a_window_as_long_as_the_audio_is_right_however_it_is_rotated() -> None:
 @pytest.mark.parametrize(
     ("curve", "message"),
     [
-        (np.zeros(49), r"shape \(49,\), but the audio has 50 tokens"),
+        (np.zeros(49), r"shape \(49,\), but there are 50 tokens"),
         (np.zeros((50, 1)), r"shape \(50, 1\)"),
         (np.array([]), r"shape \(0,\)"),
         (np.r_[np.zeros(48), math.nan, math.inf], "50 values, 2 of them NaN or infinite"),
