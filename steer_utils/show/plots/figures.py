@@ -162,7 +162,8 @@ def show(figure: Figure, alt: str, caption: str) -> None:
     from IPython.display import display
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Description": alt, "Software": None})
+    metadata = {"Description": alt, "Software": None}
+    figure.savefig(buffer, format="png", metadata=metadata, pil_kwargs={"optimize": True})  # notebooks are kept small
     data = {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt}})
     print(caption)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from steer_utils.show.palette import AUDIO_TINT, FILL, FOUND, INK, INSTRUCTION_TINT, TEMPLATE_TINT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.titles import headline, sentence
 
 #: Colour and hatch of the parts, the lowest first, and look of what is marked: they differ in grey too.
 PARTS: tuple[dict[str, Any], ...] = (
@@ -49,14 +50,23 @@ def mass_figure(parts: Mapping[str, np.ndarray], marked: Mapping[str, np.ndarray
         )
     blocks = np.arange(len(total))
     with house_style():
-        figure = new_figure(7.5, 3.4)
+        figure = new_figure(7.5, 3.5)
+        headline(figure, _message(parts, marked))
         ax = figure.subplots()
-        below = np.zeros(len(total))
+        lowest, below = next(iter(parts)), np.zeros(len(total))
         for (label, weight), look in zip(parts.items(), PARTS, strict=False):
             ax.bar(blocks, weight, 0.9, bottom=below, label=label, edgecolor="white", linewidth=0.4, **look)
             below = below + weight
         for (label, weight), look in zip(marked.items(), MARKED, strict=False):
-            ax.plot(blocks, weight, label=label, markersize=4.5, linewidth=1.3, markeredgecolor=look["color"], **look)
+            ax.plot(
+                blocks,
+                weight,
+                label=f"{lowest}, {label}",
+                markersize=4.5,
+                linewidth=1.3,
+                markeredgecolor=look["color"],
+                **look,
+            )
         step = -(-len(blocks) // MARKED_EVERY)
         ax.set(ylim=(0, 1), xlim=(-0.6, len(blocks) - 0.4), xlabel="decoder block", ylabel="part of the row")
         ax.set_xticks(blocks[::step])
@@ -67,10 +77,24 @@ def mass_figure(parts: Mapping[str, np.ndarray], marked: Mapping[str, np.ndarray
     return figure
 
 
+def _message(parts: Mapping[str, np.ndarray], marked: Mapping[str, np.ndarray]) -> str:
+    """In which block the lowest part changes most, and from what to what; with nothing marked, its mean over blocks."""
+    (label, weight), *_ = parts.items()
+    if not marked:
+        return sentence(f"{label}: {100 * float(np.mean(weight)):.0f} % of the row, mean of all blocks")
+    change = np.abs(np.subtract(list(marked.values()), weight))
+    block = int(change.max(axis=0).argmax())
+    others = ", ".join(f"{name} {100 * values[block]:.0f} %" for name, values in marked.items())
+    return sentence(f"{label} in block {block}: {100 * weight[block]:.0f} % of the row, {others}")
+
+
 def alt_text_mass(parts: Mapping[str, np.ndarray], marked: Mapping[str, np.ndarray] | None = None) -> str:
     """What `mass_figure` shows, in words: every part in every block, in per cent."""
     said = [
         f"{label}: {', '.join(f'{100 * weight:.0f}' for weight in values)}."
         for label, values in {**parts, **(marked or {})}.items()
     ]
-    return f"Stacked bars: where a row of attention goes, in % of it, block by block from 0. {' '.join(said)}"
+    message = _message(parts, marked or {})
+    return (
+        f"{message}. Stacked bars: where a row of attention goes, in % of it, block by block from 0. {' '.join(said)}"
+    )

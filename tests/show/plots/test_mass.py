@@ -12,7 +12,7 @@ from steer_utils.show.plots.mass import alt_text_mass, mass_figure
 BLOCKS = np.arange(30)
 AUDIO = 0.05 + 0.3 * (BLOCKS == 21)
 PARTS = {"audio": AUDIO, "question": np.full(30, 0.1), "chat template": 0.55 - AUDIO, "first token": np.full(30, 0.35)}
-MARKED = {"audio, steered": 2 * AUDIO, "audio, prompted": 1.5 * AUDIO}
+MARKED = {"steered": 2 * AUDIO, "prompted": 1.5 * AUDIO}
 
 
 def thirty() -> Figure:
@@ -30,6 +30,7 @@ def test_parts_are_stacked_and_lines_stand_at_their_values() -> None:
     assert first[21].get_y() + first[21].get_height() == pytest.approx(1)
     steered, prompted = ax.lines
     np.testing.assert_allclose(steered.get_ydata(), 2 * AUDIO)
+    assert steered.get_label() == "audio, steered"
     assert steered.get_linestyle() != prompted.get_linestyle() and steered.get_marker() != prompted.get_marker()
     assert [text.get_text() for text in ax.get_xticklabels()] == [str(block) for block in range(0, 30, 2)]
 
@@ -39,6 +40,8 @@ def test_the_alt_text_has_every_part_in_every_block() -> None:
         {"audio": np.array([0.3, 0.25]), "first token": np.array([0.7, 0.75])}, {"steered": np.array([0.5, 1])}
     )
     assert "audio: 30, 25. first token: 70, 75. steered: 50, 100." in said
+    assert said.startswith("Audio in block 1: 25 % of the row, steered 100 %. ")
+    assert alt_text_mass({"audio": np.array([0.3, 0.25])}).startswith("Audio: 28 % of the row, mean of all blocks. ")
 
 
 def test_what_cannot_be_drawn_is_said() -> None:
