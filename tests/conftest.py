@@ -31,7 +31,6 @@ from steer_utils.runs.clusters import local_workers
 from steer_utils.runs.executors import SerialExecutor
 from steer_utils.runs.sweep import Sweep, run_sweep
 
-
 # What fails is what was changed: property tests draw the same examples each time. `make test-slow` draws new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
