@@ -3,7 +3,7 @@ from .lm.attention_maps import AttentionMap as AttentionMap
 from .lm.checkpoints import Checkpoint as Checkpoint
 from .lm.checkpoints import CheckpointError as CheckpointError
 from .lm.families import FAMILIES as FAMILIES
-from .lm.families import UnsupportedModelError as UnsupportedModelError
+from .lm.family import UnsupportedModelError as UnsupportedModelError
 from .lm.gguf_vectors import from_gguf as from_gguf
 from .lm.gguf_vectors import to_gguf as to_gguf
 from .lm.hearing import Hearing as Hearing

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from steer_utils.lm.families import PICTURE_FAMILIES
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.picture_families import PICTURE_FAMILIES
 from steer_utils.pocket.architecture import Size
 from steer_utils.pocket.seeing import PICTURE_RECIPES, build
 from steer_utils.pocket.shapes import NAMES, Picture, picture_of

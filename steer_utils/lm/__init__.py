@@ -1,7 +1,8 @@
 """A model and what is done to it: loading, vectors, steering, attention, hearing. In reading order:
 
 - `patch_grid`: boxes in pixels and the patches of a picture: what `sound/spans.py` is for time.
-- `families`: what the library must know of a kind of model. One entry is one family.
+- `family`: what the library must know of a kind of model. `families` are those that hear, one entry each;
+  `picture_families` those that see.
 - `checkpoints`: a model that is opened, its prompts as tokens, and how its answers are decoded.
 - `loading`: how it is opened: from where, to which device, in which number type or quantisation.
 - `blocks`: sets of decoder blocks, as numbers and as text.

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
-from steer_utils.lm.families import Family
+from steer_utils.lm.family import Family
 from steer_utils.lm.threads import fitting_threads
 
 

@@ -28,7 +28,8 @@ import torch
 import transformers
 from torch import nn
 
-from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, Family, family_of
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, family_of
+from steer_utils.lm.family import Family
 from steer_utils.lm.plan import MAX_BATCH, rows_at_once
 from steer_utils.sound.tables import markdown_table
 

@@ -27,7 +27,8 @@ from transformers.utils import logging
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.environment import gpu_fault
-from steer_utils.lm.families import REFUSED, Family, UnsupportedModelError, family_of, listening_config, refusal
+from steer_utils.lm.families import REFUSED, family_of, listening_config, refusal
+from steer_utils.lm.family import Family, UnsupportedModelError
 from steer_utils.sound.files import strict_json
 
 Quantisation = Literal["int8", "nf4", "torchao-int8"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
-from steer_utils.lm.families import UnsupportedModelError
+from steer_utils.lm.family import UnsupportedModelError
 from steer_utils.lm.hearing import Hearing, Seeing, check_batch, hear_each
 from steer_utils.lm.loading import DeviceMap, Quantisation, open_checkpoint
 from steer_utils.lm.patch_grid import read_picture

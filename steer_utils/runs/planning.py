@@ -22,7 +22,8 @@ from transformers import AutoConfig
 from steer_utils.lm.blocks import block_numbers, blocks_text, named_blocks
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.environment import library_versions
-from steer_utils.lm.families import UnsupportedModelError, family_of, listening_config
+from steer_utils.lm.families import family_of, listening_config
+from steer_utils.lm.family import UnsupportedModelError
 from steer_utils.lm.loading import check_numbers, fingerprint, known_events
 from steer_utils.lm.models import pocket_folder
 from steer_utils.methods.settings import Settings, model_settings

@@ -22,7 +22,8 @@ from transformers.models.audioflamingo3 import modeling_audioflamingo3
 
 from steer_utils.lm.caches import CACHE
 from steer_utils.lm.costs import Cost, cost_table, estimate
-from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, full_size_config
+from steer_utils.lm.family import UnsupportedModelError
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.pocket.architecture import Size

@@ -35,7 +35,8 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from steer_utils.lm.attention import attention_rows
 from steer_utils.lm.caches import CACHE
 from steer_utils.lm.checkpoints import CheckpointError, special_tokens, stop_tokens
-from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, full_size_config
+from steer_utils.lm.family import UnsupportedModelError
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.hidden_states import hidden_states
 from steer_utils.lm.loading import open_checkpoint

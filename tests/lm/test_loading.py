@@ -19,7 +19,8 @@ from tinies import EVENTS, TINY
 
 from steer_utils.lm import loading
 from steer_utils.lm.checkpoints import CheckpointError
-from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, UnsupportedModelError, full_size_config
+from steer_utils.lm.families import FAMILIES, PAPER_FAMILIES, full_size_config
+from steer_utils.lm.family import UnsupportedModelError
 from steer_utils.lm.loading import Quantisation, fingerprint, open_checkpoint, weight_bytes
 from steer_utils.lm.models import POCKET_MODELS, AudioLM, load
 from steer_utils.lm.plan import Row
