@@ -17,6 +17,7 @@
 - `run`: one call of the model that does it.
 - `attention_maps`: attention over the audio, read in seconds.
 - `hearing`: one audio with all that is read from it; `Hearing` and `Reading`, where a user begins.
+- `several_audios`: many of them, encoded together, in groups whose rows are read in one call.
 - `text_states`: states under an instruction with no audio at all, and a vector made of two.
 - `models`: `load`, and the pocket models by name.
 

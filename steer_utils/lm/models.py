@@ -11,9 +11,10 @@ import torch
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.family import UnsupportedModelError
-from steer_utils.lm.hearing import Hearing, Seeing, check_batch, hear_each
+from steer_utils.lm.hearing import Hearing, Seeing
 from steer_utils.lm.loading import DeviceMap, Quantisation, open_checkpoint
 from steer_utils.lm.patch_grid import read_picture
+from steer_utils.lm.several_audios import check_batch, hear_each
 from steer_utils.sound.audio import check_several, read_audio
 
 MAIN_MODELS = ("pocket-qwen2-audio", "pocket-audio-flamingo-3")  # what course and result table are about

@@ -17,7 +17,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing, check_batch, hear_groups
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.several_audios import check_batch, hear_groups
 from steer_utils.methods.asking import presence_log_odds, probability_of
 from steer_utils.methods.base import Finder, Localisation, Method, Query, find_in_each
 from steer_utils.methods.calibration import Calibration, model_calibration
@@ -139,7 +140,7 @@ def locate_many(
         for path, located in locate_many(lm, sorted(folder.glob("*.wav")), "dog bark"): ...
 
     As they are asked for, some at a time: a folder of thousands fits in memory. `batch`: as `AudioLM.hear_many` takes
-    it, and how many are asked in one call (`lm.hearing.hear_groups`); the rest as `locate`, also what is raised, at
+    it, and how many are asked in one call (`several_audios.hear_groups`); the rest as `locate`, also what is raised, at
     once where it does not depend on an audio. `left_out` is called for an audio that cannot be heard, or whose answer
     names no time, and the others go on; without it that error is raised.
     """

@@ -27,8 +27,9 @@ from scipy.stats import entropy
 
 from steer_utils.lm.attention_maps import AttentionMap
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing, Reading, check_batch, hear_each
+from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.plan import Row, tokenised
+from steer_utils.lm.several_audios import check_batch, hear_each
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.audio_steering import MAVS, audio_contrast
 from steer_utils.methods.base import Query, contrast_of, steered_row
@@ -243,7 +244,7 @@ def question_shift_table(
     Each question stands where `settings.question` stands, and `focus` for the event: "Focus on the meaningful parts."
     One row a (scene, item, condition, block), where a scene is one audio file, heard once for all its questions; `item`
     counts the pairs. Audio longer than the model takes is cut (`seconds` were heard of `duration`). `batch`: files
-    encoded together (`lm.hearing.hear_each`).
+    encoded together (`several_audios.hear_each`).
     Raises ValueError for no pairs, a question that no prompt can hold, or a file that is missing, before any work;
     AudioError, naming the file, for what cannot be heard.
     """

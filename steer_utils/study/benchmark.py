@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing, check_batch, hear_each
+from steer_utils.lm.hearing import Hearing
+from steer_utils.lm.several_audios import check_batch, hear_each
 from steer_utils.methods.base import Localisation, Method, Query, find_together
 from steer_utils.methods.baselines import POSITION
 from steer_utils.methods.settings import Settings, trained_recordings
@@ -90,7 +91,7 @@ class SceneSet:
     def heard_each(
         self, checkpoint: Checkpoint, indices: Iterable[int], batch: int | None = None
     ) -> Iterator[HeardScene]:
-        """These scenes, one after another, `batch` of them made and encoded together (`lm.hearing.hear_each`)."""
+        """These scenes, one after another, `batch` of them made and encoded together (`several_audios.hear_each`)."""
         scenes = (self.maker.scene(index, self.seed) for index in indices)
         for scene, hearing in hear_each(checkpoint, ((scene, scene.samples) for scene in scenes), batch):
             yield HeardScene(scene, hearing, self.seed)
@@ -185,8 +186,8 @@ def run_benchmark(
     """One row a (scene, event, method): truth, found window, scores (`metrics.score_row`), chance, curve.
 
     Cost: a scene is encoded once, then the short suffix passes that each method states. `batch`: how many scenes are
-    encoded together (`lm.hearing.hear_each`). `resume_file`: each finished scene is appended to it; a killed run with
-    the same settings goes on from there, one with others starts anew. `methods`: their names; None: the standard ones.
+    encoded together (`hear_each`). `resume_file`: each finished scene is appended to it; a killed run with the same
+    settings goes on from there, one with others starts anew. `methods`: their names; None: the standard ones.
     Of methods that find the same under these settings one is run; `attrs["equal"]` names the others, each with the one
     whose rows are its own too. `external`: methods that are not in the table, such as `clap.ClapLocator.method()`.
     Warns where scenes hold classes that the settings were chosen on. Raises ValueError for no methods, an unknown one,

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.hearing import Hearing, hear_each
+from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
+from steer_utils.lm.several_audios import hear_each
 from steer_utils.methods.asking import yes_and_no, yes_minus_no
 from steer_utils.methods.base import Localisation, Query, find_together
 from steer_utils.methods.settings import Settings

@@ -21,3 +21,12 @@ def tiny_models() -> Iterator[dict[str, AudioLM]]:
 def lm(request: pytest.FixtureRequest, tiny_models: dict[str, AudioLM]) -> AudioLM:
     """Each tiny model in turn."""
     return tiny_models[request.param]
+
+
+@pytest.fixture
+def encoded(lm: AudioLM) -> Iterator[list[int]]:
+    """A list that grows with each audio that is encoded."""
+    calls: list[int] = []
+    handle = lm.family.audio_tower(lm.model).register_forward_hook(lambda *_: calls.append(1))
+    yield calls
+    handle.remove()
