@@ -159,15 +159,27 @@ def analyse(
     only: Annotated[
         list[str] | None, typer.Option(help="One analysis, such as blocks; may be repeated [default: all].")
     ] = None,
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="Measure nothing; draw again the figures that analyses.json has all of.")
+    ] = False,
 ) -> None:
     """Run every analysis and the slower methods, and write analyses.json and analyses.md beside the weights.
 
     Example: steer-utils pocket analyse --model pocket-qwen2-audio --clips ESC-10/
+
+    Example: steer-utils pocket analyse --redraw
     """
     from steer_utils.lm.models import MAIN_MODELS
     from steer_utils.pocket.analyses import analyse
+    from steer_utils.pocket.analyses import redraw as drawn_again
 
     for name in model or MAIN_MODELS:
+        if redraw:
+            pictures, lacking = drawn_again(name, figures=figures, only=only or ())
+            typer.echo(f"{name}: {len(pictures)} figures drawn from analyses.json")
+            if lacking:
+                typer.echo(f"{name}: only a measurement can draw {', '.join(lacking)}")
+            continue
         page = analyse(
             name, clips=clips, figures=figures, work=work, scenes=scenes, further_scenes=further, only=only or ()
         )

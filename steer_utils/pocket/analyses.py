@@ -6,7 +6,7 @@ analyses.json holds the rows, analyses.md says them. Both are the output of `ste
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from steer_utils.methods.settings import model_settings
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.pocket.card import gap_text
 from steer_utils.pocket.commands import open_pocket, progress_bar
-from steer_utils.show.analyses import ANALYSES, analysis_named, analysis_report, cell_text
+from steer_utils.show.analyses import ANALYSES, Drawn, analysis_named, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import json_safe, write_whole
@@ -31,6 +31,7 @@ _STUDIES = {
     "between trainings": "Do vectors carry over from other trainings and models?",
 }
 _OF_SOUNDS = {"procedural": "", "recordings": ", recordings"}  # what follows an analysis' name in analyses.json
+_SUFFIXES = {"procedural": "", "recordings": "-recordings"}  # and its figures' files
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
 
@@ -67,7 +68,7 @@ def analyse(
         for analysis in chosen_analyses:
             if (analysis.any_text and checkpoint.events is not None) or (bank is not None and not analysis.recordings):
                 continue
-            suffix = "" if bank is None else "-recordings"
+            suffix = _SUFFIXES[kind]
             table = analysis.run(
                 checkpoint,
                 chosen,
@@ -76,9 +77,7 @@ def analyse(
                 progress=progress_bar(f"{analysis.name}, {kind}", quiet),
             )
             results[analysis.name + _OF_SOUNDS[kind]] = analysis_report(analysis, table)
-            for label, drawn in analysis.figures(table).items():
-                stem = figures / f"{analysis.name}_{label}{suffix}_{folder.name}"
-                save_figure(drawn.figure, stem, drawn.alt, drawn.caption)
+            _save(analysis.figures(table), figures, analysis.name, f"{suffix}_{folder.name}")
     for kind, bank in banks.items() if further_scenes else ():
         chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
         resume_file = work / f"{folder.name}-further-{kind}.partial"
@@ -92,6 +91,40 @@ def analyse(
         )
         results[f"further, {kind}"] = report_dict(table)
     return add_results(folder, checkpoint.revision, results)
+
+
+def redraw(name: str, *, figures: Path, only: Sequence[str] = ()) -> tuple[list[Path], list[str]]:
+    """Draw again, without measuring, what the rows in analyses.json hold all of; the pictures, and the names of the
+    analyses that must be measured for their figures.
+
+    Raises ValueError for a model that is no pocket model, an analysis that does not exist, and where analyses.json is
+    not there or of other weights.
+    """
+    chosen_analyses = [analysis_named(analysis) for analysis in only] or list(ANALYSES.values())
+    checkpoint, folder = open_pocket(name)
+    kept = folder / "analyses.json"
+    if not kept.is_file():
+        raise ValueError(f"{folder.name} has no analyses.json; measure first: steer-utils pocket analyse")
+    results = json.loads(kept.read_text(encoding="utf-8"))
+    if results["revision"] != checkpoint.revision:
+        raise ValueError(f"{kept} was measured on other weights; measure first: steer-utils pocket analyse")
+    figures.mkdir(parents=True, exist_ok=True)
+    pictures, lacking = list[Path](), list[str]()
+    for analysis in chosen_analyses:
+        for kind, after in _OF_SOUNDS.items():
+            if (result := results.get(analysis.name + after)) is None:
+                continue
+            drawn = analysis.figures_of_rows(result["rows"])
+            pictures += _save(drawn, figures, analysis.name, f"{_SUFFIXES[kind]}_{folder.name}")
+            lacking += [] if drawn else [analysis.name + after]
+    return pictures, lacking
+
+
+def _save(drawn: Mapping[str, Drawn], figures: Path, analysis: str, suffix: str) -> list[Path]:
+    return [
+        save_figure(one.figure, figures / f"{analysis}_{label}{suffix}", one.alt, one.caption)[0]
+        for label, one in drawn.items()
+    ]
 
 
 def add_results(folder: Path, revision: str | None, results: dict[str, Any]) -> Path:

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -89,6 +91,7 @@ class Runner(Protocol):
 class Analysis:
     """One analysis: the question it answers, and its three steps. `kind` is what its tables' attrs call it.
 
+    `draw`: of the summary; or, where the figures need more than its rows hold, of what `detail` makes of a table.
     `any_text`: only for models that take any text, not for those that know their own words alone. `recordings`: of a
     pocket model it is run on recordings too. `first`: sentences made of the summary, which stand before its rows.
     """
@@ -98,10 +101,22 @@ class Analysis:
     question: str
     run: Runner
     summary: Callable[[pd.DataFrame], pd.DataFrame]
-    figures: Callable[[pd.DataFrame], dict[str, Drawn]]
+    draw: Callable[[pd.DataFrame], dict[str, Drawn]]
+    detail: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     any_text: bool = False
     recordings: bool = False
     first: Callable[[pd.DataFrame], list[str]] = lambda summary: []
+
+    def figures(self, table: pd.DataFrame) -> dict[str, Drawn]:
+        """The figures of a run by name."""
+        return self.draw((self.detail or self.summary)(table))
+
+    def figures_of_rows(self, rows: list[dict[str, Any]]) -> dict[str, Drawn]:
+        """The same of the rows of a report (`analysis_report`); none where they do not hold all that is drawn."""
+        if self.detail:
+            return {}
+        numbers = [{name: np.nan if value is None else value for name, value in row.items()} for row in rows]
+        return self.draw(pd.DataFrame(numbers))
 
 
 def analysis_named(name: str) -> Analysis:
@@ -185,8 +200,7 @@ def _sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(stars, ignore_index=True)[columns]
 
 
-def _sensitivity_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = sensitivity_summary(table)
+def _sensitivity_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     drawn = {}
     for point in _points(summary):
         around = "the model's own settings" if point == "own" else "the paper's method as declared"
@@ -210,21 +224,18 @@ def _shift_summary(table: pd.DataFrame) -> pd.DataFrame:
     return shift_summary(averaged(table)).drop(columns="block")
 
 
-def _shift_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = shift_summary(table)
+def _shift_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "What each condition changes, by decoder block: attention to the audio, and where in it."
     return {"by_block": Drawn(shift_figure(summary, SHIFT_MEASURES), alt_text_shift(summary, SHIFT_MEASURES), caption)}
 
 
 # -- causal tests ----------------------------------------------------------------------------------------------------
-def _occlusion_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = occlusion_summary(table)
+def _occlusion_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "What the model says before and after a window is taken out of the audio."
     return {"windows": Drawn(occlusion_figure(summary), alt_text_occlusion(summary), caption)}
 
 
-def _swap_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = swap_summary(table)
+def _swap_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "What the answer to a question that names no event speaks of, by the vector added."
     return {"answers": Drawn(swap_figure(summary), alt_text_swap(summary), caption)}
 
@@ -237,27 +248,23 @@ def _block_map_summary(table: pd.DataFrame) -> pd.DataFrame:
     return best.replace({"steered": {PROMPTING: "none, prompting"}}).reset_index(drop=True)
 
 
-def _block_map_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = block_map_summary(table)
+def _block_map_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "Each block steered alone, and each later block read alone: how much of the sound is found."
     return {"map": Drawn(block_map_figure(summary), alt_text_block_map(summary), caption)}
 
 
-def _word_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = word_summary(table, by="text")
+def _word_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "Each sound by its name, by synonyms and by a phrase: found by steering and by prompting."
     return {"texts": Drawn(words_figure(summary), alt_text_words(summary), caption)}
 
 
-def _field_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = field_summary(table)
+def _field_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "Files of 6 to 20 s with one to three events over a bed: what each method finds, and what of it is true."
     return {"scores": Drawn(field_figure(summary), alt_text_field(summary), caption)}
 
 
 # -- harder scenes and sample curves ---------------------------------------------------------------------------------
-def _condition_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = harder_summary(table)
+def _condition_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     return {
         "overlap": Drawn(
             conditions_figure(summary), alt_text_conditions(summary), "How much of the sound is found, by condition."
@@ -270,8 +277,7 @@ def _condition_figures(table: pd.DataFrame) -> dict[str, Drawn]:
     }
 
 
-def _curve_figures(table: pd.DataFrame) -> dict[str, Drawn]:
-    summary = curve_summary(table)
+def _curve_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     caption = "What it takes: strength, contrast pairs, other audios, wording, language."
     return {"levels": Drawn(curves_figure(summary), alt_text_curves(summary), caption)}
 
@@ -286,6 +292,7 @@ ANALYSES: dict[str, Analysis] = {
             sensitivity_table,
             _sensitivity_summary,
             _sensitivity_figures,
+            sensitivity_summary,
         ),
         Analysis(
             "shift",
@@ -294,6 +301,7 @@ ANALYSES: dict[str, Analysis] = {
             shift_table,
             _shift_summary,
             _shift_figures,
+            shift_summary,
         ),
         Analysis(
             "occlusion",
@@ -318,6 +326,7 @@ ANALYSES: dict[str, Analysis] = {
             block_map_table,
             _block_map_summary,
             _block_map_figures,
+            block_map_summary,
         ),
         Analysis(
             "words",
@@ -326,6 +335,7 @@ ANALYSES: dict[str, Analysis] = {
             word_table,
             word_summary,
             _word_figures,
+            partial(word_summary, by="text"),
             any_text=True,
         ),
         Analysis(

@@ -12,9 +12,10 @@ from tinies import EVENTS
 
 from steer_utils.lm.models import MAIN_MODELS, WEIGHTS, AudioLM
 from steer_utils.methods.table import FURTHER
-from steer_utils.pocket.analyses import analyse, analyses_page
+from steer_utils.pocket.analyses import analyse, analyses_page, redraw
 from steer_utils.pocket.architecture import save
 from steer_utils.show.analyses import ANALYSES
+from steer_utils.show.plots.figures import picture_change
 from steer_utils.sound.conditions import CONDITIONS, PLAIN
 from steer_utils.study import harder_scenes
 
@@ -50,7 +51,10 @@ def test_chosen_analyses_are_added_to_what_is_there(folder: Path, tmp_path: Path
     both = json.loads((folder / "analyses.json").read_text())
     assert set(both) == {*first, "shift"} and both["blocks"] == first["blocks"]
     assert page.read_text() == analyses_page(both, "pocket-tiny")
+    assert redraw(str(folder), figures=figures) == ([], ["shift", "blocks"]), "their rows are not all that is drawn"
     (folder / "analyses.json").write_text(json.dumps({**both, "revision": "other weights"}))
+    with pytest.raises(ValueError, match="measured on other weights"):
+        redraw(str(folder), figures=figures)
     analyse(str(folder), only=["shift"], **options)  # type: ignore[arg-type]
     assert set(json.loads((folder / "analyses.json").read_text())) == {"model", "revision", "shift"}
     with pytest.raises(ValueError, match="no analysis 'block'"):
@@ -75,6 +79,16 @@ def test_conditions_are_measured_on_recordings_too(
     assert "- Of plain scenes steering finds" in page.read_text()
     names = {path.name for path in (tmp_path / "figures").glob("*.png")}
     assert {f"conditions_overlap{kind}_pocket-tiny.png" for kind in ("", "-recordings")} < names and len(names) == 4
+    pictures, lacking = redraw(str(folder), figures=tmp_path / "again")
+    assert {path.name for path in pictures} == names and lacking == []
+    for path in pictures:
+        assert not picture_change((tmp_path / "figures" / path.name).read_bytes(), path.read_bytes())
+
+
+def test_without_rows_nothing_is_drawn_again(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no analyses\.json; measure first"):
+        redraw(str(folder), figures=tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
 
 
 def test_a_model_that_is_no_pocket_model_is_refused(one_folder: Path, tmp_path: Path) -> None:

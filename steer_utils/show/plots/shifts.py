@@ -65,7 +65,7 @@ SWAP_LABELS = {
 SWAP_MEANT = {
     "named": "name the event",
     "only": "name it alone",
-    "first": "name it first",
+    "first": "name the event first",
     "loudness": "say how loud it is",
 }
 
@@ -260,8 +260,9 @@ def swap_figure(summary: DataFrame) -> Figure:
 
 
 def _swap_message(rates: DataFrame) -> str:
-    """How often the first measure holds with the event's own vector, and with another's. `rates`: by condition."""
-    measure = str(rates["measure"].iloc[0])
+    """How often the answer names the event first, with its own vector, with another's and with none: an answer that
+    lists all sounds names it, too. `rates`: by condition."""
+    measure = "first" if (rates["measure"] == "first").any() else str(rates["measure"].iloc[0])
     own = rates[rates["measure"] == measure].set_index("condition")
     parts = [(name, own.loc[name]) for name in ("steering", "swapped", "unsteered") if name in own.index]
     (name, row), *others = parts or [(str(own.index[0]), own.iloc[0])]

@@ -117,8 +117,9 @@ def test_titles_say_a_difference_only_beyond_intervals() -> None:
     level = shift_plots.occlusion_figure(occlusions(low=-0.1, high=0.9)).get_suptitle()
     assert "no further down than" in level.replace("\n", " ")
     swapped = shift_plots.swap_figure(swaps().assign(low=0.0, high=1.0)).get_suptitle()
-    assert "name the event: with its vector 40 %, with another event's vector 60 % (about level)" in swapped.replace(
-        "\n", " "
+    assert (
+        "name the event first: with its vector 40 %, with another event's vector 60 % (about level)"
+        in swapped.replace("\n", " ")
     )
 
 
