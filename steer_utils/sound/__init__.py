@@ -5,7 +5,9 @@ In the order to read them:
 spans       intervals in seconds, audio tokens, the window where a curve is largest
 files       text and tables read strictly, targets checked, files written whole
 config_files yaml and json that users write: no key twice, strict values, each mistake in one line
-containers  what is in a sound file: Ogg, FLAC, MP3 and WAV walked, so that lengths and holes are known
+file_parts  what a sound file is taken for: pieces, parts, and the holes between them
+mp3         an MP3 walked, frame after frame, so that its length and holes are known
+containers  a sound file walked by its kind: Ogg, FLAC and WAV here
 decoding    sound files decoded to their real end, a block at a time
 audio       sound read safely, cut into stretches, measured, and with a stretch masked
 tables      tables as text: aligned columns, and Markdown

@@ -20,8 +20,8 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 import soxr
 
-from steer_utils.sound.containers import AudioError as AudioError
 from steer_utils.sound.decoding import Decoding, open_sound
+from steer_utils.sound.file_parts import AudioError as AudioError
 from steer_utils.sound.files import readable_name
 from steer_utils.sound.spans import Interval
 

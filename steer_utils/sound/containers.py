@@ -4,132 +4,24 @@ libsndfile believes a file's header: it stops where the header says, and closes 
 follows comes too early. `walk` counts what is there, and makes of a file one or several `Part`s, each a whole file to
 libsndfile, with the length of the holes between them.
 
-In this order below: a stream made of pieces of a file, parts, the walk, and how it is done in each kind of file: Ogg,
-FLAC, MP3, and chunks (WAV, AIFF).
+In this order below: the walk, and how it is done in each kind of file: Ogg, FLAC, and chunks (WAV, AIFF). MP3 has a
+file of its own, `mp3`; what a walk finds, `file_parts`.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import BinaryIO, cast
 
-import numpy as np
-import soundfile
-
-CANNOT_DECODE = (soundfile.LibsndfileError, RuntimeError, OSError, TypeError)
-UNKNOWN_LENGTH = 1 << 62  # frames from which libsndfile's count means "not known"
-
-
-class AudioError(ValueError):
-    """The sound cannot be used; the message says what was found and what to pass instead."""
-
-
-# -- pieces and parts ------------------------------------------------------------------------------------------------
-class Pieces(io.RawIOBase):
-    """Bytes and stretches (start, stop) of a file, one after the other, as one file that can be read and sought in."""
-
-    def __init__(self, file: BinaryIO, pieces: list[bytes | tuple[int, int]]) -> None:
-        self._file, self._pieces, self._place = file, pieces, 0
-        lengths = [len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces]
-        self._edges = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: int(self._edges[-1])}[whence]
-        self._place = max(0, base + offset)
-        return self._place
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fills all of `buffer` unless the end comes first: libsndfile takes less for the end."""
-        filled = 0
-        while filled < len(buffer) and self._place < self._edges[-1]:
-            index = int(np.searchsorted(self._edges, self._place, side="right")) - 1
-            piece, inside = self._pieces[index], self._place - int(self._edges[index])
-            wanted = min(len(buffer) - filled, int(self._edges[index + 1]) - self._place)
-            if isinstance(piece, bytes):
-                data = piece[inside : inside + wanted]
-            else:
-                self._file.seek(piece[0] + inside)
-                data = self._file.read(wanted)
-            if not data:  # the file became shorter while it was read
-                break
-            buffer[filled : filled + len(data)] = data
-            filled, self._place = filled + len(data), self._place + len(data)
-        return filled
-
-
-class _Forward(soundfile.SoundFile):
-    """Read from start to end. soundfile seeks after each read where it can, which decoders of MP3 and FLAC do badly."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-@dataclass(frozen=True)
-class Part:
-    """A stretch of a file that libsndfile can decode on its own.
-
-    gap     frames of silence before it, for what was lost; a function where decoding has to tell
-    frames  how many it has, where decoding must be held to that
-    block   frames to decode at a time
-    resume  for a decoder that fails: the part behind the failure, given how many frames came before it
-    """
-
-    stream: Pieces
-    gap: int | Callable[[], int] = 0
-    frames: int | None = None
-    block: int = 4096
-    resume: Callable[[int], Part | None] | None = None
-
-    def opened(self, label: str) -> soundfile.SoundFile:
-        """Ready to be read from its start. Raises AudioError for what libsndfile cannot decode."""
-        try:
-            self.stream.seek(0)
-            return _Forward(self.stream)
-        except CANNOT_DECODE as error:
-            # TypeError: soundfile takes a file without a header (.raw) only with a rate
-            reason = getattr(error, "error_string", str(error))
-            name = label.removeprefix("the file ")
-            raise AudioError(f"cannot decode {name} ({reason}); pass a WAV, FLAC, OGG or MP3 file") from error
-
-    def count(self) -> int:
-        """Frames that can be decoded of it."""
-        with self.opened("a part of it") as file:
-            total, block = 0, np.empty((self.block, file.channels), np.float32)
-            try:
-                while read := len(file.read(out=block)):
-                    total += read
-            except soundfile.LibsndfileError:
-                pass
-            return total
-
-
-@dataclass
-class Walk:
-    """What a walk through a file found: its parts, and what is wrong with it, in words that follow the file's name.
-
-    `announced`: frames that the header promises, where libsndfile is not shown it. `share`: what the header promises,
-    as a multiple of what is there.
-    """
-
-    parts: list[Part]
-    faults: list[str] = field(default_factory=list)
-    announced: int = 0
-    share: float = 1.0
+from steer_utils.sound.file_parts import UNKNOWN_LENGTH, AudioError, Part, Pieces, Walk, joined, positions, title_length
+from steer_utils.sound.mp3 import frame_at, walk_mp3
 
 
 # -- the walk ---------------------------------------------------------------------------------------------------------
@@ -138,7 +30,7 @@ def walk(stream: BinaryIO, label: str) -> Walk:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     head = stream.read(48)
-    if before := _title_length(head):  # of any kind: libsndfile would count it as sound of a WAV
+    if before := title_length(head):  # of any kind: libsndfile would count it as sound of a WAV
         stream = cast(BinaryIO, Pieces(stream, [(before, size)]))
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
@@ -150,30 +42,15 @@ def walk(stream: BinaryIO, label: str) -> Walk:
         found = _walk_flac(stream, size)
     elif head[:4] in (b"RIFF", b"RIFX", b"RF64", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
         found = _walk_chunks(stream, size, label)
-    elif _mp3_frame(head[:4]):
-        found = _walk_mp3(stream, size)
+    elif frame_at(head[:4]):
+        found = walk_mp3(stream, size)
     if found is not None and found.parts:
         return found
     whole = Part(Pieces(stream, [(0, size)]))
     with whole.opened(label) as file:
-        found = _walk_mp3(stream, size) if file.format == "MP3" else None  # one with something before its first frame
+        found = walk_mp3(stream, size) if file.format == "MP3" else None  # one with something before its first frame
         sizes = re.findall(r": (\d+) \(should be (\d+)\)", file.extra_info)  # in libsndfile's log: written, and real
     return found or Walk([whole], share=max((int(written) / max(1, int(real)) for written, real in sizes), default=1.0))
-
-
-def _positions(stream: BinaryIO, pattern: bytes, start: int, size: int) -> Iterator[int]:
-    """Where a pattern of at most 64 bytes (a regular expression) begins in a file, from `start` on."""
-    expression, overlap, seen = re.compile(pattern, re.DOTALL), 64, -1
-    while start < size:
-        stream.seek(start)
-        data = stream.read(2**20)
-        for match in expression.finditer(data):
-            if start + match.start() > seen:
-                seen = start + match.start()
-                yield seen
-        if len(data) <= overlap:
-            return
-        start += len(data) - overlap
 
 
 # -- Ogg: pages with a checksum, a number and the time at their end ----------------------------------------------------
@@ -231,7 +108,7 @@ def _ogg_parts(stream: BinaryIO, pages: list[_Page]) -> Iterator[Part]:
         here = max((page.granule for page in stretch), default=-1)
         if number and here <= 0:
             continue  # no packet ends in it
-        ranges = _joined([(page.start, page.stop) for page in ([*head, *stretch] if number else stretch)])
+        ranges = joined([(page.start, page.stop) for page in ([*head, *stretch] if number else stretch)])
         part = Part(Pieces(stream, list(ranges)))
         yield replace(part, gap=_ogg_gap(part, here - end, pages[0].body)) if number and end >= 0 else part
         end = here
@@ -253,17 +130,6 @@ def _ogg_gap(part: Part, granules: int, head: bytes) -> Callable[[], int]:
     return gap
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same ranges, those joined that follow each other without a gap."""
-    joined = ranges[:1]
-    for start, stop in ranges[1:]:
-        if start == joined[-1][1]:
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((start, stop))
-    return joined
-
-
 def _ogg_pages(stream: BinaryIO, size: int) -> Iterator[_Page]:
     """The pages whose checksum is right."""
     place = 0
@@ -273,7 +139,7 @@ def _ogg_pages(stream: BinaryIO, size: int) -> Iterator[_Page]:
             yield page
             place = page.stop
         else:
-            place = next(_positions(stream, b"OggS", place + 1, size), size)
+            place = next(positions(stream, b"OggS", place + 1, size), size)
 
 
 def _ogg_page(stream: BinaryIO, start: int) -> _Page | None:
@@ -302,7 +168,7 @@ _FLAC_HEAD = 42  # bytes of the marker and the block STREAMINFO
 
 def _walk_flac(stream: BinaryIO, size: int) -> Walk:
     """One part for each stream that begins in the file. The count of frames in its head is taken out, and compared."""
-    starts = list(_positions(stream, rb"fLaC[\0\x80]\0\0\x22", 0, size))
+    starts = list(positions(stream, rb"fLaC[\0\x80]\0\0\x22", 0, size))
     result = Walk([])
     for start, stop in pairwise([*starts, size]):
         stream.seek(start)
@@ -328,7 +194,7 @@ def _flac_resume(
     """The part behind a frame that is damaged, found by the number in the head of the next one that is whole."""
 
     def resume(decoded: int) -> Part | None:
-        for place in _positions(stream, rb"\xff[\xf8\xf9]", start + _FLAC_HEAD, stop):
+        for place in positions(stream, rb"\xff[\xf8\xf9]", start + _FLAC_HEAD, stop):
             stream.seek(place)
             number = _flac_frame(stream.read(16), part.block)
             if number is None or not first + decoded < number < (part.frames or UNKNOWN_LENGTH):
@@ -365,191 +231,6 @@ def _flac_frame(head: bytes, size: int) -> int | None:
     if checksum != head[end]:
         return None
     return number if head[1] & 1 else number * size
-
-
-# -- MP3: frames one after the other, and a first one that may count them ----------------------------------------------
-_MP3_DELAY = 529  # samples at the start of a part that libmpg123 takes for the decoder's delay, and skips
-_KBITS = {  # by (MPEG 1, layer)
-    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-
-
-@dataclass(frozen=True)
-class _Frame:
-    length: int  # bytes
-    samples: int
-    form: tuple[int, int, int]  # version, layer and rate, which stay the same in a stream
-    counts: int  # where its tag would be that counts the frames
-
-
-@lru_cache(maxsize=4096)
-def _mp3_frame(head: bytes) -> _Frame | None:
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    version, layer, bits, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4, head[2] >> 2 & 3
-    if version == 1 or layer == 4 or bits in (0, 15) or rate == 3 or head[3] & 3 == 2:
-        return None
-    hertz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    kbits, padding, one = _KBITS[version == 3, layer][bits - 1], head[2] >> 1 & 1, version == 3
-    samples = 384 if layer == 1 else 576 if layer == 3 and not one else 1152
-    length = (12_000 * kbits // hertz + padding) * 4 if layer == 1 else samples * 125 * kbits // hertz + padding
-    mono = head[3] >> 6 == 3
-    counts = 4 + ((17 if mono else 32) if one else (9 if mono else 17))
-    return _Frame(length, samples, (version, layer, hertz), counts)
-
-
-@dataclass
-class _Run:
-    """Frames of an MP3 that follow each other without a hole.
-
-    tag        the frame that counts the others, if the run begins with one, and how many it counts
-    missing    bytes before the run that are no frames; 0 where a file begins
-    frames     how many there are, without the tag, in which stretches of the file
-    """
-
-    first: _Frame
-    head: bytes
-    missing: int
-    tag: bytes = b""
-    announced: int = 0
-    frames: int = 0
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-
-    def guess(self, missing: int) -> int:
-        """How many frames so many bytes were, by the mean length."""
-        return max(1, round(missing * self.frames / sum(stop - start for start, stop in self.ranges)))
-
-
-def _walk_mp3(stream: BinaryIO, size: int) -> Walk | None:
-    """One part for each file that was joined, and for each stretch between two holes. None for what is no MP3.
-
-    Each part begins with a tag that counts its frames: without one, libsndfile guesses their number. What is no frame,
-    and no title or the like, is a hole; its length follows from the tag's count, else from its bytes.
-    """
-    runs, broken = _mp3_runs(stream, size)
-    if sum(run.frames for run in runs) < 2:
-        return None
-    result = Walk([])
-    starts = [index for index, run in enumerate(runs) if not run.missing]
-    for start, stop in pairwise([*starts, len(runs)]):
-        first, later = runs[start], runs[start + 1 : stop]
-        gaps = [first.guess(run.missing) for run in later]
-        lost = first.announced - sum(run.frames for run in runs[start:stop])
-        if len(gaps) == 1 and lost > 0 and (not broken or abs(lost - gaps[0]) <= 2):
-            gaps = [lost]
-        if first.announced and lost > sum(gaps) + 2:
-            seconds = (count * first.first.samples / first.first.form[2] for count in (first.announced, lost))
-            result.faults.append("is cut short: it announces {:.2f} s, of which {:.2f} s are missing".format(*seconds))
-        whole = lost <= 0 and not later
-        result.parts.append(Part(Pieces(stream, [_mp3_tag(first, whole), *first.ranges])))
-        for run, gap in zip(later, gaps, strict=True):
-            pieces = Pieces(stream, [_mp3_tag(run, whole=False), *run.ranges])
-            result.parts.append(Part(pieces, gap=gap * first.first.samples + _MP3_DELAY))
-    if broken and not result.faults and not (whole and first.announced):
-        result.faults.append(f"is cut short or damaged at its end: its last {broken} bytes are no whole frame of MP3")
-    return result
-
-
-def _mp3_runs(stream: BinaryIO, size: int) -> tuple[list[_Run], int]:
-    """The runs of a file, and how many bytes at its end are neither a frame nor a title."""
-    runs: list[_Run] = []
-    place = missing = 0
-    while place < size:
-        stream.seek(place)
-        head = stream.read(48)
-        frame = _mp3_frame(head[:4])
-        goes_on = frame is not None and bool(runs) and not missing and frame.form == runs[-1].first.form
-        if frame is None or not (goes_on or _mp3_follows(stream, place, frame, size)):
-            if skipped := _title_length(head):
-                place += skipped
-                continue
-            candidates = _positions(stream, rb"\xff[\xe0-\xff]", place + 1, size)
-            later = next((found for found in candidates if _mp3_begins(stream, found, size)), size)
-            missing, place = missing + later - place, later
-            continue
-        if place + frame.length > size:
-            missing += size - place
-            break
-        mark = head[frame.counts : frame.counts + 4]
-        tagged = mark in (b"Xing", b"Info") or head[36:40] == b"VBRI"
-        if tagged or not runs or frame.form != runs[-1].first.form:
-            runs.append(_Run(frame, head, 0))
-        elif missing:
-            runs.append(_Run(frame, head, missing))
-        run, missing = runs[-1], 0
-        if tagged:
-            stream.seek(place)
-            _read_tag(run, stream.read(frame.length))
-        else:
-            run.frames += 1
-            run.ranges = _joined([*run.ranges[:-1], *_joined([*run.ranges[-1:], (place, place + frame.length)])])
-        place += frame.length
-    return [run for run in runs if run.frames], missing
-
-
-def _mp3_begins(stream: BinaryIO, place: int, size: int) -> bool:
-    stream.seek(place)
-    frame = _mp3_frame(stream.read(4))
-    return frame is not None and _mp3_follows(stream, place, frame, size)
-
-
-def _mp3_follows(stream: BinaryIO, place: int, frame: _Frame, size: int) -> bool:
-    """Whether a frame is followed by another of its form, a title, or the end: four bytes alone may be chance."""
-    stream.seek(place + frame.length)
-    head = stream.read(48)
-    following = _mp3_frame(head[:4])
-    return (
-        place + frame.length == size
-        or bool(_title_length(head))
-        or (following is not None and following.form == frame.form)
-    )
-
-
-def _title_length(head: bytes) -> int:
-    """Bytes of what may stand between frames and is none: titles in ID3 (1 and 2) and APE; 0 for anything else."""
-    if head[:3] == b"ID3" and len(head) >= 10:
-        length = 0
-        for byte in head[6:10]:
-            length = length << 7 | byte & 0x7F
-        return 10 + length + (10 if head[5] & 0x10 else 0)
-    if head[:3] == b"TAG":
-        return 128
-    return 32 + int.from_bytes(head[12:16], "little") if head[:8] == b"APETAGEX" else 0
-
-
-def _read_tag(run: _Run, tag: bytes) -> None:
-    if tag[36:40] == b"VBRI":
-        run.announced = int.from_bytes(tag[50:54])
-    elif tag[run.first.counts + 7] & 1:
-        run.tag, run.announced = tag, int.from_bytes(tag[run.first.counts + 8 : run.first.counts + 12])
-
-
-def _mp3_tag(run: _Run, whole: bool) -> bytes:
-    """A frame that counts the frames of `run`: its own, corrected, or a new one."""
-    place = run.first.counts
-    if run.tag:
-        tag = bytearray(run.tag)
-        if tag[place + 7] & 2:  # libmpg123 complains of a wrong number of bytes
-            length = len(tag) + sum(stop - start for start, stop in run.ranges)
-            tag[place + 12 : place + 16] = (length & 0xFFFFFFFF).to_bytes(4)
-        if not whole and len(tag) >= place + 144:  # what would be cut off at the end is not there
-            tag[place + 142 : place + 144] = bytes([tag[place + 142] & 0xF0, 0])
-    elif run.first.form[1] != 3:
-        return b""  # only layer 3 has such tags; the others hardly ever vary their rate
-    else:
-        # Not protected by a checksum, of the highest rate, so that there is room.
-        head = bytes([0xFF, run.head[1] | 1, 0xE0 | run.head[2] & 0x0C, run.head[3]])
-        frame = _mp3_frame(head)
-        assert frame is not None
-        tag = bytearray(head + bytes(frame.length - 4))
-        tag[place : place + 8] = b"Xing\0\0\0\1"
-    tag[place + 8 : place + 12] = run.frames.to_bytes(4)
-    return bytes(tag)
 
 
 # -- WAV and AIFF: chunks with their length ----------------------------------------------------------------------------
@@ -604,7 +285,7 @@ def _is_padding(stream: BinaryIO, place: int, size: int) -> bool:
     """Whether nothing but zeros, a title or a few bytes stand from `place` on."""
     stream.seek(place)
     head = stream.read(48)
-    return len(head) < 8 or bool(_title_length(head)) or next(_positions(stream, rb"[^\0]", place, size), None) is None
+    return len(head) < 8 or bool(title_length(head)) or next(positions(stream, rb"[^\0]", place, size), None) is None
 
 
 def _repaired(stream: BinaryIO, magic: bytes, order: str, start: int, size: int) -> bytes:

@@ -22,7 +22,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from steer_utils.sound.containers import CANNOT_DECODE, UNKNOWN_LENGTH, AudioError, Part, walk
+from steer_utils.sound.containers import walk
+from steer_utils.sound.file_parts import CANNOT_DECODE, UNKNOWN_LENGTH, AudioError, Part
 from steer_utils.sound.files import check_inside, readable_name
 
 BLOCK = 0.8  # seconds that are decoded at a time
