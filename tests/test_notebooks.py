@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = lesson_paths(ROOT / "notebooks")  # the core lessons, then the electives
 EXERCISES = ROOT / "notebooks" / "exercises"
 GPU = sorted((ROOT / "notebooks" / "gpu").glob("*.ipynb"))  # no lesson, but run and compared as one, in smoke form
-UNSCORED = {"a_real_language_model", "beyond_the_paper"}
 SKIPPED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 LARGEST = 1_000_000  # bytes
 LEAST_COMPARED = 0.6
@@ -133,7 +132,7 @@ def test_a_lesson_ends_with_a_summary_and_makes_its_reader_predict(lesson: nbfor
 def test_guesses_are_scored_where_the_reading_ends(path: Path) -> None:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.source.strip()]
     places = [place for place, cell in enumerate(cells) if "score" in tags(cell)]
-    assert len(places) == (path.stem not in UNSCORED)
+    assert len(places) == 1
     for place in places:
         assert cells[place].source.count("predictions.score(") == 1 and "guess_1" in "".join(
             cell.source for cell in cells[:place]
