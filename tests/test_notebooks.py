@@ -226,6 +226,7 @@ def test_the_parameters_are_those_of_the_course(path: Path) -> None:
     about = {
         "05_visualising_temporal_attention": "mini-smollm2-audio",
         "06_locating_sounds_and_chance": "mini-smollm2-audio",
+        "07_reproducing_the_benchmarks": "mini-smollm2-audio",
         "a_real_language_model": "mini-smollm2-audio",
         "where_to_look": "pocket-llava",
     }

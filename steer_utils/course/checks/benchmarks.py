@@ -100,7 +100,7 @@ def width_ratio(answer: WidthRatio, overlaps: np.ndarray, scenes: np.ndarray) ->
     direction = "wide, because queries compete" if given < 1 else "narrow, because queries stand or fall together"
     correct(
         f"Copies make the naive interval {COPIES**0.5:.1f} times too narrow.\n"
-        f"For these overlaps the ratio is {given:.1f}: the naive one is too {direction}."
+        f"For these overlaps the ratio is {given:.2g}: the naive one is too {direction}."
     )
 
 

@@ -19,16 +19,16 @@ CLAIMS: dict[str, tuple[str, Callable[[DataFrame], bool]]] = {
         lambda table: table.loc["steering", "low"] > table.loc["prompting", "high"],
     ),
     "B": (
-        "Prompting before its best question finds more than steering.",
-        lambda table: table.loc["prompting-best", "low"] > table.loc["steering", "high"],
+        "Steering finds more of the event than prompting before its best question.",
+        lambda table: table.loc["steering", "low"] > table.loc["prompting-best", "high"],
     ),
     "C": (
         "Steered backwards, the window lies off the event more often than a random one.",
         lambda table: table.loc["negative", "high"] < table.loc["negative", "chance"],
     ),
     "D": (
-        "Audio-based steering (MAVS) finds less than a random window.",
-        lambda table: table.loc["mavs", "high"] < table.loc["mavs", "chance"],
+        "A random vector finds more of the event than a random window.",
+        lambda table: table.loc["random-vector", "low"] > table.loc["random-vector", "chance"],
     ),
 }
 
