@@ -269,11 +269,11 @@ def questions(
         raise ValueError(f"limit is {limit}; pass a number of questions, or 0 for all")
     from steer_utils.sound import questions as sets
 
-    if mmau is not None and audio is not None:
-        asked = sets.mmau(mmau, audio, drop_broken=drop_broken)
-    else:
-        assert sakura is not None
+    if sakura is not None:
         asked = sets.sakura(sakura, track, drop_broken=drop_broken)
+    else:
+        assert mmau is not None and audio is not None
+        asked = sets.mmau(mmau, audio, drop_broken=drop_broken)
     given = read_settings(settings)
     from steer_utils.show.analyses import ANALYSES
     from steer_utils.study.attention_shift import question_shift_table
@@ -281,7 +281,6 @@ def questions(
     lm = open_model(model, device, dtype, revision, quantise)
     pairs = [(each.path, each.prompt) for each in asked[: limit or None]]
     own = settings_of(lm, given, out)
-    shift = ANALYSES["shift"]
     finished_table(
         lambda resume_file: question_shift_table(
             lm,
@@ -292,7 +291,7 @@ def questions(
             progress=lambda units: progress(units, "audio"),
         ),
         out,
-        lambda table: _analysed(shift, table, as_json),
+        lambda table: _analysed(ANALYSES["shift"], table, as_json),
     )
 
 

@@ -42,7 +42,6 @@ def methods() -> None:
     Example: steer-utils methods
     """
     from steer_utils.methods.table import METHODS
-    from steer_utils.sound.tables import text_table
 
     cells = [["name", "what", "needs", "passes", "source", "standard"]]
     for name, one in METHODS.items():

@@ -129,8 +129,29 @@ def locate(
     lm = open_model(model, device, dtype, revision, quantise)
     own = settings_of(lm, given, out)
     if several or recording is None:
+        from steer_utils.show.folder_report import locate_folder
+
         listed = _Listed(as_json, quiet=out is not None or html is not None, several=len(events) > 1)
-        _locate_all(lm, own, files, events, method, seconds, threshold, batch, labels, tracks, out, html, listed)
+        table = finished_table(
+            lambda resume_file: locate_folder(
+                lm,
+                files,
+                events,
+                method=method,
+                seconds=seconds,
+                settings=own,
+                batch=batch,
+                threshold=threshold,
+                html=html,
+                labels=tracks,
+                resume_file=resume_file,
+                progress=lambda units: progress(units, "file", quiet=not listed.quiet),
+                heard=listed.heard,
+            ),
+            out,
+            _counted if listed.quiet else lambda table: None,
+        )
+        _tell_of_all(table, labels if tracks is None else None, html, len(files))
         return
     located = find(
         lm,
@@ -180,47 +201,13 @@ class _Listed:
             typer.echo(json.dumps({"file": name, **one.as_dict()}) if self.as_json else line)
 
 
-def _locate_all(
-    lm: AudioLM,
-    settings: Settings,
-    files: list[Path],
-    events: list[str],
-    method: str,
-    seconds: float | None,
-    threshold: float | None,
-    batch: int | None,
-    labels: Path | None,
-    tracks: Path | None,
-    out: Path | None,
-    html: Path | None,
-    listed: _Listed,
-) -> None:
-    """Every sound in every file, then what was asked for of all. Exits with code 1 if any file was left out."""
-    from steer_utils.show.folder_report import locate_folder
+def _tell_of_all(table: DataFrame, labels: Path | None, html: Path | None, files: int) -> None:
+    """What was asked for of all sounds in all `files` together. Exits with code 1 if any file was left out."""
     from steer_utils.sound.labels import Labelled, write_intervals
     from steer_utils.sound.spans import Interval
 
-    table = finished_table(
-        lambda resume_file: locate_folder(
-            lm,
-            files,
-            events,
-            method=method,
-            seconds=seconds,
-            settings=settings,
-            batch=batch,
-            threshold=threshold,
-            html=html,
-            labels=tracks,
-            resume_file=resume_file,
-            progress=lambda units: progress(units, "file", quiet=not listed.quiet),
-            heard=listed.heard,
-        ),
-        out,
-        _counted if listed.quiet else lambda table: None,
-    )
     rows = table[table["problem"] == ""]
-    if labels is not None and tracks is None and len(rows):
+    if labels is not None and len(rows):
         found = [
             Labelled(Interval(row["start"], row["end"]), row["event"], row["file"], row["presence"])
             for row in rows.to_dict("records")
@@ -231,7 +218,7 @@ def _locate_all(
         note(f"to be heard in {html}, with {html.with_suffix('')} beside it")
     missed = table.loc[table["problem"] != "", "file"].nunique()
     if missed:
-        note(f"{missed} of {len(files)} files were left out")
+        note(f"{missed} of {files} files were left out")
         raise typer.Exit(1)
 
 

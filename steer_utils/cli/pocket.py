@@ -15,6 +15,9 @@ Clips = Annotated[
 ]
 
 Work = Annotated[Path, typer.Option(help="Finished scenes; the same command goes on after a kill.")]
+Checkpoints = Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")]
+Figures = Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")]
+RUNS = Path("runs/pocket")
 
 Workers = Annotated[
     int | None, typer.Option(help="Processes that make scenes ahead [default: 1; none on two cores or fewer].")
@@ -25,9 +28,7 @@ Workers = Annotated[
 def train(
     model: Annotated[str, typer.Option(help="Its name, which says what it is made like, as pocket-qwen2-audio.")],
     clips: Clips = None,
-    work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
-        "runs/pocket"
-    ),
+    work: Checkpoints = RUNS,
     out: Annotated[
         Path | None,
         typer.Option(help="Where the model is saved [default: WORK/NAME, with what differs from its recipe]."),
@@ -102,7 +103,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Pocket model or folder; may be repeated [default: all that ship].")
     ] = None,
     clips: Clips = None,
-    work: Work = Path("runs/pocket"),
+    work: Work = RUNS,
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each kind.")] = 300,
     tuning_scenes: Annotated[
         int, typer.Option(help="Three-event scenes that settings are chosen on (with --only, 0: as declared).")
@@ -151,7 +152,7 @@ def analyse(
     ] = None,
     clips: Clips = None,
     figures: Annotated[Path, typer.Option(help="Folder of the figures.")] = Path("figures"),
-    work: Work = Path("runs/pocket"),
+    work: Work = RUNS,
     scenes: Annotated[int, typer.Option(help="Three-event scenes of each analysis.")] = 200,
     further: Annotated[
         int, typer.Option(help="Three-event scenes of each kind for the slower methods; 0 leaves them out.")
@@ -190,7 +191,7 @@ def analyse(
 def along(
     snapshots: Annotated[list[Path], typer.Argument(help="What was learnt at some steps: step-00050.safetensors ...")],
     model: Annotated[str, typer.Option(help="The mini model that was trained.")] = "mini-smollm2-audio",
-    work: Work = Path("runs/pocket"),
+    work: Work = RUNS,
     scenes: Annotated[int, typer.Option(help="Three-event scenes at each step.")] = 40,
 ) -> None:
     """When does it learn to be steered? Steering and prompting at each snapshot of a training, with its own settings.
@@ -211,7 +212,7 @@ def between(
     other: Annotated[
         list[str] | None, typer.Option(help="Another model; may be repeated [default: the twin and a pocket model].")
     ] = None,
-    work: Work = Path("runs/pocket"),
+    work: Work = RUNS,
     scenes: Annotated[int, typer.Option(help="Three-event scenes.")] = 40,
 ) -> None:
     """Do vectors of other trainings, and of other models, steer the model that ships?
@@ -228,12 +229,8 @@ def between(
 @pocket_app.command()
 def ablate(
     clips: Clips = None,
-    work: Annotated[Path, typer.Option(help="Checkpoints; the same command goes on after a kill.")] = Path(
-        "runs/pocket"
-    ),
-    out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
-        "runs/pocket/ablations.json"
-    ),
+    work: Checkpoints = RUNS,
+    out: Figures = RUNS / "ablations.json",
     workers: Workers = None,
 ) -> None:
     """Train short variants that differ in one number each, and measure what the change does to steering.
@@ -250,9 +247,7 @@ def ablate(
 @pocket_app.command()
 def repeats(
     models: Annotated[list[str], typer.Argument(help="Measured pocket models, by name or folder.")],
-    out: Annotated[Path, typer.Option(help="Where the figures go (json); the page (.md) is written beside it.")] = Path(
-        "runs/pocket/repeats.json"
-    ),
+    out: Figures = RUNS / "repeats.json",
     figures: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("figures"),
 ) -> None:
     """Set trainings by one recipe beside each other: how far apart do their figures lie?

@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from steer_utils.runs.identity import RunIdentity, installed_versions, run_identity
 from steer_utils.runs.notebooks import RUN_FOLDER, NotebookError, Tell, execute, on_stderr
 from steer_utils.runs.parameters import short_path
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_json
 
 Status = Literal["running", "complete", "failed"]
 
@@ -133,11 +133,11 @@ def _run(identity: RunIdentity, path: Path, *, attempt: int, progress: bool, tel
         "process": {"host": socket.gethostname(), "pid": os.getpid()},
         "versions": installed_versions(),
     }
-    _write(path / RUN, report)
+    write_json(path / RUN, report)
 
     def ended(status: Status, error: str | None) -> RunFolder:
         seconds = round(time.monotonic() - clock, 3)
-        _write(path / RUN, {**report, "status": status, "error": error, "ended": _now(), "seconds": seconds})
+        write_json(path / RUN, {**report, "status": status, "error": error, "ended": _now(), "seconds": seconds})
         return RunFolder(path, status, ran=True, error=error)
 
     figures = {FIGURES: str(path / FIGURES)} if identity.draws_into_the_run else {}
@@ -163,7 +163,7 @@ def _run(identity: RunIdentity, path: Path, *, attempt: int, progress: bool, tel
         "seconds": round(time.monotonic() - clock, 3),
         "versions": report["versions"],
     }
-    _write(path / RESULT, result)
+    write_json(path / RESULT, result)
     run = ended("complete", None)
     (path / RECORDED).unlink(missing_ok=True)
     shutil.rmtree(path / PARTIALS, ignore_errors=True)
@@ -216,11 +216,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _write(path: Path, report: Mapping[str, Any]) -> None:
-    with whole_file(path) as part:
-        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class RunIdentity:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits over parameters, sources, lock and models."""
-        return _digest([self.parameters, self.sources, self.lock, self.models])[:HASH_LENGTH]
+        return digest([self.parameters, self.sources, self.lock, self.models])[:HASH_LENGTH]
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as json holds them."""
@@ -99,8 +99,8 @@ def revision(model: str, here: Path) -> str:
     if not (folder / "config.json").is_file():
         return _hub_commit(model)
     beside = (folder / name for name in ("config.json", "settings.json"))
-    described = {path.name: _digest(_json(path)) for path in beside if path.is_file()}
-    return f"{fingerprint(folder)}, configuration and settings sha256:{_digest(described)[:16]}"
+    described = {path.name: digest(_json(path)) for path in beside if path.is_file()}
+    return f"{fingerprint(folder)}, configuration and settings sha256:{digest(described)[:16]}"
 
 
 def _hub_commit(name: str) -> str:
@@ -120,7 +120,7 @@ def _sources(path: Path) -> str:
 
     cells = nbformat.read(path, as_version=4).cells
     executed = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in cells]
-    return f"sha256:{_digest(executed)[:16]}"
+    return f"sha256:{digest(executed)[:16]}"
 
 
 def _locked(folder: Path) -> dict[str, str]:
@@ -129,12 +129,9 @@ def _locked(folder: Path) -> dict[str, str]:
         if (here / LOCK).is_file():
             text = re.sub(r"(^|\s)#.*", "", (here / LOCK).read_text(encoding="utf-8"), flags=re.MULTILINE)
             lines = (line.strip() for line in text.splitlines())
-            return {LOCK: f"sha256:{_digest(sorted(filter(None, lines)))[:16]}", **_versions(PACKAGES[:1])}
-    return _versions(PACKAGES)
-
-
-def _versions(packages: Iterable[str]) -> dict[str, str]:
-    return {name: installed_version(name) for name in packages}
+            this = {PACKAGES[0]: installed_version(PACKAGES[0])}
+            return {LOCK: f"sha256:{digest(sorted(filter(None, lines)))[:16]}", **this}
+    return {name: installed_version(name) for name in PACKAGES}
 
 
 def _json(path: Path) -> Any:
@@ -144,5 +141,6 @@ def _json(path: Path) -> Any:
         return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A hash of what json can hold, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -8,14 +8,12 @@ A unit is a dict that json can hold and that says all its result depends on; its
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoConfig
 
@@ -29,6 +27,7 @@ from steer_utils.lm.models import pocket_folder
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.runs.executors import Unit
 from steer_utils.runs.grids import Grid, NotebookGrid, SteeringGrid
+from steer_utils.runs.identity import HASH_LENGTH, digest, run_identity
 from steer_utils.runs.lesson_paths import lesson_path
 from steer_utils.runs.measuring import blocks_read, points_of, scenes_of
 from steer_utils.sound.datasets import open_clips
@@ -94,7 +93,9 @@ def _steering_plan(grid: SteeringGrid) -> Plan:
     check_numbers(grid.dtype, grid.quantise)
     given = None if grid.settings is None else Settings.load(Path(grid.settings))
     clips = None if grid.clips is None else Path(grid.clips).resolve()
-    recordings = None if clips is None else _digest([[one.path.name, one.category] for one in open_clips(clips)])
+    recordings = None
+    if clips is not None:
+        recordings = digest([[one.path.name, one.category] for one in open_clips(clips)])[:HASH_LENGTH]
     units, notes = [], []
     for model in grid.models:
         outline = _outlined(model)
@@ -159,8 +160,6 @@ def _moves(unit: Unit, blocks: Sequence[int]) -> bool:
 
 # -- notebooks -------------------------------------------------------------------------------------------------------
 def _notebook_plan(grid: NotebookGrid) -> Plan:
-    from steer_utils.runs.identity import run_identity
-
     notebook = _notebook(grid.notebook)
     lists = {name: value if isinstance(value, list) else [value] for name, value in grid.parameters.items()}
     swept = [name for name, value in grid.parameters.items() if isinstance(value, list)]
@@ -196,13 +195,9 @@ def _notebook(name: str) -> Path:
 
 # -- names -----------------------------------------------------------------------------------------------------------
 def _named(unit: Unit) -> Unit:
-    digest = _digest({key: value for key, value in unit.items() if key not in PLACES})
-    return {"name": f"{_slug(unit['model'])}-{unit['seed']}-{digest}", **unit}
+    told = digest({key: value for key, value in unit.items() if key not in PLACES})[:HASH_LENGTH]
+    return {"name": f"{_slug(unit['model'])}-{unit['seed']}-{told}", **unit}
 
 
 def _slug(model: str) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(model).name)
-
-
-def _digest(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

@@ -26,7 +26,7 @@ from typing import Any
 from steer_utils.runs.executors import Executor, Function, Outcome, Outcomes, Unit
 from steer_utils.runs.grids import Grid
 from steer_utils.runs.worker import FAILED, PARTIAL, PLAN, UNITS, run_unit
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_json
 
 FORMAT = 1
 GROWS = ("models", "seeds")  # keys of a grid that may change in a folder: the units they name stay what they are
@@ -57,7 +57,7 @@ class Sweep:
             raise ValueError(f"{folder} is not empty and holds no sweep; pass another --out")
         for name in (UNITS, PARTIAL, FAILED):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        _write(folder / PLAN, {"format": FORMAT, "grid": written, "units": list(units)})
+        write_json(folder / PLAN, {"format": FORMAT, "grid": written, "units": list(units)}, indent=1)
         return cls(folder.resolve(), written, tuple(units))
 
     @classmethod
@@ -107,12 +107,8 @@ def run_sweep(sweep: Sweep, executor: Executor, function: Function | None = None
             if outcome.lost and sweep.path_of(unit).is_file():  # it ended, but who should have said so was gone
                 outcome = Outcome(unit)
             if outcome.error:
-                _write(failed, {"unit": unit, "error": outcome.error, "traceback": outcome.trace.splitlines()})
+                what = {"unit": unit, "error": outcome.error, "traceback": outcome.trace.splitlines()}
+                write_json(failed, what, indent=1)
             elif outcome.done:
                 failed.unlink(missing_ok=True)
             yield outcome
-
-
-def _write(path: Path, value: Any) -> None:
-    with whole_file(path) as part:
-        part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -101,12 +101,16 @@ def summarised(table: pd.DataFrame) -> pd.DataFrame:
 
 def t_interval(by_seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The 95 % interval of the mean of each column of `by_seed` (seeds, columns), (columns,) twice, within 0 ... 1."""
-    count = len(by_seed)
-    mean = by_seed.mean(axis=0)
-    if count < 2:
-        return np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
-    half = stats.t.ppf(0.975, count - 1) * by_seed.std(axis=0, ddof=1) / np.sqrt(count)
+    mean, half = by_seed.mean(axis=0), _half_interval(by_seed)
     return np.maximum(mean - half, 0.0).clip(max=mean), np.minimum(mean + half, 1.0).clip(min=mean)
+
+
+def _half_interval(by_seed: np.ndarray) -> np.ndarray:
+    """Half the 95 % interval of the mean over the first axis, by Student's t; NaN for one seed."""
+    count = len(by_seed)
+    if count < 2:
+        return np.full(by_seed.shape[1:], np.nan)
+    return stats.t.ppf(0.975, count - 1) * by_seed.std(axis=0, ddof=1) / np.sqrt(count)
 
 
 def chosen(table: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
@@ -163,12 +167,7 @@ def recorded_summary(table: pd.DataFrame) -> pd.DataFrame:
             recorded = runs[name].dropna().to_numpy(float)
             if len(recorded) == 0:
                 continue
-            mean, deviation = recorded.mean(), recorded.std(ddof=1) if len(recorded) > 1 else np.nan
-            half = (
-                stats.t.ppf(0.975, len(recorded) - 1) * deviation / np.sqrt(len(recorded))
-                if len(recorded) > 1
-                else np.nan
-            )
+            mean, half = recorded.mean(), float(_half_interval(recorded))
             rows.append(
                 {
                     **dict(zip(keys, values, strict=True)),

@@ -9,7 +9,6 @@ that names the key, what it holds, and what to pass, which is the `description` 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -21,7 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from steer_utils.sound.files import RepeatedKeyError, check_once, read_text, strict_json, whole_file
+from steer_utils.sound.files import RepeatedKeyError, check_once, read_text, strict_json, write_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -162,8 +161,7 @@ def read_config_file(path: Path, what: str) -> Any:
 # -- a checked dataclass as one json object ----------------------------------------------------------------------------
 def write_object(value: DataclassInstance, path: Path) -> None:
     """Write the fields of a dataclass as json, atomically. What is None, as it is by default, is left out."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(told_fields(value), indent=2) + "\n", encoding="utf-8")
+    write_json(path, told_fields(value))
 
 
 def told_fields(value: DataclassInstance) -> dict[str, Any]:

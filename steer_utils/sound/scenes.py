@@ -7,7 +7,6 @@ scene.play(); scene.draw(); Scene.load(scene.save("street"))
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import soundfile
 
 from steer_utils.sound.audio import read_audio
-from steer_utils.sound.files import read_text, strict_json, whole_file
+from steer_utils.sound.files import read_text, strict_json, whole_file, write_json
 from steer_utils.sound.spans import Interval
 
 
@@ -78,8 +77,7 @@ class Scene:
         }
         with whole_file(wav) as part:
             soundfile.write(part, self.samples, self.rate, subtype="PCM_16", format="WAV")
-        with whole_file(table) as part:
-            part.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_json(table, facts, indent=1)
         return wav
 
     @classmethod

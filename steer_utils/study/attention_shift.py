@@ -36,11 +36,12 @@ from steer_utils.methods.base import Query, contrast_of, steered_row
 from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.sound.audio import AudioError, read_audio, stretches
 from steer_utils.sound.spans import Interval
-from steer_utils.study.benchmark import SceneSet, check_rows, hash_seed
+from steer_utils.study.benchmark import HeardScene, SceneSet, check_rows, hash_seed
 from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import estimate_columns, holm
 
 Condition = Callable[[Hearing, Query, Settings], Reading]
+ANALYSIS = "attention shift"
 EVEN = 1e-4  # how far from 1 a share may sum
 
 
@@ -206,11 +207,9 @@ def shift_table(
     `partials` (conditions are told apart by name). Warns where scenes hold classes that the settings were chosen on.
     Raises ValueError for no conditions, before any work.
     """
-    identity = {**_identity(checkpoint, settings, conditions), "scenes": scenes.as_dict()}
-    scenes.warn_of_development(settings)
+    facts = {"conditions": _named(conditions)}
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         hearing = heard.hearing
         base = hearing.read(settings.question).attention
         rows = []
@@ -224,7 +223,7 @@ def shift_table(
                 rows += [{**names, "condition": name, **row, **sizes} for row in moved.rows()]
         return rows
 
-    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    return scenes.analysed(ANALYSIS, checkpoint, settings, rows_of, facts, resume_file=resume_file, progress=progress)
 
 
 def question_shift_table(
@@ -260,7 +259,8 @@ def question_shift_table(
     files = list(dict.fromkeys(path for path, _ in pairs))
     digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
     identity = {
-        **_identity(checkpoint, settings, conditions),
+        **analysis_identity(ANALYSIS, checkpoint, settings),
+        "conditions": _named(conditions),
         "items": {"files": len(files), "questions": len(pairs), "sha256": digest, "focus": focus, "seed": seed},
     }
 
@@ -295,10 +295,10 @@ def _beginning(checkpoint: Checkpoint, path: str) -> tuple[np.ndarray, float]:
     return heard, len(samples) / checkpoint.sampling_rate
 
 
-def _identity(checkpoint: Checkpoint, settings: Settings, conditions: Mapping[str, Condition]) -> dict[str, object]:
+def _named(conditions: Mapping[str, Condition]) -> list[str]:
     if not conditions:
         raise ValueError(f"there are no conditions; pass some of {', '.join(CONDITIONS)}, or your own by name")
-    return {**analysis_identity("attention shift", checkpoint, settings), "conditions": list(conditions)}
+    return list(conditions)
 
 
 # -- what they say ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.spans import AudioSpan, best_window
 from steer_utils.study.metrics import score_row
-from steer_utils.study.resume import Progress, Record, resumable_table
+from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
 from steer_utils.study.statistics import random_overlap
 
 #: Classes that settings are chosen on, and classes that figures are reported on.
@@ -82,6 +82,32 @@ class SceneSet:
                 "the method. scene_set(checkpoint, settings, ...) with the same settings leaves them out",
                 stacklevel=3,
             )
+
+    def analysed(
+        self,
+        analysis: str,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        rows_of: Callable[[HeardScene], list[Record]],
+        facts: Mapping[str, object] | None = None,
+        *,
+        resume_file: Path | None = None,
+        progress: Progress = iter,
+    ) -> pd.DataFrame:
+        """The rows that an analysis makes of each scene, one heard after another; resumable as `resumable_table` is.
+
+        Its identity is the analysis, the model, the settings, these scenes and the further `facts`. Warns where scenes
+        hold classes that the settings were chosen on.
+        """
+        self.warn_of_development(settings)
+        return resumable_table(
+            self.count,
+            rows_of,
+            {**analysis_identity(analysis, checkpoint, settings), "scenes": self.as_dict(), **(facts or {})},
+            inputs=lambda pending: (self.heard(checkpoint, index) for index in pending),
+            resume_file=resume_file,
+            progress=progress,
+        )
 
     def heard(self, checkpoint: Checkpoint, index: int) -> HeardScene:
         """Scene `index`, encoded by the model once for all queries about it."""
@@ -299,14 +325,14 @@ def hash_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def positional_prior(table: pd.DataFrame, of: str = PRIOR_OF) -> pd.DataFrame:
-    """Rows of the method "position", where a method looks whatever is asked: for each query the mean curve that `of`
-    gave in all *other* scenes, and the best window of the query's width in it. No content of the scene enters, and a
-    method worth its name beats it.
+def positional_prior(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the method "position", where a method looks whatever is asked: for each query the mean curve of
+    steering in all *other* scenes, and the best window of the query's width in it. No content of the scene enters, and
+    a method worth its name beats it.
 
     Cost: one sum over all curves. Raises ValueError for fewer than two scenes, or scenes of different token counts.
     """
-    steered = table[table["method"] == of]
+    steered = table[table["method"] == PRIOR_OF]
     if (count := steered["scene"].nunique()) < 2:
         raise ValueError(f"the mean curve of other scenes needs at least two scenes, got {count}")
     lengths = {len(curve) for curve in steered["curve"]}

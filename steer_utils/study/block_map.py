@@ -20,8 +20,8 @@ from steer_utils.lm.plan import Row
 from steer_utils.methods.base import contrast_of, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import best_overlaps
-from steer_utils.study.benchmark import SceneSet, check_rows
-from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.benchmark import HeardScene, SceneSet, check_rows
+from steer_utils.study.resume import Progress, Record
 from steer_utils.study.statistics import estimate_columns
 
 READS = ("share", "difference")
@@ -46,13 +46,10 @@ def block_map_table(
     contrast, and one batch of a row a block. Warns where scenes hold classes that the settings were chosen on.
     """
     blocks = checkpoint.num_blocks
-    identity = {**analysis_identity("block map", checkpoint, settings), "scenes": scenes.as_dict()}
-    scenes.warn_of_development(settings)
     everywhere = replace(settings, blocks=tuple(range(blocks)))
     neutral = f"{settings.negative} {settings.question}"
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         hearing, rows = heard.hearing, list[Record]()
         plain, unfocused = (reading.attention for reading in hearing.read_rows([Row(settings.question), Row(neutral)]))
         for event, query, names in heard.queries():
@@ -70,7 +67,7 @@ def block_map_table(
                     rows.append({**names, "steered": block, "read": read, "overlaps": changed, "chance": chance})
         return rows
 
-    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    return scenes.analysed("block map", checkpoint, settings, rows_of, resume_file=resume_file, progress=progress)
 
 
 def _curves(attention: AttentionMap) -> np.ndarray:

@@ -32,8 +32,8 @@ from steer_utils.methods.table import finder
 from steer_utils.sound.audio import Fill, check_fill, occluded, window_apart
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
-from steer_utils.study.benchmark import SceneSet, by_query, check_rows
-from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.benchmark import HeardScene, SceneSet, by_query, check_rows
+from steer_utils.study.resume import Progress, Record
 from steer_utils.study.statistics import difference_record, mean_record
 
 WINDOWS = ("found", "random", "true")
@@ -84,18 +84,9 @@ def occlusion_table(
     """
     find = finder(method, settings, others=True)
     check_fill(fill)
-    identity = {
-        **analysis_identity("occlusion", checkpoint, settings),
-        "scenes": scenes.as_dict(),
-        "method": method,
-        "question": question,
-        "fill": fill,
-        "max_new_tokens": max_new_tokens,
-    }
-    scenes.warn_of_development(settings)
+    facts = {"method": method, "question": question, "fill": fill, "max_new_tokens": max_new_tokens}
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         scene, hearing = heard.scene, heard.hearing
         rows = []
         for event, query, names in heard.queries():
@@ -122,7 +113,9 @@ def occlusion_table(
                 )
         return rows
 
-    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    return scenes.analysed(
+        "occlusion", checkpoint, settings, rows_of, facts, resume_file=resume_file, progress=progress
+    )
 
 
 def _windows(found: Interval, truth: Interval, duration: float, seed: int) -> dict[str, Interval]:
@@ -186,16 +179,9 @@ def swap_table(
     settings were chosen on.
     """
     asked = replace(settings, question=question)
-    identity = {
-        **analysis_identity("swap", checkpoint, asked),
-        "scenes": scenes.as_dict(),
-        "steer_answer": steer_answer,
-        "max_new_tokens": max_new_tokens,
-    }
-    scenes.warn_of_development(settings)
+    facts = {"steer_answer": steer_answer, "max_new_tokens": max_new_tokens}
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         hearing, events = heard.hearing, heard.scene.events
         queries = [query for _, query, _ in heard.queries()]
         vectors = [contrast_of(hearing, query, asked) for query in queries]
@@ -221,7 +207,7 @@ def swap_table(
             ]
         return rows
 
-    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    return scenes.analysed("swap", checkpoint, asked, rows_of, facts, resume_file=resume_file, progress=progress)
 
 
 def swap_summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import pandas as pd
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.verification import FORMAT
 from steer_utils.methods.table import METHODS
-from steer_utils.sound.files import write_whole
+from steer_utils.sound.files import write_json
 from steer_utils.study.benchmark import SLOTS
 from steer_utils.study.report import read_table, summary, write_table
 
@@ -82,7 +82,7 @@ def contribute(table: Path, report: Path, name: str, folder: Path = RESULTS) -> 
     run = ContributedRun(name, kept, _json(report))
     check(run)
     write_table(kept, folder / f"{name}{TABLE}")
-    write_whole(folder / f"{name}{REPORT}", json.dumps(run.report, indent=2) + "\n")
+    write_json(folder / f"{name}{REPORT}", run.report)
     return run
 
 

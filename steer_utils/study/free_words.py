@@ -20,8 +20,8 @@ from steer_utils.methods.asking import yes_and_no, yes_minus_no
 from steer_utils.methods.base import Query, find_together
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import finder
-from steer_utils.study.benchmark import SceneSet, check_rows, hash_seed
-from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.benchmark import HeardScene, SceneSet, check_rows, hash_seed
+from steer_utils.study.resume import Progress, Record
 from steer_utils.study.statistics import difference_record, mean_record, roc_area
 
 METHODS = ("steering", "prompting", "prompting-best")
@@ -79,20 +79,14 @@ def word_table(
     if lacking := [name for name in scenes.maker.names if name not in synonyms]:
         raise ValueError(f"there are no synonyms for {', '.join(lacking)}; pass scenes of {', '.join(synonyms)}")
     finders = [finder(name, settings) for name in METHODS]
-    identity = {
-        **analysis_identity("words", checkpoint, settings),
-        "scenes": scenes.as_dict(),
-        "texts": [{name: list(texts) for name, texts in words.items()} for words in (synonyms, phrases)],
-    }
-    scenes.warn_of_development(settings)
+    facts = {"texts": (dict(synonyms), dict(phrases))}
     yes, no = yes_and_no(checkpoint)
 
     def texts_of(name: str) -> list[tuple[str, str]]:
         others = ((kind, text) for kind, words in (("synonym", synonyms), ("phrase", phrases)) for text in words[name])
         return [("name", name), *others]
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         hearing, rows = heard.hearing, list[Record]()
         for event, query, names in heard.queries():
             queries = [Query(text, query.seconds, query.seed) for _, text in texts_of(event.name)]
@@ -104,9 +98,10 @@ def word_table(
                 rows.append({**names, "kind": kind, "text": text, **scores})
         present = {event.name for event in heard.scene.events}
         absent = [name for name in scenes.maker.names if name not in present]
-        drawn = np.random.default_rng(hash_seed(heard.seed, index, 4)).permutation(absent)[: len(present)]
+        rng = np.random.default_rng(hash_seed(heard.seed, heard.scene.index or 0, 4))
+        drawn = rng.permutation(absent)[: len(present)]
         for name in map(str, drawn):
-            names = {"scene": index, "slot": "none", "event": name}
+            names = {"scene": heard.scene.index, "slot": "none", "event": name}
             nowhere = {"there": False, "chance": None, **dict.fromkeys(METHODS)}
             rows += [{**names, "kind": kind, "text": text, **nowhere} for kind, text in texts_of(name)]
         asked = [Row(settings.presence.format(event=row["text"])) for row in rows]
@@ -114,7 +109,7 @@ def word_table(
             row["yes"] = float(yes_minus_no(reading.logits, yes, no))
         return rows
 
-    table = resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    table = scenes.analysed("words", checkpoint, settings, rows_of, facts, resume_file=resume_file, progress=progress)
     return table.astype({**dict.fromkeys(METHODS, float), "chance": float})
 
 

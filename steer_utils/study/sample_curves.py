@@ -26,8 +26,8 @@ from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.base import averaged, contrast_of, read_out, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.spans import best_overlaps
-from steer_utils.study.benchmark import SceneSet, check_rows, hash_seed
-from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.benchmark import HeardScene, SceneSet, check_rows, hash_seed
+from steer_utils.study.resume import Progress, Record
 from steer_utils.study.statistics import difference_record, mean_record
 
 STRENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -179,24 +179,20 @@ def curve_table(
         raise ValueError(f"counts is {tuple(counts)}; pass numbers of pairs from 1 to {len(FOCUS)}")
     skipped = _no_languages(checkpoint, scenes.maker.names, languages)
     spoken = {} if skipped else languages
-    identity = {
-        **analysis_identity("sample curves", checkpoint, settings),
-        "scenes": scenes.as_dict(),
+    facts = {
         "counts": list(counts),
         "wordings": [list(FOCUS), list(WHOLE)],
         **({"skipped": skipped} if skipped else {"languages": {name: asdict(one) for name, one in spoken.items()}}),
     }
-    scenes.warn_of_development(settings)
     steered_blocks = settings.steered_blocks(checkpoint.num_blocks)
 
     @cache
     def elsewhere() -> dict[str, list[SteeringVector]]:
         return _vectors_of_others(checkpoint, scenes, settings, max(counts))
 
-    def rows_of(index: int) -> list[Record]:
-        heard, others, rows = scenes.heard(checkpoint, index), elsewhere(), list[Record]()
-        hearing = heard.hearing
-        order = np.random.default_rng(hash_seed(scenes.seed, index, 6)).permutation(len(FOCUS))
+    def rows_of(heard: HeardScene) -> list[Record]:
+        hearing, others, rows = heard.hearing, elsewhere(), list[Record]()
+        order = np.random.default_rng(hash_seed(scenes.seed, heard.scene.index or 0, 6)).permutation(len(FOCUS))
         with hearing.remembering():
             (base,) = hearing.read_rows([Row(settings.question)])
             for event, query, names in heard.queries():
@@ -248,7 +244,9 @@ def curve_table(
                 ]
         return rows
 
-    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress)
+    return scenes.analysed(
+        "sample curves", checkpoint, settings, rows_of, facts, resume_file=resume_file, progress=progress
+    )
 
 
 def _no_languages(checkpoint: Checkpoint, names: Sequence[str], languages: Mapping[str, Language]) -> str:

@@ -38,8 +38,8 @@ from steer_utils.methods.base import steered_row
 from steer_utils.methods.settings import Settings, paper_settings
 from steer_utils.methods.tuning import block_sets
 from steer_utils.sound.spans import AudioSpan, Interval, best_starts, window_overlaps
-from steer_utils.study.benchmark import SceneSet, by_query, check_rows
-from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.benchmark import HeardScene, SceneSet, by_query, check_rows
+from steer_utils.study.resume import Progress, Record
 from steer_utils.study.statistics import estimate_columns
 
 logger = logging.getLogger(__name__)
@@ -198,9 +198,7 @@ def sensitivity_table(
         point for point, center in around.items() if any(_names(checkpoint, center.question, name) for name in classes)
     ]
     grid = grid_combinations(checkpoint.num_blocks, settings, thorough=thorough, event_named=named)
-    identity = {
-        **analysis_identity("sensitivity", checkpoint, settings),
-        "scenes": scenes.as_dict(),
+    facts = {
         "thorough": thorough,
         "strengths": STRENGTHS,
         "widths": WIDTHS,
@@ -208,8 +206,7 @@ def sensitivity_table(
         "passes": count_passes(grid),
     }
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         hearing = heard.hearing
         bases = {
             point: _shares(hearing, center.question, [Row(center.question)], True) for point, center in around.items()
@@ -228,7 +225,10 @@ def sensitivity_table(
             rows.append({**names, "chance": [heard.chance(event, width) for width in WIDTHS], **scores})
         return rows
 
-    return _tidy(resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress), grid)
+    table = scenes.analysed(
+        "sensitivity", checkpoint, settings, rows_of, facts, resume_file=resume_file, progress=progress
+    )
+    return _tidy(table, grid)
 
 
 def window_scores(curves: np.ndarray, span: AudioSpan, truth: Interval) -> np.ndarray:

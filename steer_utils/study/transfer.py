@@ -24,8 +24,8 @@ from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.base import Query, contrast_of, localise, read_out, steered_row
 from steer_utils.methods.settings import Settings
 from steer_utils.study.alignment import Alignment, carried
-from steer_utils.study.benchmark import SceneSet, by_query, check_rows
-from steer_utils.study.resume import Progress, Record, analysis_identity, resumable_table
+from steer_utils.study.benchmark import HeardScene, SceneSet, by_query, check_rows
+from steer_utils.study.resume import Progress, Record
 from steer_utils.study.statistics import difference_record, mean_record
 
 Maker = Callable[[Hearing, Query], SteeringVector]
@@ -112,15 +112,8 @@ def vector_table(
     """
     if not makers:
         raise ValueError("there are no makers; pass some, by name")
-    identity = {
-        **analysis_identity("vectors", checkpoint, settings),
-        "scenes": scenes.as_dict(),
-        "makers": list(makers),
-    }
-    scenes.warn_of_development(settings)
 
-    def rows_of(index: int) -> list[Record]:
-        heard = scenes.heard(checkpoint, index)
+    def rows_of(heard: HeardScene) -> list[Record]:
         hearing = heard.hearing
         rows = []
         for event, query, names in heard.queries():
@@ -134,9 +127,9 @@ def vector_table(
                 rows.append({**names, "vector": name, **scores, "cosine": _cosine(first, vector)})
         return rows
 
-    return resumable_table(scenes.count, rows_of, identity, resume_file=resume_file, progress=progress).astype(
-        {"cosine": float}
-    )
+    facts = {"makers": list(makers)}
+    table = scenes.analysed("vectors", checkpoint, settings, rows_of, facts, resume_file=resume_file, progress=progress)
+    return table.astype({"cosine": float})
 
 
 def _curves(hearing: Hearing, vectors: Iterable[SteeringVector], settings: Settings) -> list[np.ndarray]:
