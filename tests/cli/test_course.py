@@ -11,17 +11,10 @@ import pytest
 from command_line import invoke, refused
 from small_notebooks import write_notebook
 
-import steer_utils.cli.analyses
 import steer_utils.course.doctor
 import steer_utils.lm.environment
-import steer_utils.lm.gguf_vectors
-import steer_utils.lm.models
-import steer_utils.methods.locate
 import steer_utils.runs.folder
 import steer_utils.runs.notebooks
-import steer_utils.sound.downloads
-import steer_utils.study.benchmark
-import steer_utils.study.causality
 from steer_utils.cli.course import _summary
 from steer_utils.runs.folder import RunFolder
 

@@ -7,16 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import invoke, refused
 
-import steer_utils.cli.analyses
-import steer_utils.course.doctor
-import steer_utils.lm.gguf_vectors
-import steer_utils.lm.models
-import steer_utils.methods.locate
-import steer_utils.runs.folder
-import steer_utils.runs.notebooks
 import steer_utils.sound.downloads
-import steer_utils.study.benchmark
-import steer_utils.study.causality
 from steer_utils.methods.table import METHODS
 from steer_utils.sound.conditions import CONDITIONS
 from steer_utils.sound.datasets import DATASETS

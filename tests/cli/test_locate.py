@@ -15,16 +15,8 @@ import soundfile
 from command_line import done, invoke, refused
 from PIL import Image
 
-import steer_utils.cli.analyses
-import steer_utils.course.doctor
-import steer_utils.lm.gguf_vectors
 import steer_utils.lm.models
 import steer_utils.methods.locate
-import steer_utils.runs.folder
-import steer_utils.runs.notebooks
-import steer_utils.sound.downloads
-import steer_utils.study.benchmark
-import steer_utils.study.causality
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.labels import read_intervals
 

@@ -18,7 +18,6 @@ from command_line import invoke, refused
 from distributed import LocalCluster
 from sweep_work import SIX
 
-import steer_utils.lm.models
 import steer_utils.runs.clusters
 import steer_utils.runs.executors
 import steer_utils.runs.worker

@@ -12,16 +12,8 @@ import pytest
 import torch
 from command_line import done, invoke, refused
 
-import steer_utils.cli.analyses
-import steer_utils.course.doctor
 import steer_utils.lm.gguf_vectors
 import steer_utils.lm.models
-import steer_utils.methods.locate
-import steer_utils.runs.folder
-import steer_utils.runs.notebooks
-import steer_utils.sound.downloads
-import steer_utils.study.benchmark
-import steer_utils.study.causality
 from steer_utils.lm.gguf_vectors import from_gguf
 from steer_utils.lm.vectors import SteeringVector
 
