@@ -73,14 +73,14 @@ class SceneSet:
             "event_seconds": list(self.maker.event_seconds),
         }
 
-    def warn_of_development(self, settings: Settings) -> None:
+    def warn_of_development(self, settings: Settings, stacklevel: int = 3) -> None:
         """A UserWarning where scenes hold classes that `settings` were chosen on: figures on them flatter."""
         seen = [name for name in self.maker.names if name in settings.development_events]
         if seen:
             warnings.warn(
                 f"the settings were chosen on {', '.join(seen)}, and these scenes hold them: what is measured flatters "
                 "the method. scene_set(checkpoint, settings, ...) with the same settings leaves them out",
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
 
     def analysed(
@@ -99,7 +99,7 @@ class SceneSet:
         Its identity is the analysis, the model, the settings, these scenes and the further `facts`. Warns where scenes
         hold classes that the settings were chosen on.
         """
-        self.warn_of_development(settings)
+        self.warn_of_development(settings, stacklevel=4)  # where the analysis was called
         return resumable_table(
             self.count,
             rows_of,

@@ -247,20 +247,6 @@ def test_each_row_is_the_shift_of_its_query(lm: AudioLM, scenes: SceneSet) -> No
     assert bases.nunique().eq(1).all().all()  # one base for all conditions
 
 
-def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
-    whole = shift_table(lm, scenes, SETTINGS, conditions=FEW)
-    shift_table(lm, scenes, SETTINGS, conditions=FEW, resume_file=tmp_path / "run")
-    lines = (tmp_path / "run").read_bytes().splitlines(keepends=True)
-    (tmp_path / "run").write_bytes(b"".join(lines[:2]) + lines[2][:50])
-    made: list[int] = []
-    resumed = shift_table(lm, scenes, SETTINGS, conditions=noted(FEW, made), resume_file=tmp_path / "run")
-    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
-    assert resumed.attrs == whole.attrs and len(made) == 3  # the queries of the second scene
-    assert whole.attrs["conditions"] == list(FEW) and whole.attrs["scenes"]["seed"] == 4
-    shift_table(lm, scenes, replace(SETTINGS, strength=2.0), conditions=noted(FEW, made), resume_file=tmp_path / "run")
-    assert len(made) == 9  # other settings: anew
-
-
 def noted(conditions: dict[str, Callable], made: list[int]) -> dict[str, Callable]:
     def steering(hearing: Hearing, query: Query, settings: Settings) -> Reading:
         made.append(1)

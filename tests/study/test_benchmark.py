@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,20 @@ from steer_utils.lm.models import AudioLM
 from steer_utils.methods.base import Localisation
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS, STANDARD, standard_methods
+from steer_utils.sound.conditions import PLAIN
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.sound.spans import Interval
 from steer_utils.study import benchmark
 from steer_utils.study.attention_shift import CONDITIONS, shift_table
-from steer_utils.study.benchmark import SceneSet, positional_prior, run_benchmark, scene_set, slot_name
+from steer_utils.study.benchmark import positional_prior, run_benchmark, scene_set, slot_name
+from steer_utils.study.block_map import block_map_table
 from steer_utils.study.causality import occlusion_table, swap_table
+from steer_utils.study.harder_scenes import harder_table
 from steer_utils.study.metrics import score_row
 from steer_utils.study.report import report_dict, report_text, summary
+from steer_utils.study.sample_curves import curve_table
+from steer_utils.study.sensitivity import sensitivity_table
 from steer_utils.study.transfer import own_vector, vector_table
 
 QUICK = ("steering", "loudest", "random")
@@ -80,25 +86,6 @@ def test_development_classes_are_left_out(lm: AudioLM) -> None:
     assert left.as_dict()["classes"] == list(FIVE[2:])
     with pytest.raises(ValueError, match=rf"three classes, 2 are left.*chosen on: {', '.join(FIVE[:3])}"):
         scene_set(lm, with_settings(FIVE[:3]), count=4, seed=0)
-
-
-def test_development_classes_are_not_measured_in_silence(lm: AudioLM, recwarn: pytest.WarningsRecorder) -> None:
-    """Scenes made with other settings, or by hand, may hold what the settings were chosen on."""
-    scenes = scene_set(lm, with_settings(), count=1, seed=0)
-    with pytest.warns(UserWarning, match=f"chosen on {FIVE[3]}, {FIVE[4]}, and these scenes hold them") as caught:
-        run_benchmark(lm, scenes, with_settings(FIVE[3:]), methods=("random",))
-    assert caught[0].filename == __file__
-    with pytest.warns(UserWarning, match="chosen on"):
-        shift_table(lm, scenes, with_settings(FIVE[3:]), conditions={"again": CONDITIONS["steering"]})
-    with pytest.warns(UserWarning, match="chosen on"):
-        occlusion_table(lm, scenes, with_settings(FIVE[3:]), max_new_tokens=1)
-    with pytest.warns(UserWarning, match="chosen on"):
-        swap_table(lm, scenes, with_settings(FIVE[3:]), max_new_tokens=1)
-    with pytest.warns(UserWarning, match="chosen on"):
-        vector_table(lm, scenes, with_settings(FIVE[3:]), {"own": own_vector(with_settings(FIVE[3:]))})
-    recwarn.clear()
-    run_benchmark(lm, scenes, with_settings(("cow",)), methods=("random",))
-    assert not [each for each in recwarn if each.category is UserWarning]
 
 
 def test_every_class_is_equally_often_in_each_slot(lm: AudioLM) -> None:
@@ -256,24 +243,50 @@ def test_real_recordings(lm: AudioLM) -> None:
     assert set(table["source"]) <= {clip.path.name for clip in bank.clips}
 
 
-@pytest.mark.parametrize("killed_after", [0, 1, 2])
-def test_a_killed_run_goes_on_to_the_identical_table(lm: AudioLM, tmp_path: Path, killed_after: int) -> None:
-    scenes, settings, resume_file = (
-        scene_set(lm, with_settings(), count=3, seed=5),
-        with_settings(),
-        tmp_path / "a" / "run",
-    )
-    whole = run_benchmark(lm, scenes, settings, methods=QUICK)
+ANALYSES: dict[str, Callable[..., pd.DataFrame]] = {
+    "benchmark": partial(run_benchmark, methods=QUICK),
+    "blocks": block_map_table,
+    "conditions": partial(harder_table, conditions=[PLAIN, "twice"], methods=("loudest",)),
+    "curves": partial(curve_table, counts=(1,)),
+    "occlusion": partial(occlusion_table, method="random", max_new_tokens=1),
+    "sensitivity": sensitivity_table,
+    "shift": partial(shift_table, conditions={"again": CONDITIONS["steering"]}),
+    "swap": partial(swap_table, max_new_tokens=1),
+    "vectors": partial(vector_table, makers={"own": own_vector(replace(PAPER, blocks=(0, 1)))}),
+}
+
+
+@pytest.mark.parametrize("analysis", ANALYSES)
+def test_a_killed_run_goes_on_and_other_settings_start_anew(lm: AudioLM, tmp_path: Path, analysis: str) -> None:
+    scenes, file = scene_set(lm, with_settings(), count=2, seed=5), tmp_path / "a" / "run"
+    run = partial(ANALYSES[analysis], lm, scenes)
+    whole = run(with_settings())
     with pytest.raises(KeyboardInterrupt):
-        run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file, progress=stopping(killed_after))
-    heard: list[int] = []
-    resumed = run_benchmark(
-        lm, scenes, settings, methods=QUICK, resume_file=resume_file, progress=counted(heard, scenes)
-    )
-    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
-    assert resumed.attrs == whole.attrs
-    assert heard == list(range(killed_after, 3))
-    assert [path.name for path in resume_file.parent.iterdir()] == ["run"]
+        run(with_settings(), resume_file=file, progress=stopping(1))
+    file.write_text(file.read_text().replace('"slot": "first"', '"slot": "kept"'))
+    resumed = run(with_settings(), resume_file=file)
+    assert set(resumed.loc[resumed["slot"] == "kept", "scene"]) == {0} and resumed.attrs == whole.attrs
+    pd.testing.assert_frame_equal(resumed.replace({"slot": {"kept": "first"}}), whole, check_exact=True)
+    assert whole.attrs["scenes"]["seed"] == 5 and whole.attrs["settings"]["blocks"] == [0, 1]
+    with pytest.warns(UserWarning, match="another settings: this run starts anew"), pytest.raises(KeyboardInterrupt):
+        run(replace(with_settings(), strength=2.0), resume_file=file, progress=stopping(0))
+
+
+@pytest.mark.parametrize("analysis", sorted(ANALYSES.keys() - {"sensitivity"}))  # which refuses such scenes
+def test_development_classes_are_not_measured_in_silence(
+    lm: AudioLM, analysis: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Scenes made with other settings, or by hand, may hold what the settings were chosen on."""
+    scenes = scene_set(lm, with_settings(), count=1, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        ANALYSES[analysis](lm, scenes, with_settings(("cow",)), progress=stopping(0))
+    assert not [warning for warning in recwarn if warning.category is UserWarning]
+    with (
+        pytest.warns(UserWarning, match=f"chosen on {FIVE[3]}, {FIVE[4]}, and these scenes hold them") as caught,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        ANALYSES[analysis](lm, scenes, with_settings(FIVE[3:]), progress=stopping(0))
+    assert caught[0].filename == __file__
 
 
 def test_scenes_encoded_together_give_the_table_of_one_by_one(lm: AudioLM) -> None:
@@ -285,60 +298,6 @@ def test_scenes_encoded_together_give_the_table_of_one_by_one(lm: AudioLM) -> No
     pd.testing.assert_frame_equal(singly, together, atol=1e-4)
     with pytest.raises(ValueError, match="batch is 0"):
         run_benchmark(lm, scenes, settings, methods=QUICK, batch=0)
-
-
-def counted(heard: list[int], scenes: SceneSet) -> Callable[[Iterable[int]], Iterable[int]]:
-    """Progress that notes which scenes are made (those resumed are not)."""
-    make = scenes.maker.scene
-
-    def noted(index: int, seed: int) -> object:
-        heard.append(index)
-        return make(index, seed)
-
-    scenes.maker.scene = noted  # type: ignore[method-assign, assignment]
-    return iter
-
-
-@pytest.mark.parametrize("keep", [-1, -30, 0.5])
-def test_a_half_written_line_is_dropped(lm: AudioLM, tmp_path: Path, keep: float) -> None:
-    scenes, settings, resume_file = scene_set(lm, with_settings(), count=2, seed=5), with_settings(), tmp_path / "run"
-    whole = run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file)
-    facts, first, second = resume_file.read_bytes().splitlines(keepends=True)
-    cut = second[:keep] if isinstance(keep, int) else second[: int(len(second) * keep)]
-    resume_file.write_bytes(facts + first + cut)
-    again = run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file)
-    pd.testing.assert_frame_equal(again, whole, check_exact=True)
-    assert resume_file.read_bytes() == facts + first + second
-    resume_file.write_bytes(facts + first[:40])  # also where it is the only scene
-    pd.testing.assert_frame_equal(
-        run_benchmark(lm, scenes, settings, methods=QUICK, resume_file=resume_file), whole, check_exact=True
-    )
-
-
-def test_other_settings_start_anew(lm: AudioLM, tmp_path: Path) -> None:
-    scenes, resume_file = scene_set(lm, with_settings(), count=1, seed=5), tmp_path / "run"
-    run_benchmark(lm, scenes, with_settings(), methods=["random"], resume_file=resume_file)
-    fake = resume_file.read_text().replace('"slot": "first"', '"slot": "elsewhere"')
-    resume_file.write_text(fake)
-    assert "elsewhere" in set(
-        run_benchmark(lm, scenes, with_settings(), methods=["random"], resume_file=resume_file)["slot"]
-    )  # resumed
-    for options in (
-        {"settings": replace(with_settings(), strength=2.0)},
-        {"scenes": replace(scenes, seed=6)},
-        {"scenes": scene_set(lm, with_settings(), count=2, seed=5)},
-        {"methods": ["random", "loudest"]},
-    ):
-        resume_file.write_text(fake)
-        table = run_benchmark(
-            lm,
-            **{"scenes": scenes, "settings": with_settings(), "methods": ["random"], **options},
-            resume_file=resume_file,
-        )
-        assert "elsewhere" not in set(table["slot"]), options
-    for rubbish in (b"", b"\xff\x00\n[1]\n", b"{}\n"):
-        resume_file.write_bytes(rubbish)
-        assert len(run_benchmark(lm, scenes, with_settings(), methods=["random"], resume_file=resume_file)) == 3
 
 
 def test_standard_methods_are_those_that_can_run(lm: AudioLM) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -64,13 +63,3 @@ def test_the_summary_holds_the_means_of_the_cells(table: pd.DataFrame) -> None:
     assert cell.low <= cell.overlap <= cell.high and (cell.n, cell.scenes) == (6, 2)
     with pytest.raises(ValueError, match="empty"):
         block_map_summary(table.iloc[:0])
-
-
-def test_a_killed_run_goes_on_and_gives_the_same(
-    table: pd.DataFrame, one_model: AudioLM, scenes: SceneSet, tmp_path: Path
-) -> None:
-    resumed = tmp_path / "map.partial"
-    block_map_table(one_model, scenes, SETTINGS, resume_file=resumed)
-    lines = resumed.read_text().splitlines(keepends=True)
-    resumed.write_text("".join(lines[:2]))
-    pd.testing.assert_frame_equal(block_map_table(one_model, scenes, SETTINGS, resume_file=resumed), table)

@@ -122,26 +122,6 @@ def test_a_query_in_which_nothing_is_found_has_no_rows(
         occlusion_summary(table)
 
 
-def test_a_killed_run_goes_on(lm: AudioLM, scenes: SceneSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Hearing, "answers", lambda self, rows, **_: [row.instruction for row in rows])
-    whole = occlusion_table(lm, scenes, OWN, method="random", resume_file=tmp_path / "run")
-    lines = (tmp_path / "run").read_bytes().splitlines(keepends=True)
-    (tmp_path / "run").write_bytes(b"".join(lines[:2]))
-    resumed = occlusion_table(lm, scenes, OWN, method="random", resume_file=tmp_path / "run")
-    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
-    fills: list[str] = []
-
-    def noted(samples: np.ndarray, rate: int, window: Interval, *, fill: str, seed: int) -> np.ndarray:
-        fills.append(fill)
-        return samples
-
-    monkeypatch.setattr(causality, "occluded", noted)
-    occlusion_table(lm, scenes, OWN, method="random", resume_file=tmp_path / "run")
-    assert not fills  # all of it was read
-    occlusion_table(lm, scenes, OWN, method="random", fill="silence", resume_file=tmp_path / "run")
-    assert fills == ["silence"] * 18
-
-
 def test_methods_and_fills_are_checked_before_any_work(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
     resume_file = tmp_path / "run"
     with pytest.raises(ValueError, match="unknown method 'stearing'"):
@@ -225,17 +205,6 @@ def test_a_scene_of_one_event_has_nothing_to_swap_with(lm: AudioLM) -> None:
     table = swap_table(lm, SceneSet(maker, 1, 0), STEERED, max_new_tokens=2)
     assert list(table["condition"]) == [name for name in SWAPS if name != "swapped"]
     assert set(swap_summary(table)["against"]) == {"", "unsteered"}
-
-
-def test_runs_resume_and_are_told_apart(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
-    resume_file = tmp_path / "run"
-    whole = swap_table(lm, scenes, STEERED, max_new_tokens=2, resume_file=resume_file)
-    facts, first, _ = resume_file.read_text().splitlines(keepends=True)
-    resume_file.write_text(facts + first.replace('"slot": "first"', '"slot": "elsewhere"'))
-    resumed = swap_table(lm, scenes, STEERED, max_new_tokens=2, resume_file=resume_file)
-    assert set(resumed.loc[resumed["scene"] == 0, "slot"]) == {"elsewhere", "middle", "last"}
-    pd.testing.assert_frame_equal(resumed[resumed["scene"] == 1], whole[whole["scene"] == 1], check_exact=True)
-    assert "elsewhere" not in set(swap_table(lm, scenes, STEERED, max_new_tokens=3, resume_file=resume_file)["slot"])
 
 
 def events(*loudness: str | None) -> list[Event]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -151,22 +150,6 @@ def test_sounds_that_are_not_there_have_a_score_and_no_place(table: pd.DataFrame
     assert set(table.loc[table["which"].notna(), "condition"]) == {"twice"}
 
 
-def test_a_killed_run_goes_on_and_a_seed_makes_the_same_table(lm: AudioLM, scenes: SceneSet, tmp_path: Path) -> None:
-    def killed(units: object) -> object:
-        for unit in units:  # type: ignore[attr-defined]
-            if unit == 2:
-                raise KeyboardInterrupt
-            yield unit
-
-    options = {"conditions": [PLAIN, "twice"], "methods": ("loudest",)}
-    whole = harder_table(lm, scenes, SETTINGS, **options)
-    file = tmp_path / "run.partial"
-    with pytest.raises(KeyboardInterrupt):
-        harder_table(lm, scenes, SETTINGS, resume_file=file, progress=killed, **options)  # type: ignore[arg-type]
-    assert len(file.read_text().splitlines()) == 3
-    pd.testing.assert_frame_equal(harder_table(lm, scenes, SETTINGS, resume_file=file, **options), whole)
-
-
 def test_what_cannot_be_made_or_found_is_refused_or_left_out(
     lm: AudioLM, scenes: SceneSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,14 +166,6 @@ def test_what_cannot_be_made_or_found_is_refused_or_left_out(
         harder_table(lm, scenes, SETTINGS, methods=("magic",))
     served = harder_table(lm, few, SETTINGS, conditions=[PLAIN], methods=("loudest", "steering-heads"))
     assert served.attrs["methods"] == ["loudest"]  # no heads were chosen
-    with pytest.warns(UserWarning, match="chosen on"):
-        harder_table(
-            lm,
-            few,
-            replace(SETTINGS, chosen_on={"events": list(FIVE[:1])}),
-            conditions=[PLAIN],
-            methods=("loudest",),
-        )
 
 
 # The summary -----------------------------------------------------------------------------------------------------

@@ -393,28 +393,6 @@ def test_facts_and_norm_ratios(table: pd.DataFrame, qwen2: AudioLM, caplog: pyte
     assert "paper settings: mean ‖v‖/‖h‖ by block [" in caplog.text
 
 
-def test_a_killed_run_goes_on_and_other_settings_start_anew(
-    table: pd.DataFrame, qwen2: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resume_file = tmp_path / "grid.jsonl"
-
-    def killed(units: Any) -> Any:
-        yield next(iter(units))
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        sensitivity_table(qwen2, scenes(), OWN, resume_file=resume_file, progress=killed)
-    heard: list[int] = []
-    made = Hearing.__init__
-    monkeypatch.setattr(Hearing, "__init__", lambda self, *given, **more: heard.append(1) or made(self, *given, **more))
-    again = sensitivity_table(qwen2, scenes(), OWN, resume_file=resume_file)
-    assert len(heard) == 1
-    pd.testing.assert_frame_equal(again, table)
-    assert again.attrs == table.attrs
-    sensitivity_table(qwen2, scenes(1), PAPER, resume_file=resume_file)
-    assert len(heard) == 2
-
-
 def test_parquet_keeps_all_of_it(table: pd.DataFrame, summary: pd.DataFrame, tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "grid.parquet")
     back = pd.read_parquet(tmp_path / "grid.parquet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -116,14 +115,6 @@ def test_other_audio_other_rates_other_events(models: tuple[AudioLM, AudioLM], s
         swapped_vector(OWN)(first, Query("bell", 1.0))
     with pytest.raises(ValueError, match="no makers"):
         vector_table(models[1], scenes, OWN, {})
-
-
-def test_runs_resume(models: tuple[AudioLM, AudioLM], scenes: SceneSet, tmp_path: Path) -> None:
-    resume_file = tmp_path / "run"
-    whole = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, resume_file=resume_file)
-    again = vector_table(models[0], scenes, OWN, {"own": own_vector(OWN)}, resume_file=resume_file)
-    pd.testing.assert_frame_equal(whole, again, check_exact=True)
-    assert whole.attrs["makers"] == ["own"]
 
 
 def test_summary_of_known_overlaps() -> None:
