@@ -86,29 +86,27 @@ def test_benchmark_json_is_one_object(folder: Path) -> None:
     assert all(0 <= row["overlap"] <= 1 and row["low"] is None and 0 < row["chance"] < 1 for row in found["rows"])
 
 
-def test_benchmark_goes_on_after_a_kill(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = ("--methods", "random,unsteered", "--out")
-    whole = bench(folder, *choice, tmp_path / "whole.parquet", scenes=3)
-
+@pytest.mark.parametrize("command", [("benchmark", "--methods", "random,unsteered"), ("analyse", "swap")])
+def test_the_same_command_goes_on_after_a_kill(
+    command: tuple[str, ...], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(items: object, unit: str, quiet: bool | None = False) -> object:
         yield from list(items)[:2]  # type: ignore[call-overload]
         raise KeyboardInterrupt
 
-    out = tmp_path / "cut.parquet"
+    command = (*command, "--model", str(folder), "--scenes", "3", "--out")
+    out, partial = tmp_path / "cut.parquet", tmp_path / ".cut.parquet.partial"
+    done(invoke(*command, tmp_path / "whole.parquet"))
     with monkeypatch.context() as patch:
         patch.setattr(steer_utils.cli.analyses, "progress", killed)
-        cut = bench(folder, *choice, out, scenes=3)
-    assert cut.exit_code == 130 and "the same command goes on from here" in cut.stderr
-    assert not out.exists() and (tmp_path / ".cut.parquet.partial").exists()
-    made: list[int] = []
-    rows = steer_utils.study.benchmark._scene_rows
-    counted = lambda *given: made.append(given[0].scene.index) or rows(*given)  # noqa: E731
-    monkeypatch.setattr(steer_utils.study.benchmark, "_scene_rows", counted)  # type: ignore[func-returns-value]
-    resumed = bench(folder, *choice, out, scenes=3)
-    assert made == [2] and resumed.stdout == whole.stdout
+        cut = invoke(*command, out)
+    assert cut.exit_code == 130 and "the same command goes on from here" in cut.stderr and not out.exists()
+    partial.write_text(partial.read_text().replace('"slot": "first"', '"slot": "kept"'))
+    done(invoke(*command, out))
     first, second = (pd.read_parquet(tmp_path / name) for name in ("whole.parquet", "cut.parquet"))
-    pd.testing.assert_frame_equal(first, second)
-    assert first.attrs == second.attrs and not (tmp_path / ".cut.parquet.partial").exists()
+    assert set(second.loc[second["slot"] == "kept", "scene"]) == {0, 1}
+    pd.testing.assert_frame_equal(first, second.replace({"slot": {"kept": "first"}}))
+    assert first.attrs == second.attrs and not partial.exists()
 
 
 def test_benchmark_on_recordings_leaves_out_what_was_trained_on(folder: Path, tmp_path: Path) -> None:
@@ -179,28 +177,6 @@ def test_a_figure_each_where_there_are_several(folder: Path, tmp_path: Path, own
     assert invoke("draw", out, tmp_path / "grid.svg").exit_code == 0
     names = {f"grid_{kind}_{point}.svg" for kind in ("plane", "star") for point in points}
     assert {path.name for path in tmp_path.glob("*.svg")} == names
-
-
-def test_a_run_that_was_cut_off_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = ("analyse", "swap", "--model", folder, "--scenes", 3, "--out")
-    whole = invoke(*choice, tmp_path / "whole.parquet")
-    answers = steer_utils.study.causality.Hearing.answers
-    heard: list[int] = []
-
-    def cut(*given: Any, **options: Any) -> Any:
-        heard.append(1)
-        if len(heard) == 3:
-            raise KeyboardInterrupt
-        return answers(*given, **options)
-
-    monkeypatch.setattr(steer_utils.study.causality.Hearing, "answers", cut)
-    stopped = invoke(*choice, tmp_path / "cut.parquet")
-    assert stopped.exit_code == 130 and "goes on from here" in stopped.stderr
-    heard[:] = [0] * 10  # past the interrupt: from here on scenes are only counted
-    resumed = invoke(*choice, tmp_path / "cut.parquet")
-    assert len(heard) == 11 and resumed.stdout == whole.stdout
-    first, second = (pd.read_parquet(tmp_path / name) for name in ("whole.parquet", "cut.parquet"))
-    pd.testing.assert_frame_equal(first, second)
 
 
 def test_analyse_refuses_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

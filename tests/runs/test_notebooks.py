@@ -220,14 +220,3 @@ def test_runs_in_its_own_folder_in_this_python(
     assert cells[-1].outputs[0].text.strip() == f"{sys.executable}|notebooks|course|5|../x"
     assert Path.cwd() == tmp_path
     assert capfd.readouterr().err == "", "kernels have much to say that is of no use to a reader"
-
-
-@pytest.mark.notebooks
-def test_a_failed_run_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = write_notebook(tmp_path / "02_fails.ipynb", "print('before')", "1 / 0", "print('after')")
-    with pytest.raises(NotebookError, match=r"cell 3 of 02_fails\.ipynb failed: ZeroDivisionError.*runs/02_fails"):
-        run_notebook(source, progress=False)
-    kept = nbformat.read(tmp_path / "runs" / "02_fails.ipynb", as_version=4)
-    texts = [output.get("text", "") for cell in kept.cells for output in cell.get("outputs", [])]
-    assert "before\n" in texts and "after\n" not in texts
