@@ -36,11 +36,12 @@ def assert_legible(figure: Figure, *, more_than: int = 8) -> None:
 
 
 def assert_good(make: Callable[[], Figure], *, more_than: int = 8) -> None:
-    """What holds for every figure: it is legible, every letter has a glyph, and making and saving it leaves pyplot's
-    figures and matplotlib's settings as they were."""
+    """What holds for every figure: it is legible, every letter has a glyph, no cell is computed from what is not there
+    (numpy warns), and making and saving it leaves pyplot's figures and matplotlib's settings as they were."""
     before, open_figures = dict(matplotlib.rcParams), plt.get_fignums()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Glyph")
+        warnings.filterwarnings("error", category=RuntimeWarning)
         figure = make()
         assert_legible(figure, more_than=more_than)
         figure.savefig(io.BytesIO())

@@ -19,7 +19,15 @@ from matplotlib.patheffects import withStroke
 
 from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import MARKS, mark, spectrogram
+from steer_utils.show.plots.located import (
+    MARKS,
+    event_marks,
+    events_of,
+    events_text,
+    mark,
+    mark_edges,
+    spectrogram,
+)
 from steer_utils.show.plots.titles import headline
 from steer_utils.sound.spans import AudioSpan
 
@@ -146,9 +154,8 @@ def rows_figure(
             )
             _label_rows(ax, panel, rows, noted)
             for event in scene.events:
-                style = MARKS["true" if event.name == query else "event"]
-                for edge in (event.span.start, event.span.end):
-                    ax.axvline(edge, **{**style, "linewidth": 0.6 * style["linewidth"]})
+                kind = "true" if event.name == query else "event"
+                mark_edges(ax, event.span, kind, 0.6 * MARKS[kind]["linewidth"])
         axes[-1].set_xlabel("time (s)")
         bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=40, extend="max")
         bar.set_label("attention (times even share)", fontsize="small")
@@ -225,8 +232,8 @@ def _faint(ax: Axes, darkest: float = 1.0) -> None:
 
 
 def _mark_events(ax: Axes, scene: Scene, query: str | None) -> None:
-    mark(ax, [(event.span, event.name, "true" if event.name == query else "event") for event in scene.events])
+    mark(ax, event_marks(events_of(scene), scene.event(query).span if query else None))
 
 
 def _events(scene: Scene) -> str:
-    return ", ".join(f"{event.name} {event.span}" for event in scene.events)
+    return events_text(events_of(scene))

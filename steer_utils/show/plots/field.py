@@ -12,7 +12,8 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import grid_behind, interval_dot, legend_below, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.titles import headline, percent, sentence, versus
 from steer_utils.study.field import CRITERIA, LOUDNESS
@@ -56,13 +57,10 @@ def field_figure(summary: DataFrame) -> Figure:
                 _, colour, marker, filled = _look(row["method"])
                 place = float(CRITERIA.index(row["criterion"]))
                 place += step * (methods.index(row["method"]) - (len(methods) - 1) / 2)
-                mean, low, high = (100 * float(row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
-                ax.plot([low, high], [place, place], color=colour, linewidth=1.4)
-                face = colour if filled else "white"
-                ax.plot([mean], [place], color=colour, marker=marker, markersize=5, markerfacecolor=face)
+                ends = percents(row, measure, f"{measure}_low", f"{measure}_high")
+                interval_dot(ax, place, ends, colour, marker=marker, hollow=not filled, size=5, width=1.4)
             ax.set(xlim=(-2, 102), xticks=range(0, 101, 25), xlabel=f"{measure} (%)")
-            ax.grid(axis="x", color=GRID, linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_behind(ax)
             ax.tick_params(axis="y", length=0)
         axes[0].set_yticks(range(len(CRITERIA)), [SAID[criterion] for criterion in CRITERIA])
         axes[0].set_ylim(len(CRITERIA) - 0.45, -0.55)
@@ -72,7 +70,7 @@ def field_figure(summary: DataFrame) -> Figure:
             )
             for label, tone, sign, full in map(_look, methods)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        legend_below(figure, handles)
         seaborn.despine(figure, left=True)
     return figure
 

@@ -12,7 +12,8 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.palette import FOUND, INK, TRUE
+from steer_utils.show.plots.dots import beside, grid_behind, interval_dot, legend_below, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.titles import headline, percent
 
@@ -48,7 +49,7 @@ def words_figure(summary: DataFrame) -> Figure:
             ),
             Line2D([], [], color=TRUE, linewidth=1.4, linestyle="--", label="chance"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=3)
     return figure
 
 
@@ -56,15 +57,11 @@ def _column(ax: Axes, summary: DataFrame, sounds: list[str], rows: float) -> Non
     place, places, names = 0.0, list[float](), list[str]()
     for sound in sounds:
         for row in summary[summary["event"] == sound].to_dict("records"):
-            mean, low, high = (100 * float(row[f"steering{end}"]) for end in ("", "_low", "_high"))
-            ax.plot([low, high], [place, place], color=FOUND, linewidth=1.4)
-            ax.plot([mean], [place], color=FOUND, marker="o", markersize=4)
-            ax.plot(
-                [100 * row["prompting-best"]], [place], color=INK, marker="D", markersize=4, markerfacecolor="white"
-            )
-            ax.text(
-                1.02, place, f"{row['auc']:.2f}", transform=ax.get_yaxis_transform(), va="center", fontsize="x-small"
-            )
+            ends = percents(row, "steering", "steering_low", "steering_high")
+            interval_dot(ax, place, ends, FOUND, size=4, width=1.4)
+            prompted = [100 * row["prompting-best"]]
+            ax.plot(prompted, [place], color=INK, marker="D", markersize=4, markerfacecolor="white")
+            beside(ax, place, f"{row['auc']:.2f}", "x-small")
             places.append(place)
             names.append(str(row["text"]))
             place += 1
@@ -74,9 +71,8 @@ def _column(ax: Axes, summary: DataFrame, sounds: list[str], rows: float) -> Non
         label.set_fontweight("bold" if name in sounds else "normal")
     ax.axvline(100 * float(summary["chance"].mean()), color=TRUE, linewidth=1.4, linestyle="--", zorder=0)
     ax.set(xlim=(-2, 102), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(rows - 0.5, -0.8))
-    ax.text(1.02, -1, "ROC area", transform=ax.get_yaxis_transform(), va="center", fontsize="x-small")
-    ax.grid(axis="x", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
+    beside(ax, -1, "ROC area", "x-small")
+    grid_behind(ax)
     ax.tick_params(axis="y", length=0)
     seaborn.despine(ax=ax, left=True)
 

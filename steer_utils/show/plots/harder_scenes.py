@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from steer_utils.methods.table import label_of
-from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT, TRUE
-from steer_utils.show.plots.dots import dots_frame, dots_legend
+from steer_utils.show.palette import FILL, FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import chance_mark, dots_frame, dots_legend, grid_behind, interval_dot, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.sound.conditions import PLAIN
 from steer_utils.study.harder_scenes import FOUND as WHICH
@@ -64,9 +64,8 @@ def conditions_figure(summary: DataFrame) -> Figure:
 def _condition_panel(ax: Axes, rows: DataFrame, conditions: list[str]) -> None:
     for place, condition in enumerate(conditions):
         row = rows.loc[condition]
-        ax.plot([100 * row["low"], 100 * row["high"]], [place, place], color=FOUND, linewidth=1.6)
-        ax.plot([100 * row["overlap"]], [place], color=FOUND, marker="o", markersize=4, clip_on=False)
-        ax.plot([100 * row["chance"]], [place], color=TRUE, marker="|", markersize=9, markeredgewidth=2)
+        interval_dot(ax, place, percents(row), FOUND, size=4, width=1.6, clip_on=False)
+        chance_mark(ax, place, 100 * row["chance"], 9)
     ax.set_yticks(range(len(conditions)), conditions, fontsize="x-small")
     dots_frame(ax)
     ax.tick_params(axis="y", length=0)
@@ -120,9 +119,8 @@ def _range(method: str, area: Series) -> str:
 
 def _area(ax: Axes, place: float, row: DataFrame, colour: str, marker: str) -> None:
     if row["area"] == row["area"]:
-        face = colour if marker == "o" else "white"
-        ax.plot([row["area_low"], row["area_high"]], [place, place], color=colour, linewidth=1.4)
-        ax.plot([row["area"]], [place], color=colour, marker=marker, markersize=4, markerfacecolor=face)
+        ends = [row["area"], row["area_low"], row["area_high"]]
+        interval_dot(ax, place, ends, colour, marker=marker, hollow=marker != "o", size=4, width=1.4)
 
 
 def _areas(ax: Axes, names: list[str], title: str) -> None:
@@ -130,8 +128,7 @@ def _areas(ax: Axes, names: list[str], title: str) -> None:
     ax.set_yticks(range(len(names)), names, fontsize="x-small")
     ax.set(xlim=(0.2, 1.02), xlabel="ROC area", ylim=(len(names) - 0.4, -0.6))
     ax.set_title(title, fontsize="small")
-    ax.grid(axis="x", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
+    grid_behind(ax)
     ax.tick_params(axis="y", length=0)
     seaborn.despine(ax=ax, left=True)
 

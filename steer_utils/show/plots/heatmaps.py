@@ -69,4 +69,5 @@ def _cell_text(mean: float, half: float) -> str:
 
 def _difference_text(mean: float, low: float, high: float, against: float) -> str:
     """ "+12"; nothing where the interval holds `against`, or there is none."""
-    return f"{mean - against:+.0f}".replace("-", "−") if low > against or high < against else ""
+    apart = np.isfinite([low, high]).all() and not low <= against <= high
+    return f"{mean - against:+.0f}".replace("-", "−") if apart else ""

@@ -10,7 +10,7 @@ sentence (`alt_text_...`), for people who cannot see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,13 @@ from matplotlib.transforms import ScaledTranslation
 
 from steer_utils.methods.table import in_order, label_of
 from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
-from steer_utils.show.plots.dots import dots_frame, dots_legend
+from steer_utils.show.plots.dots import beside, chance_mark, dots_frame, dots_legend, interval_dot, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.figures import save_figure as save_figure
 from steer_utils.show.plots.figures import show as show
 from steer_utils.show.plots.figures import write_figure as write_figure
-from steer_utils.show.plots.titles import headline, listed, method_words, percent, sentence, versus
+from steer_utils.show.plots.overlap_titles import overlap_title, slot_title
+from steer_utils.show.plots.titles import headline
 from steer_utils.sound.audio import mel_band, mel_spectrogram
 from steer_utils.sound.spans import AudioSpan, Interval
 
@@ -45,8 +46,6 @@ MARKS: dict[str, dict[str, Any]] = {
     "event": {"color": SOFT, "linestyle": (0, (1, 1.2)), "linewidth": 1.5},
 }
 LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.")
-_MAIN = "steering"
-_NAMED = 3  # models up to which a title names each
 LONG = 60.0  # seconds from which a spectrogram is drawn with fewer frames
 
 
@@ -99,9 +98,35 @@ def mark(ax: Axes, intervals: Sequence[tuple[Interval, str, str]]) -> None:
         ax.plot([interval.start, interval.end], [1, 1], transform=over, clip_on=False, **style)
         text.set_transform(over + ScaledTranslation(0, 2.5 / 72, ax.figure.dpi_scale_trans))
         text.set_x(middle)
-        for edge in (interval.start, interval.end):
-            ax.axvline(edge, **{**style, "linewidth": 0.6 * style["linewidth"]})
+        mark_edges(ax, interval, kind, 0.6 * style["linewidth"])
     ax.set_xlim(low, high)
+
+
+def mark_edges(ax: Axes, interval: Interval, kind: str, linewidth: float) -> None:
+    """Lines from top to bottom at both ends of an interval, in the style of a kind of MARKS."""
+    for edge in (interval.start, interval.end):
+        ax.axvline(edge, **{**MARKS[kind], "linewidth": linewidth})
+
+
+def event_marks(
+    events: Iterable[tuple[str, Interval]], truth: Interval | None, also: str = ""
+) -> list[tuple[Interval, str, str]]:
+    """What `mark` takes of the events of a scene, (name, interval) each; `also` follows the name of the true one. A
+    truth that is none of them is marked by itself."""
+    marks = [(span, name + also, "true") if span == truth else (span, name, "event") for name, span in events]
+    if truth is not None and truth not in [span for span, *_ in marks]:
+        marks.append((truth, "true", "true"))
+    return marks
+
+
+def events_of(scene: Scene) -> list[tuple[str, Interval]]:
+    """The names and intervals of a scene's events."""
+    return [(event.name, event.span) for event in scene.events]
+
+
+def events_text(events: Iterable[tuple[str, Interval]]) -> str:
+    """ "bell 0.20-1.20 s, siren 1.30-2.40 s" """
+    return ", ".join(f"{name} {span}" for name, span in events)
 
 
 def _relative(curve: np.ndarray) -> tuple[np.ndarray, float]:
@@ -112,12 +137,15 @@ def _relative(curve: np.ndarray) -> tuple[np.ndarray, float]:
     return curve / mean, 1.0
 
 
-def _curve(ax: Axes, times: np.ndarray, curve: np.ndarray, inside: Interval, line: Any = "-") -> float:
+def _curve(
+    ax: Axes, times: np.ndarray, curve: np.ndarray, inside: Interval | None, line: Any = "-", linewidth: float = 1.3
+) -> float:
     """One curve over time, its interval shaded; returns its neutral level."""
-    values, level = _relative(curve)
+    values, level = _relative(np.asarray(curve))
     ax.axhline(level, color=SOFT, linewidth=0.7)
-    ax.axvspan(inside.start, inside.end, color=FOUND, alpha=0.16, linewidth=0)
-    ax.plot(times, values, color=INK, linewidth=1.3, linestyle=line)
+    if inside is not None:
+        ax.axvspan(inside.start, inside.end, color=FOUND, alpha=0.16, linewidth=0)
+    ax.plot(times, values, color=INK, linewidth=linewidth, linestyle=line)
     seaborn.despine(ax=ax)
     return level
 
@@ -178,11 +206,10 @@ def listening_figure(
         )[:, 0]
         shares: list[Axes] = []
         for index, (ax, (label, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
-            level = _curve(ax, span.centers(), np.asarray(curve), interval, LINES[index % len(LINES)])
+            level = _curve(ax, span.centers(), curve, interval, LINES[index % len(LINES)])
             if level:
                 shares.append(ax)
-            for edge in (truth.start, truth.end):
-                ax.axvline(edge, **{**MARKS["true"], "linewidth": 1.0})
+            mark_edges(ax, truth, "true", 1.0)
             ax.set_title(
                 f"{label} ({'times even share' if level else 'gained, times even share'})",
                 loc="left",
@@ -194,11 +221,7 @@ def listening_figure(
         top.set_xlabel("")
         (panels or [top])[-1].set_xlabel("time (s)")
         figure.align_ylabels()
-        marks = [(interval, "located", "located")]
-        marks += [(event.span, event.name, "true" if event.span == truth else "event") for event in scene.events]
-        if truth not in [event.span for event in scene.events]:
-            marks.append((truth, "true", "true"))
-        mark(top, marks)
+        mark(top, [(interval, "located", "located"), *event_marks(events_of(scene), truth)])
     return figure
 
 
@@ -207,15 +230,16 @@ def alt_text_listening(
 ) -> str:
     """What `listening_figure` shows, in words: each curve by how much of it lies in the true interval."""
     inside = span.tokens(truth)
-    events = ", ".join(f"{event.name} {event.span}" for event in scene.events)
-    parts = [
-        f"{label} {float(np.mean(_relative(np.asarray(curve))[0][inside])):+.1f}" for label, curve in curves.items()
-    ]
+    parts = [f"{label} {_mean_inside(curve, inside):+.1f}" for label, curve in curves.items()]
     return (
-        f"Spectrogram of a scene ({events}) and attention over it. Located: {interval}; true: {truth} (overlap "
-        f"{100 * interval.covers(truth):.0f} %). Mean attention in the true interval, in even shares: "
-        f"{', '.join(parts)}."
+        f"Spectrogram of a scene ({events_text(events_of(scene))}) and attention over it. Located: {interval}; true: "
+        f"{truth} (overlap {100 * interval.covers(truth):.0f} %). Mean attention in the true interval, in even "
+        f"shares: {', '.join(parts)}."
     )
+
+
+def _mean_inside(curve: np.ndarray, inside: slice) -> float:
+    return float(np.mean(_relative(np.asarray(curve))[0][inside]))
 
 
 @dataclass(frozen=True)
@@ -256,27 +280,19 @@ def side_by_side_figure(queries: Sequence[Listened]) -> Figure:
             if column:
                 axes[0, column].set_ylabel("")
         figure.align_ylabels(axes[:, 0])
-        for column, query in enumerate(queries):
-            kinds = ["true" if event.span == query.truth else "event" for event in query.scene.events]
-            spans = [(event.span, event.name) for event in query.scene.events]
-            mark(axes[0, column], [(*said, kind) for said, kind in zip(spans, kinds, strict=True)])
+        for ax, query in zip(axes[0], queries, strict=True):
+            mark(ax, event_marks(events_of(query.scene), query.truth))
     return figure
 
 
 def _one_query(ax: Axes, query: Listened, label: str, curve: np.ndarray, *, first: bool, line: Any) -> None:
-    values, _ = _relative(np.asarray(curve))
-    ax.axhline(1, color=SOFT, linewidth=0.7)
     window = query.windows.get(label)
-    if window is not None:
-        ax.axvspan(window.start, window.end, color=FOUND, alpha=0.16, linewidth=0)
-    ax.plot(query.span.centers(), values, color=INK, linewidth=1.2, linestyle=line)
-    for edge in (query.truth.start, query.truth.end):
-        ax.axvline(edge, **{**MARKS["true"], "linewidth": 1.0})
+    _curve(ax, query.span.centers(), curve, window, line, linewidth=1.2)
+    mark_edges(ax, query.truth, "true", 1.0)
     overlap = "" if window is None else f": window covers {100 * window.covers(query.truth):.0f} %"
     ax.set_title(f"{label}{overlap}", loc="left", fontsize="small", pad=3)
     if first:
         ax.set_ylabel("times\neven share")
-    seaborn.despine(ax=ax)
 
 
 def _one_scale(axes: Sequence[Axes]) -> None:
@@ -293,7 +309,7 @@ def alt_text_side_by_side(queries: Sequence[Listened]) -> str:
         inside = query.span.tokens(query.truth)
         parts = []
         for label, curve in query.curves.items():
-            level = float(np.mean(_relative(np.asarray(curve))[0][inside]))
+            level = _mean_inside(curve, inside)
             window = query.windows.get(label)
             covered = "" if window is None else f" (window {window}, covers {100 * window.covers(query.truth):.0f} %)"
             parts.append(f"{label} {level:.1f} times even{covered}")
@@ -306,7 +322,7 @@ def alt_text_side_by_side(queries: Sequence[Listened]) -> str:
 def overlap_figure(summaries: Mapping[str, DataFrame]) -> Figure:
     """Overlap of each method with its 95 % interval and its chance, one panel a model (`benchmark.summary` of each)."""
     panels = _all_slots(summaries)
-    return _dot_figure(panels, lambda: _overlap_message(panels))
+    return _dot_figure(panels, lambda: overlap_title(panels))
 
 
 def _all_slots(summaries: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
@@ -316,76 +332,12 @@ def _all_slots(summaries: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
 def slot_figure(summary: DataFrame) -> Figure:
     """Overlap of each method for the first, middle and last event of a scene, beside that slot's own chance."""
     panels = _by_slot(summary)
-    return _dot_figure({f"{slot} event": table for slot, table in panels.items()}, lambda: _slot_message(panels))
+    return _dot_figure({f"{slot} event": table for slot, table in panels.items()}, lambda: slot_title(panels))
 
 
 def _by_slot(summary: DataFrame) -> dict[str, DataFrame]:
     slots = [slot for slot in ("first", "middle", "last") if (summary["slot"] == slot).any()]
     return {slot: summary[summary["slot"] == slot] for slot in slots}
-
-
-def _overlap_message(panels: Mapping[str, DataFrame]) -> str:
-    """Steering beside the best of what is no steering with its vector; of several models what steering finds in each.
-    Without steering the best method is named."""
-    of_model = {name: _known(table) for name, table in panels.items()}
-    gaps = {name: _gap(rows) for name, rows in of_model.items() if _MAIN in rows.index}
-    if len(of_model) == 1 or not gaps:
-        rows = max(of_model.values(), key=lambda rows: float(rows["overlap"].max()))
-        chance = f"chance {percent(rows['chance'].mean())}"
-        if not gaps or len(rows) == 1:
-            best = rows.loc[rows["overlap"].idxmax()]
-            most = "" if len(rows) == 1 else f", the most of {len(rows)} methods"
-            return f"{sentence(method_words(str(best.name)))} finds {percent(best['overlap'])}{most}; {chance}"
-        (gap,) = gaps.values()
-        return f"Steering finds {percent(rows.loc[_MAIN, 'overlap'])}, {gap}; {chance}"
-    found = {name: float(of_model[name].loc[_MAIN, "overlap"]) for name in gaps}
-    if len(found) > _NAMED:
-        said = f"{percent(*found.values())} in {len(found)} models"
-    else:
-        said = listed([f"{percent(share)} in {name}" for name, share in found.items()])
-    above = sum(gap.startswith("above") for gap in gaps.values())
-    if all(gap.startswith("beside") for gap in gaps.values()):
-        return f"Steering finds {said}"
-    return f"Steering finds {said}; above the best of the others in {above} of {len(gaps)}"
-
-
-def _known(table: DataFrame) -> DataFrame:
-    """Rows by method, of methods that are drawn."""
-    rows = table.set_index("method")
-    return rows.loc[in_order(rows.index)]
-
-
-def _gap(rows: DataFrame) -> str:
-    """How steering stands to the best of the methods that are not steering. `rows`: by method."""
-    others = rows[~rows.index.str.startswith("steering")]
-    if others.empty:
-        return "the only method"
-    best = others.loc[others["overlap"].idxmax()]
-    return f"{versus(rows.loc[_MAIN], best)} {method_words(str(best.name))}, {percent(best['overlap'])}"
-
-
-def _slot_message(panels: Mapping[str, DataFrame]) -> str:
-    """At which place steering (or else the best method) finds most and least, and what finds less than chance there."""
-    by_slot = {slot: _known(table) for slot, table in panels.items()}
-    everywhere = [name for name in next(iter(by_slot.values())).index if all(name in t.index for t in by_slot.values())]
-    if not everywhere:
-        return f"Overlap at {len(by_slot)} places in a scene"
-    means = {name: np.mean([rows.loc[name, "overlap"] for rows in by_slot.values()]) for name in everywhere}
-    main = _MAIN if _MAIN in means else max(means, key=lambda name: float(means[name]))
-    own = {slot: rows.loc[main] for slot, rows in by_slot.items()}
-    most, least = (choose(own, key=lambda slot: float(own[slot]["overlap"])) for choose in (max, min))
-    if versus(own[most], own[least]) == "above":
-        said = f"finds the {most} event best ({percent(own[most]['overlap'])}), the {least} one least "
-        said += f"({percent(own[least]['overlap'])})"
-    else:
-        level = " at all places, about level" if versus(own[most], own[least]).startswith("about") else ""
-        said = f"finds {percent(*(row['overlap'] for row in own.values()))}{level}"
-    below = {slot: list(rows.index[rows["high"] < rows["chance"]]) for slot, rows in by_slot.items()}
-    worst = max(below, key=lambda slot: len(below[slot]))
-    if names := [name for name in below[worst] if name != main]:
-        who = listed([method_words(name) for name in names]) if len(names) == 1 else f"{len(names)} methods"
-        said += f"; {who} less than chance in the {worst}" + (" place" if worst != "middle" else "")
-    return f"{sentence(method_words(main))} {said}"
 
 
 def _dot_figure(panels: Mapping[str, DataFrame], message: Callable[[], str]) -> Figure:
@@ -411,18 +363,10 @@ def _dots(ax: Axes, table: DataFrame, methods: Sequence[str]) -> None:
     for place, name in enumerate(methods):
         if name not in table.index:
             continue
-        mean, low, high, chance = (
-            100 * float(table.loc[name, column]) for column in ("overlap", "low", "high", "chance")
-        )
-        ours = name.startswith("steering")
-        color = FOUND if ours else INK
-        ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)
-        if np.isfinite(low) and np.isfinite(high):
-            ax.plot([low, high], [place, place], color=color, linewidth=2)
-        face = color if ours else "white"
-        ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=face, clip_on=False)
-        words = f"{mean:.1f}{_fewer(table, name)}"
-        ax.text(1.02, place, words, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+        ends, ours = percents(table.loc[name]), name.startswith("steering")
+        chance_mark(ax, place, 100 * table.loc[name, "chance"])
+        interval_dot(ax, place, ends, FOUND if ours else INK, hollow=not ours, clip_on=False)
+        beside(ax, place, f"{ends[0]:.1f}{_fewer(table, name)}")
     dots_frame(ax)
 
 
@@ -430,7 +374,7 @@ def alt_text_overlap(summaries: Mapping[str, DataFrame]) -> str:
     """What `overlap_figure` shows, in words: every number in it."""
     panels = _all_slots(summaries)
     said = [f"{model}: {_in_words(table)}" for model, table in panels.items()]
-    message = _overlap_message(panels)
+    message = overlap_title(panels)
     return f"{message}. Overlap with the true interval by method, with 95 % intervals. {' '.join(said)}"
 
 
@@ -438,7 +382,7 @@ def alt_text_slots(summary: DataFrame) -> str:
     """What `slot_figure` shows, in words: every number in it."""
     panels = _by_slot(summary)
     said = [f"{slot.capitalize()} event: {_in_words(table)}" for slot, table in panels.items()]
-    message = _slot_message(panels)
+    message = slot_title(panels)
     return f"{message}. Overlap with the true interval by method and place of the event in its scene. {' '.join(said)}"
 
 

@@ -14,6 +14,7 @@ import seaborn
 from matplotlib.figure import Figure
 
 from steer_utils.show.palette import AUDIO_TINT, FILL, FOUND, INK, INSTRUCTION_TINT, TEMPLATE_TINT, TRUE
+from steer_utils.show.plots.dots import legend_below
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.titles import headline, sentence
 
@@ -72,7 +73,7 @@ def mass_figure(parts: Mapping[str, np.ndarray], marked: Mapping[str, np.ndarray
         ax.set_xticks(blocks[::step])
         ax.tick_params(axis="x", length=0)
         ax.spines["bottom"].set_color(INK)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+        legend_below(figure, ncols=3)
         seaborn.despine(figure)
     return figure
 

@@ -20,6 +20,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.show.palette import AUDIO_TINT, FILL, FOUND, INK, INSTRUCTION_TINT, SOFT, TEMPLATE_TINT, TRUE
+from steer_utils.show.plots.dots import legend_below
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.sound.spans import AudioSpan
 
@@ -89,7 +90,7 @@ def prompt_figure(prompts: Mapping[str, Sequence[Slot]], span: AudioSpan) -> Fig
             ax.set(ylim=(-0.42, 1.06), yticks=[], xticks=[])
             seaborn.despine(ax=ax, left=True, bottom=True)
         handles = [Patch(label=label, **style) for label, style in PARTS.values()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=len(handles))
     return figure
 
 

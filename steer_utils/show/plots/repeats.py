@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from steer_utils.methods.table import METHODS
-from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.palette import FOUND, INK, TRUE
+from steer_utils.show.plots.dots import grid_behind, legend_below
 from steer_utils.show.plots.figures import house_style, new_figure
 
 KIND = "procedural"  # the scenes that every training was measured on
@@ -56,8 +57,7 @@ def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
                 f"{model.removeprefix('pocket-')}\n{first}: {_range(own, methods[0])} in {len(own)} trainings",
                 fontsize="small",
             )
-            ax.grid(axis="x", color=GRID, linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_behind(ax)
             seaborn.despine(ax=ax, left=True)
         mark: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7, "markeredgecolor": FOUND}
         handles = [
@@ -65,7 +65,7 @@ def repeats_figure(trainings: Sequence[dict[str, Any]]) -> Figure:
             Line2D([], [], label="another by the same recipe", color="white", **mark),
             Line2D([], [], label="chance", color=TRUE, linestyle=(0, (4, 1.5))),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=3)
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.plots.dots import interval_dot, legend_below, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.study.sample_curves import METHODS, OWN
 
@@ -62,7 +63,7 @@ def curves_figure(summary: DataFrame) -> Figure:
             Line2D([], [], color=FOUND, linestyle=":", label="settings as they are"),
             Line2D([], [], color=TRUE, linestyle="--", label="chance"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=4)
     return figure
 
 
@@ -95,8 +96,7 @@ def _words(ax: Axes, rows: DataFrame) -> None:
         colour, marker, face, shift = _LOOK[str(method)]
         for row in part.to_dict("records"):
             place = levels.index(row["level"]) + shift
-            ax.plot([100 * row["low"], 100 * row["high"]], [place, place], color=colour, linewidth=1.2)
-            ax.plot([100 * row["overlap"]], [place], color=colour, marker=marker, markersize=4, markerfacecolor=face)
+            interval_dot(ax, place, percents(row), colour, marker=marker, hollow=face == "white", size=4, width=1.2)
     ax.set_yticks(range(len(levels)), [level.replace("{event}", "…") for level in levels], fontsize="x-small")
     ax.set(xlim=(-3, 103), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(len(levels) - 0.4, -0.6))
     ax.grid(axis="x", color=GRID, linewidth=0.6)

@@ -14,10 +14,11 @@ import seaborn
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.palette import FOUND, INK, TRUE
+from steer_utils.show.plots.dots import beside, chance_mark, grid_behind, interval_dot, legend_below, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.heatmaps import outline_cell, overlap_map
-from steer_utils.show.plots.titles import headline, percent, versus
+from steer_utils.show.plots.titles import headline, percent, sentence, versus
 from steer_utils.study.sensitivity import FACTORS, READS, blocks_order, one_at_a_time
 
 if TYPE_CHECKING:
@@ -169,8 +170,7 @@ def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
             ax.set_yticks(range(len(levels)), names, fontsize="small")
             ax.set(xlim=(0, 100), xticks=range(0, 101, 25), ylim=(len(levels) - 0.4, -0.6))
             ax.set_title(FACTOR_LABELS[factor], loc="left", fontsize="small", fontweight="bold", pad=2)
-            ax.grid(axis="x", color=GRID, linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_behind(ax)
             ax.tick_params(length=0, bottom=False)
             seaborn.despine(ax=ax, left=True, bottom=ax is not axes[-1])
         axes[-1].set_xlabel("overlap (%)")
@@ -179,7 +179,7 @@ def star_figure(summary: DataFrame, around: str = "paper") -> Figure:
             Line2D([], [], color=INK, marker="o", markerfacecolor="white", label="one factor changed, 95 % interval"),
             Line2D([], [], color=TRUE, marker="|", markersize=10, markeredgewidth=2, linestyle="", label="chance"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=3)
     return figure
 
 
@@ -201,15 +201,11 @@ def _star_message(star: DataFrame) -> str:
 
 
 def _dot(ax: Axes, place: int, row: Mapping[str, Any]) -> None:
-    mean, low, high, chance = (100 * float(row[name]) for name in ("overlap", "low", "high", "chance"))
-    color = FOUND if row["chosen"] else INK
-    ax.plot([chance], [place], color=TRUE, marker="|", markersize=9, markeredgewidth=2)
-    if np.isfinite(low) and np.isfinite(high):
-        ax.plot([low, high], [place, place], color=color, linewidth=1.8)
-    face = color if row["chosen"] else "white"
-    ax.plot([mean], [place], color=color, marker="o", markersize=5, markerfacecolor=face, clip_on=False)
-    beside = f"{mean:.1f}   IoU {100 * row['iou']:.1f}" if row["factor"] == "width" else f"{mean:.1f}"
-    ax.text(1.02, place, beside, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ends, chosen = percents(row), row["chosen"]
+    chance_mark(ax, place, 100 * row["chance"], 9)
+    interval_dot(ax, place, ends, FOUND if chosen else INK, hollow=not chosen, size=5, width=1.8, clip_on=False)
+    iou = f"   IoU {100 * row['iou']:.1f}" if row["factor"] == "width" else ""
+    beside(ax, place, f"{ends[0]:.1f}{iou}")
 
 
 def alt_text_star(summary: DataFrame, around: str = "paper") -> str:
@@ -224,7 +220,7 @@ def alt_text_star(summary: DataFrame, around: str = "paper") -> str:
             + (f", IoU {100 * row['iou']:.1f} %" if factor == "width" else "")
             for row in rows
         ]
-        said += [f"{FACTOR_LABELS[factor][0].upper()}{FACTOR_LABELS[factor][1:]}: {', '.join(parts)}."] if parts else []
+        said += [f"{sentence(FACTOR_LABELS[factor])}: {', '.join(parts)}."] if parts else []
     return (
         f"{_star_message(star)}. "
         f"Overlap around {POINTS.get(around, around)} ({_percent(point)}; chance {100 * point['chance']:.1f} %), one "
@@ -233,5 +229,5 @@ def alt_text_star(summary: DataFrame, around: str = "paper") -> str:
 
 
 def _percent(row: Mapping[str, Any]) -> str:
-    mean, low, high = (100 * float(row[name]) for name in ("overlap", "low", "high"))
+    mean, low, high = percents(row)
     return f"{mean:.1f} % ({low:.1f} to {high:.1f})" if np.isfinite(low) and np.isfinite(high) else f"{mean:.1f} %"

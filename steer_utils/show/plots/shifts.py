@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.palette import FILL, FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import beside, grid_behind, interval_dot, legend_below, percents
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.titles import headline, percent, sentence, versus
 from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
@@ -100,14 +101,10 @@ def shift_figure(summary: DataFrame, measures: Sequence[str] = ("mass", "js")) -
                     ax.set_title(condition.replace(" ", "\n"), fontsize="small")
                 ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
                 seaborn.despine(ax=ax)
-            row[0].set_ylabel(f"{_folded(title)}\n({unit})", fontsize="small")
+            row[0].set_ylabel(f"{textwrap.fill(title, 22)}\n({unit})", fontsize="small")
         figure.supxlabel(f"decoder block; in grey: {conditions[0]}", fontsize="small")
         figure.align_ylabels()
     return figure
-
-
-def _folded(title: str) -> str:
-    return "\n".join(textwrap.wrap(title, 22))
 
 
 def _line(ax: Axes, rows: DataFrame, scale: float, look: dict[str, Any]) -> None:
@@ -146,7 +143,7 @@ def alt_text_shift(summary: DataFrame, measures: Sequence[str] = ("mass", "js"))
             own = summary[(summary["measure"] == measure) & (summary["condition"] == condition)]
             most = own.loc[own["mean"].abs().idxmax()]
             parts.append(f"{condition} {_signed(most, scale)} in block {most['block']}")
-        said.append(f"{title[0].upper()}{title[1:]} ({unit}), where it is largest: {', '.join(parts)}.")
+        said.append(f"{sentence(title)} ({unit}), where it is largest: {', '.join(parts)}.")
     message = _shift_message(summary, measures)
     return f"{message}. Lines by decoder block for each condition, with 95 % intervals. {' '.join(said)}"
 
@@ -175,7 +172,8 @@ def occlusion_figure(summary: DataFrame) -> Figure:
             ax.set(xlim=(-4, 104), xticks=range(0, 101, 25))
             beyond = _contrast(rows.loc[(measure, "found - random")]).replace(": ", ":\n")
             ax.set_xlabel(f"{axis}\n{beyond}", fontsize="small")
-            _dressed(ax)
+            grid_behind(ax)
+            seaborn.despine(ax=ax)
             ax.tick_params(left=ax is axes[0])
         axes[0].set_yticks(range(len(WINDOWS)), [WINDOW_LABELS[window] for window in WINDOWS])
         axes[0].set_ylim(len(WINDOWS) - 0.5, -0.5)
@@ -183,7 +181,7 @@ def occlusion_figure(summary: DataFrame) -> Figure:
             Line2D([], [], color=SOFT, marker="o", markerfacecolor="white", linestyle="", label="whole audio"),
             Line2D([], [], color=INK, marker="o", linewidth=2.6, label="without the window, 95 % interval of the drop"),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        legend_below(figure, handles)
     return figure
 
 
@@ -202,13 +200,13 @@ def _occlusion_message(rows: DataFrame) -> str:
 
 
 def _pair(ax: Axes, place: int, row: Any, color: str) -> None:
-    before, after, low, high = (100 * float(row[name]) for name in ("before", "after", "low", "high"))
+    before, after, low, high = percents(row, "before", "after", "low", "high")
     ax.plot([before, after], [place, place], color=SOFT, linewidth=0.9)
     if np.isfinite(low) and np.isfinite(high):
         ax.plot([before - high, before - low], [place, place], color=color, linewidth=2.6)
     ax.plot([before], [place], color=SOFT, marker="o", markersize=7, markerfacecolor="white")
     ax.plot([after], [place], color=color, marker="o", markersize=6)
-    ax.text(1.02, place, f"{after - before:+.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    beside(ax, place, f"{after - before:+.1f}")
 
 
 def _contrast(row: Any) -> str:
@@ -249,10 +247,13 @@ def swap_figure(summary: DataFrame) -> Figure:
         for ax, measure in zip(axes, measures, strict=True):
             own = rates[rates["measure"] == measure].set_index("condition")
             for place, condition in enumerate(conditions):
-                _rate(ax, place, own.loc[condition], steered=condition == "steering")
+                ends, steered = percents(own.loc[condition], "mean", "low", "high"), condition == "steering"
+                interval_dot(ax, place, ends, FOUND if steered else INK, hollow=not steered)
+                beside(ax, place, f"{ends[0]:.0f}")
             ax.set_title(SWAP_LABELS[measure], fontsize="small")
             ax.set(xlim=(-6, 106), xticks=range(0, 101, 50), xlabel="% of answers")
-            _dressed(ax)
+            grid_behind(ax)
+            seaborn.despine(ax=ax)
             ax.tick_params(left=ax is axes[0])
         axes[0].set_yticks(range(len(conditions)), [_swap_label(name) for name in conditions])
         axes[0].set_ylim(len(conditions) - 0.5, -0.5)
@@ -274,15 +275,6 @@ def _swap_message(rates: DataFrame) -> str:
     return f"Answers that {SWAP_MEANT[measure]}: {', '.join(said)}"
 
 
-def _rate(ax: Axes, place: int, row: Any, *, steered: bool) -> None:
-    mean, low, high = (100 * float(row[name]) for name in ("mean", "low", "high"))
-    color = FOUND if steered else INK
-    if np.isfinite(low) and np.isfinite(high):
-        ax.plot([low, high], [place, place], color=color, linewidth=2)
-    ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if steered else "white")
-    ax.text(1.02, place, f"{mean:.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
-
-
 def alt_text_swap(summary: DataFrame) -> str:
     """What `swap_figure` shows, in words: every number in it."""
     rates = summary[summary["against"] == ""]
@@ -292,7 +284,7 @@ def alt_text_swap(summary: DataFrame) -> str:
             f"{_swap_label(row.condition)} {100 * row.mean:.0f} %"
             for row in rates[rates["measure"] == measure].itertuples()
         ]
-        said.append(f"{SWAP_LABELS[measure][0].upper()}{SWAP_LABELS[measure][1:]}: {', '.join(parts)}.")
+        said.append(f"{sentence(SWAP_LABELS[measure])}: {', '.join(parts)}.")
     message = _swap_message(rates)
     return (
         f"{message}. How often the answer to a question that names no event speaks of the queried one. {' '.join(said)}"
@@ -304,12 +296,6 @@ def _swap_label(condition: str) -> str:
 
 
 # -- shared ----------------------------------------------------------------------------------------------------------
-def _dressed(ax: Axes) -> None:
-    ax.grid(axis="x", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
-    seaborn.despine(ax=ax)
-
-
 def _signed(row: Any, scale: float, mean: str = "mean") -> str:
     """ "+12.3 (10.1 to 14.0)"; without the interval where there is none."""
     digits = 1 if abs(scale) > 1 else 3

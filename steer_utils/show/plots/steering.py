@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from steer_utils.show.palette import DARK, FOUND, GRID, HEAT, INK, SOFT, TRUE
 from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.titles import headline, percent
+from steer_utils.show.plots.titles import headline, percent, sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -236,7 +236,7 @@ def alt_text_control(
             f"{scale * value:.{digits}f} against {mean:.{digits}f} at strength {strength:g}"
             for strength, value, mean in zip(strengths, own[measure], means, strict=True)
         ]
-        said.append(f"{title[0].upper()}{title[1:]}, {axis}: {', '.join(parts)}.")
+        said.append(f"{sentence(title)}, {axis}: {', '.join(parts)}.")
     message = _control_message(strengths, own, noise)
     return f"{message}. The vector against the mean of random vectors of its length. {' '.join(said)}"
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import seaborn
 from matplotlib.figure import Figure
 
-from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import grid_behind
 from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.titles import headline, percent
@@ -75,8 +76,7 @@ def over_steps_figure(rows: DataFrame, answers: DataFrame) -> Figure:
         lower.set(xlabel="steps of training", ylabel="overlap (%)")
         for ax in (upper, lower):
             ax.set_ylim(-3, 103)
-            ax.grid(axis="y", color=GRID, linewidth=0.6)
-            ax.set_axisbelow(True)
+            grid_behind(ax, "y")
         seaborn.despine(figure)
         for ax in (upper, lower):
             end_labels(ax, ends[ax])

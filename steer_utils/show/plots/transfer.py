@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import seaborn
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from steer_utils.show.palette import FOUND, GRID, INK, TRUE
+from steer_utils.show.palette import FOUND, INK, TRUE
+from steer_utils.show.plots.dots import beside, chance_mark, dots_legend, grid_behind, interval_dot, percents
 from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.titles import headline, percent, versus
@@ -52,11 +52,7 @@ def transfer_figure(panels: Mapping[str, DataFrame], curves: Mapping[str, DataFr
             ax.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize="small")
         growth = figure.add_subplot(grid[1, :])
         _growth(growth, curves)
-        handles = [
-            Line2D([], [], color=INK, marker="o", markersize=5, label="mean, 95 % interval over scenes"),
-            Line2D([], [], color=TRUE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label="chance"),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+        dots_legend(figure, INK, "mean, 95 % interval over scenes", "chance")
         end_labels(growth, _ends(curves))
     return figure
 
@@ -83,21 +79,14 @@ def _vectors(panels: Mapping[str, DataFrame]) -> list[str]:
 
 def _dots(ax: Axes, table: DataFrame, vectors: list[str], *, labels: bool) -> None:
     for place, name in enumerate(vectors):
-        mean, low, high, chance = (
-            100 * float(table.loc[name, column]) for column in ("overlap", "low", "high", "chance")
-        )
-        filled = name.startswith(_CARRIED)
-        color = FOUND if filled else INK
-        ax.plot([chance], [place], color=TRUE, marker="|", markersize=14, markeredgewidth=2)
-        if np.isfinite(low) and np.isfinite(high):  # a single scene has no interval
-            ax.plot([low, high], [place, place], color=color, linewidth=2)
-        ax.plot([mean], [place], color=color, marker="o", markersize=6, markerfacecolor=color if filled else "white")
-        ax.text(1.02, place, f"{mean:.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+        ends, filled = percents(table.loc[name]), name.startswith(_CARRIED)
+        chance_mark(ax, place, 100 * table.loc[name, "chance"])
+        interval_dot(ax, place, ends, FOUND if filled else INK, hollow=not filled)
+        beside(ax, place, f"{ends[0]:.0f}")
     ax.set(xlim=(-3, 103), xticks=range(0, 101, 25), xlabel="overlap (%)", ylim=(len(vectors) - 0.5, -0.5))
     ax.set_yticks(range(len(vectors)), vectors if labels else [])
     ax.tick_params(left=labels)
-    ax.grid(axis="x", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
+    grid_behind(ax)
     seaborn.despine(ax=ax)
 
 
@@ -113,8 +102,7 @@ def _growth(ax: Axes, curves: Mapping[str, DataFrame]) -> None:
     ax.set_ylim(0, 100)
     ticks = sorted({int(count) for curve in curves.values() for count in curve["names"]})
     ax.set_xticks(ticks, [str(count) for count in ticks])
-    ax.grid(axis="y", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
+    grid_behind(ax, "y")
     seaborn.despine(ax=ax)
 
 

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from steer_utils.show.palette import INK, SOFT
+from steer_utils.show.plots.dots import legend_below
 from steer_utils.show.plots.end_labels import CurveEnd, end_labels
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.shifts import LOOKS
@@ -101,7 +102,7 @@ def pca_figure(
         ]
         if "low" in pitches and "high" in pitches:
             handles += [_handle("filled: high", "o", INK, INK), _handle("open: low", "o", INK, "none")]
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=columns)
     return figure
 
 

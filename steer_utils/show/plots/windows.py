@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from steer_utils.show.palette import FOUND, GRID, INK, SOFT, TRUE
+from steer_utils.show.palette import FOUND, INK, SOFT, TRUE
+from steer_utils.show.plots.dots import grid_behind, legend_below
 from steer_utils.show.plots.figures import house_style, new_figure
 from steer_utils.show.plots.located import MARKS, mark
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
@@ -111,7 +112,7 @@ def chance_figure(layouts: Sequence[Layout]) -> Figure:
         if any(layout.simulated for layout in layouts):
             circle: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": ""}
             handles.append(Line2D([], [], color=INK, label="simulated", **circle))
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+        legend_below(figure, handles, ncols=3)
     return figure
 
 
@@ -151,8 +152,7 @@ def _chance_panel(ax: Axes, layout: Layout) -> None:
             ax.plot([edge, edge], [0, 4], color=TRUE, linewidth=1.0)
     ax.set_title(f"{layout.title}: mean {100 * float(np.mean(chances)):.1f} %", fontsize="medium")
     ax.set(xlim=(0, layout.span.duration), ylim=(0, 62), xlabel="middle of the event (s)")
-    ax.grid(axis="y", color=GRID, linewidth=0.6)
-    ax.set_axisbelow(True)
+    grid_behind(ax, "y")
     seaborn.despine(ax=ax)
 
 

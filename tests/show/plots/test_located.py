@@ -103,23 +103,6 @@ test_titles = title_test(
 )
 
 
-def test_titles_of_methods_say_a_difference_only_beyond_intervals() -> None:
-    pair = summary().query("method in ('steering', 'mavs')")
-
-    def title(mavs: float, wide: float = 0.02) -> str:
-        rows = pair.assign(overlap=np.where(pair["method"] == "mavs", mavs, 0.7))
-        return plots.overlap_figure(
-            {"a": rows.assign(low=rows["overlap"] - wide, high=rows["overlap"] + wide)}
-        ).get_suptitle()
-
-    assert title(0.5).replace("\n", " ") == "Steering finds 70 %, above MAVS, 50 %; chance 28 %"
-    assert "70 %, about level with MAVS, 68 %" in title(0.68).replace("\n", " ")
-    assert "70 %, below MAVS, 90 %" in title(0.9).replace("\n", " ")
-    assert "70 %, beside MAVS, 50 %" in title(0.5, np.nan).replace("\n", " ")
-    slots = pair.assign(high=np.where((pair["method"] == "mavs") & (pair["slot"] == "middle"), 0.3, 0.8))
-    assert "; MAVS less than chance in the middle" in plots.slot_figure(slots).get_suptitle().replace("\n", " ")
-
-
 @pytest.mark.parametrize("name", ["located", "listening"])
 def test_time_axes_are_shared_and_in_seconds(name: str) -> None:
     figure = FIGURES[name]()
