@@ -149,13 +149,8 @@ def _digits(match: re.Match[str]) -> str:
         number = _SMALL.index(match["small"])
     else:
         number = 20 + 10 * _TENS.index(match["tens"]) + (_SMALL.index(match["unit"]) if match["unit"] else 0)
-    return (
-        f"{number}.5"
-        if match["half"]
-        else f"{number}.{_SMALL.index(match['tenth'])}"
-        if match["tenth"]
-        else f"{number}"
-    )
+    tenths = 5 if match["half"] else _SMALL.index(match["tenth"]) if match["tenth"] else None
+    return f"{number}" if tenths is None else f"{number}.{tenths}"
 
 
 def _han_digits(match: re.Match[str]) -> str:

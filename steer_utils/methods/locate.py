@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,8 +28,6 @@ from steer_utils.sound.audio import SILENCE, AudioError, Recording, check_severa
 from steer_utils.sound.spans import Interval, best_segment
 
 Audio = TypeVar("Audio", bound=str | Path | np.ndarray | Recording)
-#: Of each event: the log odds where they are highest, where that stretch begins, and its hearing.
-Surest = dict[str, tuple[float, float, Hearing]]
 Progress = Callable[[Iterable[float]], Iterable[float]]
 
 DEFAULT_METHOD = "steering"
@@ -225,6 +223,14 @@ class _Task:
         return cls(checkpoint, names, finders, seconds, settings, model_calibration(checkpoint, settings))
 
 
+class _Surest(NamedTuple):
+    """Where the log odds of an event are highest: their value, where that stretch begins, and its hearing."""
+
+    odds: float
+    start: float
+    hearing: Hearing
+
+
 @dataclass(frozen=True, eq=False)
 class _Window(Generic[Audio]):
     """A stretch of one of several audios, from second `start` on. `last`: the last of this audio, of `windows`."""
@@ -285,14 +291,14 @@ def _answered(
     groups = hear_groups(
         task.checkpoint, ((window, window.recording.samples[window.stretch]) for window in windows), batch
     )
-    surest: Surest = {}
+    surest: dict[str, _Surest] = {}
     for group in groups:
-        finished: list[tuple[_Window[Audio], Surest]] = []
+        finished: list[tuple[_Window[Audio], dict[str, _Surest]]] = []
         log_odds = presence_log_odds([hearing for _, hearing in group], task.events, task.settings)
         for (window, hearing), log_odds_here in zip(group, log_odds, strict=True):
             for event, odds in zip(task.events, log_odds_here, strict=True):
-                if event not in surest or odds > surest[event][0]:
-                    surest[event] = (odds, window.start, hearing)
+                if event not in surest or odds > surest[event].odds:
+                    surest[event] = _Surest(odds, window.start, hearing)
             if window.last:
                 finished.append((window, surest))
                 surest = {}
@@ -304,13 +310,15 @@ def _answered(
         yield audio, error
 
 
-def _answers(task: _Task, finished: Sequence[tuple[_Window[Audio], Surest]], joined: bool) -> list[list[EventAnswer]]:
+def _answers(
+    task: _Task, finished: Sequence[tuple[_Window[Audio], dict[str, _Surest]]], joined: bool
+) -> list[list[EventAnswer]]:
     """An answer an event of each audio, given its last window. Events that are surest in the same stretch share the
     model's calls; `joined`: all do."""
     sought: dict[Hearing, list[str]] = {}
     for _, surest in finished:
         for event in task.events:
-            sought.setdefault(surest[event][2], []).append(event)
+            sought.setdefault(surest[event].hearing, []).append(event)
     asked = [
         (hearing, [Query(event, task.seconds or min(2.0, hearing.duration)) for event in events])
         for hearing, events in sought.items()
@@ -321,7 +329,7 @@ def _answers(task: _Task, finished: Sequence[tuple[_Window[Audio], Surest]], joi
         for (hearing, queries), answers in zip(part, found, strict=True):
             localised |= {(hearing, query.event): answer for query, answer in zip(queries, answers, strict=True)}
     return [
-        [_answer(task, window, event, *surest[event], localised[surest[event][2], event]) for event in task.events]
+        [_answer(task, window, event, surest[event], localised[surest[event].hearing, event]) for event in task.events]
         for window, surest in finished
     ]
 
@@ -330,29 +338,21 @@ def _answer(
     task: _Task,
     window: _Window[Audio],
     event: str,
-    odds: float,
-    start: float,
-    hearing: Hearing,
+    surest: _Surest,
     answers: Sequence[Localisation],
 ) -> EventAnswer:
     located = {
-        method: _in_window(task, window, event, method, odds, start, hearing, answer)
+        method: _in_window(task, window, event, surest, method, answer)
         for method, answer in zip(task.finders, answers, strict=True)
     }
-    return EventAnswer(event, odds, hearing, start, located)
+    return EventAnswer(event, surest.odds, surest.hearing, surest.start, located)
 
 
 def _in_window(
-    task: _Task,
-    window: _Window[Audio],
-    event: str,
-    method: str,
-    odds: float,
-    start: float,
-    hearing: Hearing,
-    answer: Localisation,
+    task: _Task, window: _Window[Audio], event: str, surest: _Surest, method: str, answer: Localisation
 ) -> Located | NoTimeError:
-    """Where the event is in the stretch that was heard as `hearing`; any other window of its audio tells the rest."""
+    """Where the event is in the stretch where it is surest; any other window of its audio tells the rest."""
+    odds, start, hearing = surest
     duration = window.recording.duration
     try:
         interval, score = _extent(answer, hearing, task.seconds)
@@ -360,7 +360,7 @@ def _in_window(
         return error
     return Located(
         event=event,
-        interval=_clipped(interval.shifted(start), duration),
+        interval=interval.shifted(start).cut(duration),
         score=score,
         presence=probability_of(odds),
         method=method,
@@ -429,8 +429,3 @@ def _extent(answer: Localisation, hearing: Hearing, seconds: float | None) -> tu
         return answer.interval, answer.score * hearing.span.count
     interval, mean = best_segment(answer.curve, hearing.span)
     return interval, mean * hearing.span.count
-
-
-def _clipped(interval: Interval, duration: float) -> Interval:
-    """Cut at the end of the audio: its last token can stand for a few milliseconds more than there are."""
-    return Interval(interval.start, min(interval.end, duration))

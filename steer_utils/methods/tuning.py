@@ -159,9 +159,8 @@ def tune(
     best = max(means, key=means.__getitem__)
     prompt_means, peak_means = mean["prompts"], mean["peaks"]  # (questions, reads), (reads,)
     difference_means = mean["prompt_differences"]  # (questions, reads)
-    difference_means[
-        :, reads.index((0,))
-    ] = -1.0  # the same last token enters block 0 after both: rounding alone differs
+    # The same last token enters block 0 after both prompts: rounding alone differs there.
+    difference_means[:, reads.index((0,))] = -1.0
     question, column = np.unravel_index(int(prompt_means.argmax()), prompt_means.shape)
     difference_question, difference_column = np.unravel_index(int(difference_means.argmax()), difference_means.shape)
     settings = replace(

@@ -58,6 +58,10 @@ class Interval:
         shared = self.intersection(other)
         return shared / (self.duration + other.duration - shared)
 
+    def cut(self, duration: float) -> Interval:
+        """Cut at the end of an audio: its last token can stand for a few milliseconds more than there are."""
+        return Interval(self.start, min(self.end, duration))
+
     def shifted(self, seconds: float) -> Interval:
         """The same stretch, `seconds` later."""
         return Interval(self.start + seconds, self.end + seconds)

@@ -217,8 +217,8 @@ def _scores(asked: Asked, found: Localisation, hearing: Hearing, start: float, d
 
 
 def _placed(interval: Interval | None, start: float, duration: float) -> Interval | None:
-    """An interval of a stretch in the whole audio; its last token can stand for more than there is."""
-    return None if interval is None else Interval(interval.start + start, min(interval.end + start, duration))
+    """An interval of a stretch in the whole audio."""
+    return None if interval is None else interval.shifted(start).cut(duration)
 
 
 def harder_summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -33,8 +33,8 @@ TOKENS = 60  # of 0.1 s: events at 0-2, 2-4 and 4-6 s
 
 
 def made(scenes: int = 20, methods: tuple[str, ...] = ("steering", "asking", "random")) -> pd.DataFrame:
-    """Steering overlaps 0.8, 0.6, 0.4 by slot, random as chance says, asking fails in the first slot. Steering alone has
-    curves, which stand on the true event."""
+    """Steering overlaps 0.8, 0.6, 0.4 by slot, random as chance says, asking fails in the first slot. Steering has
+    curves, which stand on the true event; the others have none."""
     rows = []
     for scene, (place, slot), method in product(range(scenes), enumerate(SLOTS), methods):
         chance, failed, steered = (0.2, 0.4, 0.2)[place], method == "asking" and place == 0, method == "steering"
