@@ -23,6 +23,8 @@ Cost: the other audio is encoded, once for all queries; then suffix passes: one 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from steer_utils.lm.hearing import Hearing, state_difference
@@ -134,6 +136,15 @@ def exchange_at(hearing: Hearing) -> int:
     return first + int(smooth[first:stop].argmin()) if span.count > 1 else 0
 
 
+_swapped = partial(
+    Method,
+    passes="1, 2 a token of the name, other audio once",
+    source="after Primus & Widmer 2026",
+    labels=True,
+    extra="2nd audio",
+    suffixes=5,  # of a name of two tokens
+    standard=False,
+)
 METHODS = (
     Method(
         "swap-none",
@@ -145,26 +156,6 @@ METHODS = (
         suffixes=1,
         standard=False,
     ),
-    Method(
-        "swap-stays",
-        "event state swapped, scored here (control)",
-        swap_stays,
-        "1, 2 a token of the name, other audio once",
-        "after Primus & Widmer 2026",
-        labels=True,
-        extra="2nd audio",
-        suffixes=5,  # of a name of two tokens
-        standard=False,
-    ),
-    Method(
-        "swap-follows",
-        "event state swapped, scored there (control)",
-        swap_follows,
-        "1, 2 a token of the name, other audio once",
-        "after Primus & Widmer 2026",
-        labels=True,
-        extra="2nd audio",
-        suffixes=5,
-        standard=False,
-    ),
+    _swapped("swap-stays", "event state swapped, scored here (control)", swap_stays),
+    _swapped("swap-follows", "event state swapped, scored there (control)", swap_follows),
 )

@@ -16,6 +16,8 @@ Cost: one suffix pass with scaled keys, one more for the difference; keys of the
 
 from __future__ import annotations
 
+from functools import partial
+
 from steer_utils.lm.blocks import Blocks
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
@@ -56,27 +58,10 @@ def scaled(hearing: Hearing, query: Query, settings: Settings, chosen: Scaling, 
     return localise(read_out(reading.attention, plain, chosen.read, tuple(read)), hearing, query)
 
 
+_scaling = partial(
+    Method, passes="1 or 2", source="arXiv 2606.17417", labels=True, extra="2nd pass", suffixes=2, standard=False
+)
 METHODS = (
-    Method(
-        "attention-scaling",
-        "audio scores scaled, one block",
-        attention_scaling,
-        "1 or 2",
-        "arXiv 2606.17417",
-        labels=True,
-        extra="2nd pass",
-        suffixes=2,
-        standard=False,
-    ),
-    Method(
-        "attention-scaling-all",
-        "audio scores scaled, all blocks",
-        attention_scaling_all,
-        "1 or 2",
-        "arXiv 2606.17417",
-        labels=True,
-        extra="2nd pass",
-        suffixes=2,
-        standard=False,
-    ),
+    _scaling("attention-scaling", "audio scores scaled, one block", attention_scaling),
+    _scaling("attention-scaling-all", "audio scores scaled, all blocks", attention_scaling_all),
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -197,32 +198,9 @@ def _curve(values: torch.Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
 
 
+_explained = partial(Method, extra="2nd pass", standard=False)
 METHODS = (
-    Method(
-        "gradient-input",
-        "gradient x input",
-        gradient_input,
-        "1 and back",
-        "of the answer yes - no",
-        extra="2nd pass",
-        standard=False,
-    ),
-    Method(
-        "integrated-gradients",
-        "integrated gradients",
-        integrated_gradients,
-        "16 and back",
-        "arXiv 1703.01365",
-        extra="2nd pass",
-        standard=False,
-    ),
-    Method(
-        "occlusion",
-        "occlusion",
-        occlusion,
-        "1, and a part each 0.2 s",
-        "window set to the mean",
-        extra="2nd pass",
-        standard=False,
-    ),
+    _explained("gradient-input", "gradient x input", gradient_input, "1 and back", "of the answer yes - no"),
+    _explained("integrated-gradients", "integrated gradients", integrated_gradients, "16 and back", "arXiv 1703.01365"),
+    _explained("occlusion", "occlusion", occlusion, "1, and a part each 0.2 s", "window set to the mean"),
 )

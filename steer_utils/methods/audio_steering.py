@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 from steer_utils.lm.hearing import Hearing, Reading, state_difference
 from steer_utils.lm.plan import Row
@@ -121,32 +122,9 @@ def _difference(hearing: Hearing, heard: Reading, silent: Reading) -> SteeringVe
     return state_difference(hearing.checkpoint, heard, silent, f"audio - silence, both {heard.instruction!r}")
 
 
+_form = partial(Method, passes="3, and silence once", extra="2nd audio", suffixes=3)
 METHODS = (
-    Method(
-        "mavs",
-        "audio steering, uniform (MAVS)",
-        mavs,
-        "3, and silence once",
-        "arXiv 2510.12851",
-        extra="2nd audio",
-        suffixes=3,
-    ),
-    Method(
-        "lwvs",
-        "audio steering, layer-wise (LWVS)",
-        lwvs,
-        "3, and silence once",
-        "arXiv 2510.12851",
-        extra="2nd audio",
-        suffixes=3,
-    ),
-    Method(
-        "vista",
-        "audio steering, VISTA's rule",
-        vista,
-        "3, and silence once",
-        "arXiv 2502.03628",
-        extra="2nd audio",
-        suffixes=3,
-    ),
+    _form("mavs", "audio steering, uniform (MAVS)", mavs, source="arXiv 2510.12851"),
+    _form("lwvs", "audio steering, layer-wise (LWVS)", lwvs, source="arXiv 2510.12851"),
+    _form("vista", "audio steering, VISTA's rule", vista, source="arXiv 2502.03628"),
 )

@@ -7,6 +7,7 @@ strength, norm and read-out.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from steer_utils.lm.hearing import Shown
 from steer_utils.lm.plan import Row
@@ -49,29 +50,11 @@ def unsteered(hearing: Shown, query: Query, settings: Settings) -> Steps[Localis
 
 OTHER_EVENTS = Need("a query that names the other events of the scene", lambda settings, others, scenes: others)
 
+_steered = partial(Method, passes="3 or 4", labels=True, extra="2nd pass", suffixes=4)
 METHODS = (
-    Method(
-        "random-vector",
-        "steering, random vector",
-        random_vector,
-        "3 or 4",
-        "equal norm in each block",
-        labels=True,
-        extra="2nd pass",
-        suffixes=4,
-    ),
-    Method("negative", "steering backwards", negative, "3 or 4", "-lambda", labels=True, extra="2nd pass", suffixes=4),
-    Method(
-        "swapped",
-        "steering to another event",
-        swapped,
-        "3 or 4",
-        "scored on the queried event",
-        labels=True,
-        extra="2nd pass",
-        suffixes=4,
-        needs=OTHER_EVENTS,
-    ),
+    _steered("random-vector", "steering, random vector", random_vector, source="equal norm in each block"),
+    _steered("negative", "steering backwards", negative, source="-lambda"),
+    _steered("swapped", "steering to another event", swapped, source="scored on the queried event", needs=OTHER_EVENTS),
     Method(
         "unsteered", "unsteered attention peak", unsteered, "1", "neutral question, no vector", labels=True, suffixes=1
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from steer_utils.lm.hearing import Shown
 from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Localisation, Method, Query, localise
@@ -43,24 +45,15 @@ def _asks_alike(settings: Settings) -> bool:
     return asked == (settings.question, settings.prompt_blocks)
 
 
+_prompting = partial(Method, labels=True, suffixes=1)
 METHODS = (
-    Method(
-        "prompting",
-        "prompting only, same question",
-        prompting,
-        "1",
-        "same instruction, no vector",
-        labels=True,
-        suffixes=1,
-    ),
-    Method(
+    _prompting("prompting", "prompting only, same question", prompting, "1", "same instruction, no vector"),
+    _prompting(
         "prompting-best",
         "prompting only, its best question",
         prompting_best,
         "1",
         "chosen for prompting",
-        labels=True,
-        suffixes=1,
         equals=lambda settings: "prompting" if _asks_alike(settings) else "",
     ),
     Method(

@@ -7,6 +7,7 @@ is where the attention of the last prompt token then goes.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from steer_utils.lm.hearing import Shown
 from steer_utils.methods.base import Localisation, Method, Need, Query, contrast_of, localise, steered_curve
@@ -58,46 +59,39 @@ CHOSEN_HEADS = Need(
     lambda settings, others, scenes: settings.read_heads is not None,
 )
 
+_steering = partial(Method, extra="2nd pass", suffixes=4)
 METHODS = (
-    Method(
+    _steering(
         "steering",
         "steering (ours)",
         steering,
         "3 or 4",
         "as arXiv 2606.11400, set on development classes",
         labels=True,
-        extra="2nd pass",
-        suffixes=4,
     ),
-    Method(
+    _steering(
         "steering-heads",
         "steering, per-head selection",
         steering_heads,
         "3 or 4",
         "heads chosen on the same",
         labels=True,
-        extra="2nd pass",
-        suffixes=4,
         needs=CHOSEN_HEADS,
     ),
-    Method(
+    _steering(
         "steering-paper",
         "steering (paper, as declared)",
         steering_paper,
         "4",
         "arXiv 2606.11400",
-        extra="2nd pass",
-        suffixes=4,
         equals=lambda settings: "steering" if _steers_alike(settings, paper_settings(settings)) else "",
     ),
-    Method(
+    _steering(
         "steering-paper-free",
         "steering (paper, norm left free)",
         steering_paper_free,
         "4",
         "arXiv 2606.11400",
-        extra="2nd pass",
-        suffixes=4,
         equals=lambda settings: (
             "steering" if _steers_alike(settings, replace(paper_settings(settings), keep_norm=False)) else ""
         ),
