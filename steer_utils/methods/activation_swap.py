@@ -34,7 +34,7 @@ from steer_utils.lm.steering import Injection
 from steer_utils.methods.base import Localisation, Method, Query, localise
 from steer_utils.methods.rounds import Read, Steps, in_rounds
 from steer_utils.methods.settings import Settings, StateSwap
-from steer_utils.sound.audio import rms_curve
+from steer_utils.sound.measures import rms_curve
 
 
 @in_rounds

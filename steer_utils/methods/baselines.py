@@ -7,7 +7,7 @@ import numpy as np
 from steer_utils.lm.hearing import Hearing
 from steer_utils.methods.base import Localisation, Method, Need, Query, localise
 from steer_utils.methods.settings import Settings
-from steer_utils.sound.audio import rms_curve
+from steer_utils.sound.measures import rms_curve
 
 POSITION = "position"  # `study.benchmark.positional_prior` makes it from the curves of a finished run
 

@@ -24,7 +24,8 @@ from steer_utils.methods.base import Finder, Localisation, Method, Query, find_i
 from steer_utils.methods.calibration import Calibration, model_calibration
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import finder
-from steer_utils.sound.audio import SILENCE, AudioError, Recording, check_several, read_recording, stretches
+from steer_utils.sound.audio import AudioError, Recording, check_several, read_recording, stretches
+from steer_utils.sound.measures import SILENCE
 from steer_utils.sound.spans import Interval, best_segment
 
 Audio = TypeVar("Audio", bound=str | Path | np.ndarray | Recording)

@@ -9,7 +9,9 @@ file_parts  what a sound file is taken for: pieces, parts, and the holes between
 mp3         an MP3 walked, frame after frame, so that its length and holes are known
 containers  a sound file walked by its kind: Ogg, FLAC and WAV here
 decoding    sound files decoded to their real end, a block at a time
-audio       sound read safely, cut into stretches, measured, and with a stretch masked
+measures    its level over time, from where to where it sounds, its mel spectrogram
+audio       sound read safely, and cut into stretches that a model hears in one go
+masking     a stretch of it taken out, noise or silence in its place
 tables      tables as text: aligned columns, and Markdown
 synthesis   building blocks of made sounds: onsets, tones, bands, fades
 sounds      the fourteen kinds of made sounds

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import lfilter
 
-from steer_utils.sound.audio import AudioError, active_span, read_audio
+from steer_utils.sound.audio import AudioError, read_audio
 from steer_utils.sound.files import cell_seconds, check_inside, read_rows, readable_name, whole_number
+from steer_utils.sound.measures import active_span
 from steer_utils.sound.spans import Interval
 from steer_utils.sound.synthesis import faded
 

@@ -29,7 +29,7 @@ from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import contrast_of, steered_row
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import finder
-from steer_utils.sound.audio import Fill, check_fill, occluded, window_apart
+from steer_utils.sound.masking import Fill, check_fill, occluded, window_apart
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
 from steer_utils.study.benchmark import HeardScene, SceneSet, by_query, check_rows

@@ -32,7 +32,7 @@ from steer_utils.methods.calibration import (
 )
 from steer_utils.methods.locate import NoTimeError, locate_events
 from steer_utils.methods.settings import Settings
-from steer_utils.sound.audio import rms_curve
+from steer_utils.sound.measures import rms_curve
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene

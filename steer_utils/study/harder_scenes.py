@@ -24,8 +24,9 @@ from steer_utils.methods.asking import yes_and_no, yes_minus_no
 from steer_utils.methods.base import Localisation, Query, find_together
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import finder, in_order, method_named
-from steer_utils.sound.audio import SILENCE, stretches
+from steer_utils.sound.audio import stretches
 from steer_utils.sound.conditions import CONDITIONS, PLAIN, Condition, condition_named
+from steer_utils.sound.measures import SILENCE
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
 from steer_utils.sound.spans import AudioSpan, Interval, best_segment, window_overlaps

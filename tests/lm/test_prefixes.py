@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tinies import covering_padding
+from tones import tones
 
 from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.lm.hearing import Hearing
@@ -52,12 +53,6 @@ def test_tokens_of_padding_are_heard_but_are_no_time(one_model: AudioLM, samples
     forgotten = replace(padded, family=lm.family)
     with pytest.raises(CheckpointError, match=r"makes 100 audio tokens of 2\.00 s, where .* makes 50 of 40 ms"):
         forgotten.hear(samples, sampling_rate=16_000)
-
-
-def tones(*seconds: float) -> list[np.ndarray]:
-    """Tones of these lengths, each of another pitch."""
-    times = [np.arange(round(length * RATE)) / RATE for length in seconds]
-    return [np.sin(2 * np.pi * (200 + 400 * n) * time).astype(np.float32) / 2 for n, time in enumerate(times)]
 
 
 def check_equal(many: list[Prefix], singles: list[Prefix]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tones import tones
 
 from steer_utils.lm import several_audios as module
 from steer_utils.lm.hearing import Hearing
@@ -23,12 +24,6 @@ SHORT, LONG = "Describe the sound.", "Focus on the dog bark. Is the bell high or
 
 #: Where the model's class does not matter.
 one_family = pytest.mark.parametrize("lm", ["qwen2_audio"], indirect=True)
-
-
-def tones(*seconds: float) -> list[np.ndarray]:
-    """Tones of these lengths, each of another pitch."""
-    times = [np.arange(round(length * 16_000)) / 16_000 for length in seconds]
-    return [np.sin(2 * np.pi * (200 + 150 * n) * time).astype(np.float32) / 2 for n, time in enumerate(times)]
 
 
 def test_many_audios_are_heard_as_one_by_one(lm: AudioLM) -> None:

@@ -26,7 +26,7 @@ from steer_utils.pocket.corpus import (
     tower_states,
 )
 from steer_utils.pocket.recipe import EVENTS, RECORDED_EVENTS, Recipe
-from steer_utils.sound.audio import frame_rms
+from steer_utils.sound.measures import frame_rms
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import RATE

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from steer_utils.pocket.recipe import EVENTS
-from steer_utils.sound.audio import AudioError, frame_rms
+from steer_utils.sound.audio import AudioError
+from steer_utils.sound.measures import frame_rms
 from steer_utils.sound.recordings import ALIASES, RATE, Clip, ClipBank, known_name, read_clips
 from steer_utils.sound.spans import Interval
 

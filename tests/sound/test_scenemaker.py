@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from steer_utils.sound.audio import frame_rms
+from steer_utils.sound.measures import frame_rms
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import LOUDNESS, SceneMaker, SoundBank, three_event_maker
 from steer_utils.sound.scenes import Event, Scene

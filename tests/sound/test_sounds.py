@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steer_utils.sound.audio import frame_rms, mel_spectrogram
+from steer_utils.sound.measures import frame_rms, mel_spectrogram
 from steer_utils.sound.sounds import PITCHES, RATE, SOUNDS, SoundClass, synthesise
 
 ALL = [(name, pitch) for name in SOUNDS for pitch in PITCHES]

@@ -17,7 +17,7 @@ from steer_utils.methods.asking import presence_probability
 from steer_utils.methods.base import Localisation
 from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS
-from steer_utils.sound.audio import occluded
+from steer_utils.sound.masking import occluded
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval

@@ -29,7 +29,7 @@ from steer_utils.show.plots.figures import show as show
 from steer_utils.show.plots.figures import write_figure as write_figure
 from steer_utils.show.plots.overlap_titles import overlap_title, slot_title
 from steer_utils.show.plots.titles import headline
-from steer_utils.sound.audio import mel_band, mel_spectrogram
+from steer_utils.sound.measures import mel_band, mel_spectrogram
 from steer_utils.sound.spans import AudioSpan, Interval
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from steer_utils.show.palette import player_variables
 from steer_utils.show.plots.located import LONG
 from steer_utils.show.widgets.listening import Listening
 from steer_utils.show.widgets.twins import alt_text_twin, publish, twin
-from steer_utils.sound.audio import TARGET_RATE, mel_band, mel_spectrogram
+from steer_utils.sound.audio import TARGET_RATE
+from steer_utils.sound.measures import mel_band, mel_spectrogram
 from steer_utils.sound.spans import Interval
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from steer_utils.show.widgets import player as payloads
 from steer_utils.show.widgets.listening import PLAIN, SHIFT, STEERED, Listening
 from steer_utils.show.widgets.player import ListeningPlayer
 from steer_utils.show.widgets.twins import TWIN, WIDGET
-from steer_utils.sound.audio import mel_spectrogram
+from steer_utils.sound.measures import mel_spectrogram
 from steer_utils.sound.spans import AudioSpan, Interval
 
 BINARY = {"sound", "mel", "curves"}
