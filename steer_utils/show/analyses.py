@@ -1,12 +1,4 @@
-"""The analyses beside the benchmark, in one table: how each is run, summed up and drawn.
-
-sensitivity   does the result hang on what the paper leaves open?           `sensitivity`
-shift         how do steering and prompting change attention to the audio?   `shift_tables`
-occlusion     does the answer change when the window found is taken away?    `causality`
-swap          does the answer follow the vector?                             `swaps`
-blocks        where must the vector go in, and where does attention answer?   `block_map`
-words         does it find sounds by words it was never trained with?         `free_words`
-field         is what `locate` says of a field recording true?                `field`
+"""The analyses beside the benchmark, in one table, ANALYSES: what each asks, how it is run, summed up and drawn.
 
 table = ANALYSES["shift"].run(lm, scene_set(lm, settings, count=100, seed=0), settings)
 ANALYSES["shift"].summary(table)
@@ -38,7 +30,7 @@ from steer_utils.show.plots.harder_scenes import (
     presence_figure,
 )
 from steer_utils.show.plots.sample_curves import alt_text_curves, curves_figure
-from steer_utils.show.plots.sensitivity import alt_text_plane, alt_text_star, plane_figure, star_figure
+from steer_utils.show.plots.sensitivity import POINTS, alt_text_plane, alt_text_star, plane_figure, star_figure
 from steer_utils.show.plots.shifts import (
     alt_text_occlusion,
     alt_text_shift,
@@ -71,6 +63,13 @@ class Drawn:
     figure: Figure
     alt: str
     caption: str
+
+
+def drawn_as(
+    name: str, figure: Callable[[pd.DataFrame], Figure], alt: Callable[[pd.DataFrame], str], caption: str
+) -> Callable[[pd.DataFrame], dict[str, Drawn]]:
+    """What draws a summary as one figure of this name: how it is made, put into words, and its caption."""
+    return lambda summary: {name: Drawn(figure(summary), alt(summary), caption)}
 
 
 class Runner(Protocol):
@@ -191,7 +190,7 @@ def calibration_text(table: pd.DataFrame, calibration: Calibration) -> str:
     )
 
 
-# -- sensitivity -----------------------------------------------------------------------------------------------------
+# -- summaries and figures of their own ------------------------------------------------------------------------------
 def _sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
     """The star around each point: what one factor at a time does."""
     summary = sensitivity_summary(table)
@@ -203,14 +202,10 @@ def _sensitivity_summary(table: pd.DataFrame) -> pd.DataFrame:
 def _sensitivity_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
     drawn = {}
     for point in _points(summary):
-        around = "the model's own settings" if point == "own" else "the paper's method as declared"
-        factors = f"{len(FACTORS)} factors and the window's width"
-        drawn[f"plane_{point}"] = Drawn(
-            plane_figure(summary, point), alt_text_plane(summary, point), f"Strength against steered blocks, {around}."
-        )
-        drawn[f"star_{point}"] = Drawn(
-            star_figure(summary, point), alt_text_star(summary, point), f"{factors}, one at a time, around {around}."
-        )
+        plane = f"Strength against steered blocks, {POINTS[point]}."
+        star = f"{len(FACTORS)} factors and the window's width, one at a time, around {POINTS[point]}."
+        drawn[f"plane_{point}"] = Drawn(plane_figure(summary, point), alt_text_plane(summary, point), plane)
+        drawn[f"star_{point}"] = Drawn(star_figure(summary, point), alt_text_star(summary, point), star)
     return drawn
 
 
@@ -219,67 +214,26 @@ def _points(summary: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(summary["around"]))
 
 
-# -- attention ratio -------------------------------------------------------------------------------------------------
+def _condition_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
+    found, heard = (
+        "How much of the sound is found, by condition.",
+        "Sounds that are not there, and a sound that is twice.",
+    )
+    return {
+        "overlap": Drawn(conditions_figure(summary), alt_text_conditions(summary), found),
+        "presence": Drawn(presence_figure(summary), alt_text_presence(summary), heard),
+    }
+
+
 def _shift_summary(table: pd.DataFrame) -> pd.DataFrame:
     return shift_summary(averaged(table)).drop(columns="block")
 
 
-def _shift_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "What each condition changes, by decoder block: attention to the audio, and where in it."
-    return {"by_block": Drawn(shift_figure(summary, SHIFT_MEASURES), alt_text_shift(summary, SHIFT_MEASURES), caption)}
-
-
-# -- causal tests ----------------------------------------------------------------------------------------------------
-def _occlusion_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "What the model says before and after a window is taken out of the audio."
-    return {"windows": Drawn(occlusion_figure(summary), alt_text_occlusion(summary), caption)}
-
-
-def _swap_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "What the answer to a question that names no event speaks of, by the vector added."
-    return {"answers": Drawn(swap_figure(summary), alt_text_swap(summary), caption)}
-
-
-# -- blocks and words ------------------------------------------------------------------------------------------------
 def _block_map_summary(table: pd.DataFrame) -> pd.DataFrame:
     """For each steered block and read-out the block that is best read; the whole map is in the figure."""
     summary = block_map_summary(table)
     best = summary.loc[summary.groupby(["read", "steered"])["overlap"].idxmax()]
     return best.replace({"steered": {PROMPTING: "none, prompting"}}).reset_index(drop=True)
-
-
-def _block_map_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "Each block steered alone, and each later block read alone: how much of the sound is found."
-    return {"map": Drawn(block_map_figure(summary), alt_text_block_map(summary), caption)}
-
-
-def _word_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "Each sound by its name, by synonyms and by a phrase: found by steering and by prompting."
-    return {"texts": Drawn(words_figure(summary), alt_text_words(summary), caption)}
-
-
-def _field_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "Files of 6 to 20 s with one to three events over a bed: what each method finds, and what of it is true."
-    return {"scores": Drawn(field_figure(summary), alt_text_field(summary), caption)}
-
-
-# -- harder scenes and sample curves ---------------------------------------------------------------------------------
-def _condition_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    return {
-        "overlap": Drawn(
-            conditions_figure(summary), alt_text_conditions(summary), "How much of the sound is found, by condition."
-        ),
-        "presence": Drawn(
-            presence_figure(summary),
-            alt_text_presence(summary),
-            "Sounds that are not there, and a sound that is twice.",
-        ),
-    }
-
-
-def _curve_figures(summary: pd.DataFrame) -> dict[str, Drawn]:
-    caption = "What it takes: strength, contrast pairs, other audios, wording, language."
-    return {"levels": Drawn(curves_figure(summary), alt_text_curves(summary), caption)}
 
 
 ANALYSES: dict[str, Analysis] = {
@@ -300,7 +254,12 @@ ANALYSES: dict[str, Analysis] = {
             "How do steering and prompting change attention to the audio?",
             shift_table,
             _shift_summary,
-            _shift_figures,
+            drawn_as(
+                "by_block",
+                partial(shift_figure, measures=SHIFT_MEASURES),
+                partial(alt_text_shift, measures=SHIFT_MEASURES),
+                "What each condition changes, by decoder block: attention to the audio, and where in it.",
+            ),
             shift_summary,
         ),
         Analysis(
@@ -309,7 +268,12 @@ ANALYSES: dict[str, Analysis] = {
             "Does the answer change when the window found is taken away?",
             occlusion_table,
             occlusion_summary,
-            _occlusion_figures,
+            drawn_as(
+                "windows",
+                occlusion_figure,
+                alt_text_occlusion,
+                "What the model says before and after a window is taken out of the audio.",
+            ),
         ),
         Analysis(
             "swap",
@@ -317,7 +281,12 @@ ANALYSES: dict[str, Analysis] = {
             "Does the answer follow the vector?",
             swap_table,
             swap_summary,
-            _swap_figures,
+            drawn_as(
+                "answers",
+                swap_figure,
+                alt_text_swap,
+                "What the answer to a question that names no event speaks of, by the vector added.",
+            ),
         ),
         Analysis(
             "blocks",
@@ -325,7 +294,12 @@ ANALYSES: dict[str, Analysis] = {
             "Where must the vector go in, and where does attention answer?",
             block_map_table,
             _block_map_summary,
-            _block_map_figures,
+            drawn_as(
+                "map",
+                block_map_figure,
+                alt_text_block_map,
+                "Each block steered alone, and each later block read alone: how much of the sound is found.",
+            ),
             block_map_summary,
         ),
         Analysis(
@@ -334,7 +308,12 @@ ANALYSES: dict[str, Analysis] = {
             "Does it find sounds by words that it was never trained with?",
             word_table,
             word_summary,
-            _word_figures,
+            drawn_as(
+                "texts",
+                words_figure,
+                alt_text_words,
+                "Each sound by its name, by synonyms and by a phrase: found by steering and by prompting.",
+            ),
             partial(word_summary, by="text"),
             any_text=True,
         ),
@@ -344,7 +323,13 @@ ANALYSES: dict[str, Analysis] = {
             "Is what locate says of a field recording true?",
             field_table,
             field_summary,
-            _field_figures,
+            drawn_as(
+                "scores",
+                field_figure,
+                alt_text_field,
+                "Files of 6 to 20 s with one to three events over a bed: what each method finds, and what of it is "
+                "true.",
+            ),
         ),
         Analysis(
             "conditions",
@@ -362,7 +347,12 @@ ANALYSES: dict[str, Analysis] = {
             "How much does it take? Strength, contrast pairs, wording, language",
             curve_table,
             curve_summary,
-            _curve_figures,
+            drawn_as(
+                "levels",
+                curves_figure,
+                alt_text_curves,
+                "What it takes: strength, contrast pairs, other audios, wording, language.",
+            ),
             first=findings,
         ),
     )

@@ -54,7 +54,7 @@ def save_figure(figure: Figure, stem: Path, alt: str, caption: str = "") -> tupl
     if not (picture.is_file() and drawing.is_file() and _titled(alt) in drawing.read_text("utf-8", errors="replace")):
         change = "not there"
     else:
-        change = picture_change(picture.read_bytes(), _rendered(figure, alt, caption))
+        change = picture_change(picture.read_bytes(), png_of(figure, alt, caption))
     for target in targets if change else ():
         write_figure(figure, target, alt, caption)
     return targets
@@ -106,7 +106,7 @@ def write_figure(figure: Figure, path: Path, alt: str, caption: str = "") -> Non
         raise ValueError(f"cannot write {str(path)!r}; its name must end in .png or .svg")
     with whole_file(path) as part:
         if kind == "png":
-            part.write_bytes(_rendered(figure, alt, caption))
+            part.write_bytes(png_of(figure, alt, caption))
             return
         with matplotlib.rc_context({"svg.hashsalt": "steer_utils", "svg.fonttype": "path"}):
             figure.savefig(part, format="svg", metadata={**_metadata(alt, caption), "Date": None, "Creator": None})
@@ -116,9 +116,10 @@ def write_figure(figure: Figure, path: Path, alt: str, caption: str = "") -> Non
         part.write_text(two_decimals(numbered_clips(titled)), encoding="utf-8")
 
 
-def _rendered(figure: Figure, alt: str, caption: str) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={**_metadata(alt, caption), "Software": None})
+def png_of(figure: Figure, alt: str, caption: str = "", *, optimize: bool = False) -> bytes:
+    """A figure as PNG, its words inside; the same bytes each time. `optimize`: fewer bytes, and longer to write."""
+    buffer, metadata = io.BytesIO(), {**_metadata(alt, caption), "Software": None}
+    figure.savefig(buffer, format="png", metadata=metadata, pil_kwargs={"optimize": optimize})
     return buffer.getvalue()
 
 
@@ -159,11 +160,14 @@ def two_decimals(drawing: str) -> str:
 
 def show(figure: Figure, alt: str, caption: str) -> None:
     """Show a figure in a notebook: a PNG with its alt text in the output's metadata, and the caption under it."""
+    display_png(png_of(figure, alt, optimize=True), alt)  # notebooks are kept small
+    print(caption)
+
+
+def display_png(content: bytes, alt: str, html: str = "") -> None:
+    """Put a PNG into a notebook with its alt text, and the same as `html` for whoever can show that."""
     from IPython.display import display
 
-    buffer = io.BytesIO()
-    metadata = {"Description": alt, "Software": None}
-    figure.savefig(buffer, format="png", metadata=metadata, pil_kwargs={"optimize": True})  # notebooks are kept small
-    data = {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "text/plain": alt}
+    data = {"image/png": base64.b64encode(content).decode("ascii"), "text/plain": alt}
+    data |= {"text/html": html} if html else {}
     display(data, raw=True, metadata={"image/png": {"alt": alt}})
-    print(caption)

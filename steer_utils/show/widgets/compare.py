@@ -27,8 +27,9 @@ from steer_utils.methods.locate import known_event
 from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.table import METHODS, finder, in_order, label_of
 from steer_utils.show.palette import FILL, FOUND, GRID, INK, SOFT
+from steer_utils.show.plots.dots import beside
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import mark
+from steer_utils.show.plots.located import event_marks, mark
 from steer_utils.show.widgets.intake import Sound, as_sound
 from steer_utils.show.widgets.latest import Latest
 from steer_utils.show.widgets.listening import Listening
@@ -105,27 +106,31 @@ class Comparison:
                 {
                     "method": row.method,
                     "label": row.label,
-                    "start": np.nan if row.found.interval is None else row.found.interval.start,
-                    "end": np.nan if row.found.interval is None else row.found.interval.end,
-                    "overlap": np.nan if row.overlap is None else row.overlap,
-                    "chance": np.nan if row.chance is None else row.chance,
+                    "start": getattr(row.found.interval, "start", None),
+                    "end": getattr(row.found.interval, "end", None),
+                    "overlap": row.overlap,
+                    "chance": row.chance,
                     "seconds": row.took,
                     "answer": row.found.answer,
                 }
                 for row in self.rows
             ]
-        )
+        ).astype(dict.fromkeys(("start", "end", "overlap", "chance"), float))
 
     def listening(self, method: str) -> Listening:
-        """What the player shows of one method: its interval, and its curve where it has one."""
+        """What the player shows of one method: its interval, and its one curve for all blocks and heads, if any."""
         row = self.row(method)
-        return found_listening(
-            self.hearing,
-            row.label,
-            row.found,
+        found = row.found
+        return Listening(
+            self.hearing.samples,
+            self.hearing.checkpoint.sampling_rate,
+            self.hearing.span,
+            {} if found.curve is None else {row.label: np.asarray(found.curve)[None, None]},
             title=f"{self.query.event}, {row.label}",
+            located=found.interval,
             truth=self.truth,
-            events=self.events,
+            events=tuple((event.name, event.span) for event in self.events),
+            answers={row.label: found.answer} if found.answer else {},
         )
 
 
@@ -164,23 +169,6 @@ def compare(
     return Comparison(hearing, query, tuple(rows), truth, events)
 
 
-def found_listening(
-    hearing: Hearing, label: str, found: Localisation, *, title: str, truth: Interval | None, events: Iterable[Event]
-) -> Listening:
-    """A method's answer on a hearing as something to play: its one curve stands for all blocks and heads."""
-    return Listening(
-        hearing.samples,
-        hearing.checkpoint.sampling_rate,
-        hearing.span,
-        {} if found.curve is None else {label: np.asarray(found.curve)[None, None]},
-        title=title,
-        located=found.interval,
-        truth=truth,
-        events=tuple((event.name, event.span) for event in events),
-        answers={label: found.answer} if found.answer else {},
-    )
-
-
 # -- the figure ----------------------------------------------------------------------------------------------------
 def comparison_figure(compared: Comparison) -> Figure:
     """A row a method: its curve (scaled to the row, without what is below zero), its interval as a bar, its overlap."""
@@ -207,14 +195,7 @@ def comparison_figure(compared: Comparison) -> Figure:
                     solid_capstyle="butt",
                 )
             said = "" if row.overlap is None else f"{100 * row.overlap:.0f} %"
-            ax.text(
-                1.01,
-                place,
-                said if found is not None else "no time",
-                transform=ax.get_yaxis_transform(),
-                va="center",
-                fontsize="small",
-            )
+            beside(ax, place, said if found is not None else "no time", x=1.01)
         ax.set_yticks(range(len(rows)), [row.label for row in rows])
         ax.set(xlim=(0, duration), ylim=(len(rows) - 0.45, -0.55), xlabel="time (s)")
         ax.hlines(np.arange(1, len(rows)) - 0.5, 0, duration, color=GRID, linewidth=0.6)
@@ -222,13 +203,8 @@ def comparison_figure(compared: Comparison) -> Figure:
         ax.tick_params(left=False)
         if compared.truth is not None:
             ax.text(1.01, 1.0, "overlap", transform=ax.transAxes, va="bottom", fontsize="small", color=SOFT)
-        mark(ax, _marks(compared))
+        mark(ax, event_marks(((event.name, event.span) for event in compared.events), compared.truth, ", true"))
     return figure
-
-
-def _marks(compared: Comparison) -> list[tuple[Interval, str, str]]:
-    known = [(event.span, event.name, "true" if event.span == compared.truth else "event") for event in compared.events]
-    return [(span, f"{name}, true" if kind == "true" else name, kind) for span, name, kind in known]
 
 
 def alt_text_comparison(compared: Comparison) -> str:

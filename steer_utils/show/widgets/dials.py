@@ -178,7 +178,7 @@ class SoundDials:
         from steer_utils.show.widgets.recorder import Recorder, Uploader
 
         module = widgets()
-        self._checkpoint, self._maker, self._first = checkpoint, maker, first
+        self._maker, self._first = maker, first
         self._heard, self._failed = heard, failed
         kinds = [(first.title, "given")] if first is not None else []
         kinds += [("a scene", "scene")] if maker is not None else []
@@ -195,8 +195,9 @@ class SoundDials:
         self.kind.observe(lambda change: self._on_kind(), "value")
         self.index.observe(lambda change: self._deliver(self.scene), "value")
         self.seed.observe(lambda change: self._deliver(self.scene), "value")
-        self.upload.observe(lambda change: self._on_upload(), "take")
-        self.recorder.observe(lambda change: self._on_take(), "take")
+        file, take = self.upload, self.recorder
+        file.observe(lambda change: self._deliver(lambda: uploaded(file.content, file.name, checkpoint)), "take")
+        take.observe(lambda change: self._deliver(lambda: recorded(take.pcm, take.rate, checkpoint)), "take")
 
     def scene(self) -> Sound:
         """The scene whose number and seed are set. Raises ValueError where no scenes can be made."""
@@ -215,12 +216,6 @@ class SoundDials:
             self._deliver(self.scene)
         elif self.kind.value == "given" and self._first is not None:
             self._heard(self._first)
-
-    def _on_upload(self) -> None:
-        self._deliver(lambda: uploaded(self.upload.content, self.upload.name, self._checkpoint))
-
-    def _on_take(self) -> None:
-        self._deliver(lambda: recorded(self.recorder.pcm, self.recorder.rate, self._checkpoint))
 
     def _deliver(self, make: Callable[[], Sound]) -> None:
         try:

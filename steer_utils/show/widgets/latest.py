@@ -48,12 +48,6 @@ class Latest(Generic[T, R]):
         return f"Latest({state}, {len(self._waiting)} waiting)"
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is running or waiting."""
-        with self._state:
-            return self._running or bool(self._waiting)
-
-    @property
     def waiting(self) -> bool:
         """Whether a request waits for the one that runs: what a callback delivers is then not the last word."""
         with self._state:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import in_order, label_of
 from steer_utils.show.plots.figures import house_style, new_figure
-from steer_utils.show.plots.located import mark, spectrogram
+from steer_utils.show.plots.located import event_marks, events_text, mark, spectrogram
 from steer_utils.show.widgets.intake import made_scene
 from steer_utils.show.widgets.listening import Listening
 from steer_utils.show.widgets.panels import Panel, StatusLine, aligned, panel_box, row, widgets
@@ -103,8 +104,8 @@ class Miss:
             for one, other in ((own.start, given.start), (own.end, given.end))
         ):
             raise ValueError(
-                f"scene {self.scene} holds {_events(self.events)} in the table, but {_events(made)} when it is made "
-                "again; pass the recordings (clips) and the version that the run had"
+                f"scene {self.scene} holds {events_text(self.events)} in the table, but {events_text(made)} when it is "
+                "made again; pass the recordings (clips) and the version that the run had"
             )
         return scene
 
@@ -196,9 +197,9 @@ def _scene_events(rows: pd.DataFrame) -> tuple[tuple[str, Interval], ...]:
     return tuple((known[place], Interval(*place)) for place in sorted(known))
 
 
-def _miss(row: dict[str, object], events: tuple[tuple[str, Interval], ...]) -> Miss:
-    truth = Interval(_number(row["truth_start"]), _number(row["truth_end"]))
-    found = None if _missing(row["start"]) else Interval(_number(row["start"]), _number(row["end"]))
+def _miss(row: dict[str, Any], events: tuple[tuple[str, Interval], ...]) -> Miss:
+    truth = Interval(float(row["truth_start"]), float(row["truth_end"]))
+    found = None if _missing(row["start"]) else Interval(float(row["start"]), float(row["end"]))
     others = [(name, span) for name, span in events if span != truth]
     landed = ""
     if found is not None and others:
@@ -207,15 +208,15 @@ def _miss(row: dict[str, object], events: tuple[tuple[str, Interval], ...]) -> M
     curve = None if _missing(row["curve"]) else np.asarray(row["curve"], dtype=float)
     return Miss(
         str(row["method"]),
-        int(_number(row["scene"])),
+        int(row["scene"]),
         str(row["event"]),
         truth,
         found,
-        _number(row["overlap"]),
+        float(row["overlap"]),
         landed,
         str(row["answer"] or ""),
         curve,
-        _number(row["token_seconds"]),
+        float(row["token_seconds"]),
         events,
     )
 
@@ -224,16 +225,8 @@ def _missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _number(value: object) -> float:
-    return float(value)  # type: ignore[arg-type]
-
-
 def _distance(miss: Miss) -> float:
     return math.inf if miss.found is None else abs(miss.found.center - miss.truth.center)
-
-
-def _events(events: Sequence[tuple[str, Interval]]) -> str:
-    return ", ".join(f"{name} {span}" for name, span in events)
 
 
 # -- the figure ----------------------------------------------------------------------------------------------------
@@ -261,12 +254,8 @@ def misses_figure(worst: Sequence[Miss], scenes: SceneSet) -> Figure:
             if ax is not axes[-1]:
                 ax.set_xlabel("")
         for ax, miss in zip(axes, worst, strict=True):
-            marks = [] if miss.found is None else [(miss.found, "found", "located")]
-            marks += [
-                (span, f"{name}, true" if span == miss.truth else name, "true" if span == miss.truth else "event")
-                for name, span in miss.events
-            ]
-            mark(ax, marks)
+            found = [] if miss.found is None else [(miss.found, "found", "located")]
+            mark(ax, [*found, *event_marks(miss.events, miss.truth, ", true")])
     return figure
 
 

@@ -161,7 +161,7 @@ def strength_grid(
     sounds = []
     for event in events:
         vector = contrast_of(hearing, Query(event, 1.0), settings)
-        rows = [steered_row(_at(settings, level), vector) for level in levels]
+        rows = [steered_row(replace(settings, strength=level), vector) for level in levels]
         curves, located = [], list[Interval | None]()
         at_once = hearing.maps_at_once()
         for first in range(0, len(rows), at_once):
@@ -188,10 +188,6 @@ def strength_grid(
         STEERED if settings.read == "share" else SHIFT,
         start,
     )
-
-
-def _at(settings: Settings, strength: float) -> Settings:
-    return replace(settings, strength=strength)
 
 
 # -- bytes -----------------------------------------------------------------------------------------------------------

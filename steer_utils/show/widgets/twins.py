@@ -9,7 +9,6 @@ A twin is published before its widget. A live view hides it (static/player.css),
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping
 from html import escape
@@ -19,10 +18,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from steer_utils.methods.locate import Located
-from steer_utils.show.plots.figures import house_style, new_figure
+from steer_utils.show.plots.figures import display_png, house_style, new_figure, png_of
 from steer_utils.show.plots.located import (
     alt_text_listening,
     alt_text_located,
+    event_marks,
+    events_text,
     listening_figure,
     located_figure,
     mark,
@@ -62,8 +63,8 @@ def twin(listening: Listening) -> Figure:
 def alt_text_twin(listening: Listening) -> str:
     """What `twin` shows, in words."""
     if listening.located is None:
-        events = ", ".join(f"{name} {interval}" for name, interval in listening.events)
-        return f"Spectrogram of {listening.duration:.1f} s of sound{f' ({events})' if events else ''}; nothing located."
+        events = f" ({events_text(listening.events)})" if listening.events else ""
+        return f"Spectrogram of {listening.duration:.1f} s of sound{events}; nothing located."
     if listening.truth is None:
         return alt_text_located(_as_located(listening, listening.located))
     return alt_text_listening(
@@ -80,12 +81,7 @@ def publish(figure: Figure, alt: str, caption: str, html: str = "") -> None:
     """
     from IPython.display import display
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Description": alt, "Software": None})
-    content = _fewer_colours(buffer.getvalue())
-    picture = {"image/png": base64.b64encode(content).decode("ascii"), "text/plain": f"{TWIN}{alt}"}
-    picture |= {"text/html": html} if html else {}
-    display(picture, raw=True, metadata={"image/png": {"alt": f"{TWIN}{alt}"}})
+    display_png(_fewer_colours(png_of(figure, alt)), f"{TWIN}{alt}", html)
     words = f"{TWIN}{caption}"
     display({"text/plain": words, "text/html": f'<span class="steer-words">{escape(words)}</span>{ALONE}'}, raw=True)
 
@@ -126,12 +122,7 @@ def _sound_figure(listening: Listening) -> Figure:
     with house_style():
         figure = new_figure(7.5, 2.9)
         ax = spectrogram(figure.subplots(), listening.samples, listening.rate)
-        marks = [
-            (interval, name, "true" if interval == listening.truth else "event") for name, interval in listening.events
-        ]
-        if listening.truth is not None and listening.truth not in [each for each, *_ in marks]:
-            marks.append((listening.truth, "true", "true"))
-        mark(ax, marks)
+        mark(ax, event_marks(listening.events, listening.truth))
     return figure
 
 
