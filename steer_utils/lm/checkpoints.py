@@ -6,7 +6,6 @@ model is used: by one thread of Python at a time, with as many of torch's as fit
 
 from __future__ import annotations
 
-import copy
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
@@ -244,16 +243,35 @@ def stop_tokens(checkpoint: Checkpoint) -> list[int]:
     return sorted({int(token) for token in ids if token is not None})
 
 
-def greedy(checkpoint: Checkpoint, max_new_tokens: int) -> GenerationConfig:
-    """The model's own generation settings (a repetition penalty stays), without sampling or beams."""
-    config = copy.deepcopy(checkpoint.model.generation_config)
-    config.do_sample, config.num_beams = False, 1
-    config.temperature = config.top_p = config.top_k = None  # they mean nothing without sampling, and would warn
-    config.max_length, config.max_new_tokens = None, max_new_tokens
-    config.use_cache = True  # some checkpoints say False, and the prompt would be taken for its last token
-    config.eos_token_id = stop_tokens(checkpoint)
-    config.pad_token_id = checkpoint.processor.tokenizer.pad_token_id
-    return config
+#: What a checkpoint's own settings may say of an answer: its words. How it is made (by samples, beams, other models; in
+#: which cache, time and form) is settled here.
+_OF_WORDS = (
+    *("repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "sequence_bias", "suppress_tokens"),
+    *("begin_suppress_tokens", "min_length", "min_new_tokens", "exponential_decay_length_penalty"),
+)
+
+
+@contextmanager
+def greedy(checkpoint: Checkpoint, max_new_tokens: int) -> Iterator[GenerationConfig]:
+    """`with greedy(lm, 8) as config:` settings of a greedy answer, with those of the model's own that are of words (a
+    repetition penalty stays). The others step aside meanwhile: transformers fills what a config leaves open from them.
+    """
+    model = checkpoint.model
+    before = model.generation_config
+    config = GenerationConfig(
+        **{name: getattr(before, name, None) for name in _OF_WORDS},
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        use_cache=True,  # without it the prompt would be taken for its last token
+        eos_token_id=stop_tokens(checkpoint),
+        pad_token_id=checkpoint.processor.tokenizer.pad_token_id,
+    )
+    model.generation_config = GenerationConfig()
+    try:
+        yield config
+    finally:
+        model.generation_config = before
 
 
 def until(ids: list[int], stops: list[int]) -> list[int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from logging import getLogger
@@ -21,9 +21,11 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
-from transformers.utils import logging
+from transformers.utils import find_adapter_config_file, logging
 
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.environment import gpu_fault
@@ -64,9 +66,10 @@ def open_checkpoint(
     `dtype`: the audio tower, the embeddings, the output head.
     `revision`: branch, tag or commit of a hub id.
 
-    Raises CheckpointError (nothing there, no config, both device and device_map, a number type or device that cannot
-    be used, a package that is lacking, no room on the GPU, an audio tower that a device map left on the disk) and
-    UnsupportedModelError (another kind of model), all but the last CheckpointError before any weights are read.
+    Raises CheckpointError (nothing there, no config, an adapter that is not merged, both device and device_map, a
+    number type or device that cannot be used, a package that is lacking, no room on the GPU) and UnsupportedModelError
+    (another kind of model) before any weights are read; CheckpointError, too, for weights that are damaged, lacking or
+    more than the model has place for, and for an audio tower that a device map left on the disk.
     """
     name = str(name_or_path)
     if device is not None and device_map is not None:
@@ -78,39 +81,49 @@ def open_checkpoint(
     if folder is not None and revision is not None:
         raise CheckpointError(f"{name!r} is a folder, which has no revisions; leave revision={revision!r} out")
     source = name if folder is None else str(folder)
+    if find_adapter_config_file(source, revision=revision) is not None:  # without peft it would be left out unsaid
+        raise CheckpointError(f"{name!r} holds an adapter; merge it (peft: merge_and_unload) and load what that saves")
     try:
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         if (stated := _stated_type(source, revision)) in REFUSED:  # a class of its own, which is not run to say this
             raise UnsupportedModelError(refusal(stated)) from error
         raise CheckpointError(f"cannot read a model configuration from {name!r}: {error}") from error
-    family = family_of(config)
-    if quantise is not None and getattr(config, "quantization_config", None) is not None:
+    family, listening = family_of(config), listening_config(config)
+    for part in (listening, *(getattr(listening, part) for part in listening.sub_configs)):
+        part._attn_implementation, part.return_dict = "sdpa", True  # whatever those who saved it preferred
+    stored = _stored_quantisation(config)
+    if quantise is not None and stored is not None:
         raise CheckpointError(f"the weights of {name!r} are quantised already; leave quantise={quantise!r} out")
     if folder is None and family.non_commercial:
         warnings.warn(family.licence, stacklevel=2)
-    outline = _outline(family, listening_config(config))
+    outline = _outline(family, listening)
     numbers = asked or _default_number_type(config, outline, on_gpu)
     if device_map is None:
-        device_map = _place(name, outline, family, numbers, quantise, device, on_gpu)
+        as_stored = getattr(config, "dtype", None) or torch.bfloat16
+        number_bytes = as_stored.itemsize if numbers == "auto" else numbers.itemsize
+        device_map = _place(name, outline, family, number_bytes, quantise or stored, device, on_gpu)
     _check_tower(family, device_map)
     options = {} if quantise is None else {"quantization_config": _quantiser(quantise, family, numbers)}
     try:
         with _bars_for_downloads_only(folder):
-            model = getattr(transformers, family.model_class).from_pretrained(
+            model, loaded = getattr(transformers, family.model_class).from_pretrained(
                 source,
-                config=listening_config(config),
+                config=listening,
                 dtype=numbers,
                 device_map=device_map,
                 revision=revision,
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation="sdpa",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `_check_weights` names them
                 **options,
             )
         processor = family.processor(source, revision)
-    except OSError as error:
-        raise CheckpointError(f"cannot load the model {name!r} (safetensors weights are needed): {error}") from error
+    except (OSError, ImportError, RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"cannot load the model {name!r} (whole safetensors are needed): {error}") from error
+    _check_weights(name, family, model, loaded)
     _check_tower(family, device_map, model)
     model.eval().requires_grad_(False)
     checkpoint = Checkpoint(
@@ -121,8 +134,25 @@ def open_checkpoint(
         revision=getattr(config, "_commit_hash", None) if folder is None else fingerprint(folder),
         events=known_events(folder),
     )
-    _ = checkpoint.decoder  # fail here, not at the first use, if the parts are not where they should be
+    # Fail here, not at the first use, if the parts or the prompt are not as they should be.
+    _ = checkpoint.decoder, checkpoint.tokens("Describe the sound.")
     return checkpoint
+
+
+def _check_weights(name: str, family: Family, model: nn.Module, loaded: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where weights were not in the files, which transformers then draws at random; have another
+    shape; or are beside those that the model has, such as an adapter's or those of further blocks."""
+    missing = {key for key, _ in model.named_parameters()}.intersection(loaded["missing_keys"])
+    parts = (family.decoder_path, family.audio_tower_path, family.projector_path, family.head_path)
+    beside = {key for key in loaded["unexpected_keys"] if key.startswith(tuple(f"{path}." for path in parts))}
+    shapes = {key for key, *_ in loaded["mismatched_keys"]}
+    for what, keys in (("do not hold", missing), ("have another shape in", shapes), ("also hold", beside)):
+        if keys:
+            named = ", ".join(sorted(keys)[:3]) + f" and {len(keys) - 3} more" * (len(keys) > 3)
+            raise CheckpointError(
+                f"the weights of {name!r} {what} {named}, so they are not those of its configuration; save the whole "
+                "model again, adapters merged"
+            )
 
 
 # -- number types ------------------------------------------------------------------------------------------------------
@@ -200,7 +230,7 @@ def _place(
     name: str,
     outline: nn.Module,
     family: Family,
-    numbers: torch.dtype | Literal["auto"],
+    number_bytes: int,
     quantise: Quantisation | None,
     device: torch.device | str | None,
     on_gpu: bool,
@@ -213,7 +243,6 @@ def _place(
         return {"": device or 0} if on_gpu else None
     from accelerate.utils import get_max_memory
 
-    number_bytes = 2 if numbers == "auto" else numbers.itemsize
     takes = WORKING_ROOM + weight_bytes(family, outline, number_bytes, quantise)
     free = get_max_memory()
     if not on_gpu:
@@ -267,6 +296,15 @@ def _check_tower(family: Family, device_map: DeviceMap | None, model: nn.Module 
 
 
 # -- quantised weights -------------------------------------------------------------------------------------------------
+def _stored_quantisation(config: Any) -> Quantisation | None:
+    """What quantised weights in the files are about as large as; None: they are not quantised."""
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return None
+    settings = settings if isinstance(settings, dict) else settings.to_dict()
+    return "nf4" if settings.get("load_in_4bit") or settings.get("bits") == 4 else "int8"
+
+
 def _unquantised(family: Family) -> list[str]:
     """What stays as it is. The tower is a small part of the whole, and all that is heard goes through it."""
     return [family.audio_tower_path, family.projector_path, family.head_path]

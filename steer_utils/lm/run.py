@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache
+from transformers import DynamicCache, LogitsProcessorList
 
 from steer_utils.lm.attention import attention_rows, line_rows, own_cache
 from steer_utils.lm.caches import CACHE
@@ -63,25 +63,41 @@ def run(prefixes: Sequence[Prefix], plan: Plan) -> Output:
     with alone(checkpoint):
         output = _run_batch(needed[0], plan) if plan.recompute else _run_line(needed, plan)
     # Attention is not looked through here: maps are large, and `AttentionMap.from_weights` sums them anyway.
-    if not (output.hidden.isfinite().all() and output.logits.isfinite().all()):
-        raise FloatingPointError(
-            f"{checkpoint.name} gives nan or infinity in {str(checkpoint.model.dtype).removeprefix('torch.')}; "
-            "load it with dtype='bfloat16', or dtype='float32' where there is room for twice the memory"
-        )
+    _check_numbers(checkpoint, output.hidden, output.logits)
     return output
+
+
+def _check_numbers(checkpoint: Checkpoint, *values: torch.Tensor) -> None:
+    if not all(value.isfinite().all() for value in values):
+        numbers = str(checkpoint.model.dtype).removeprefix("torch.")
+        way = (
+            "load it with dtype='bfloat16', or dtype='float32' where there is room for twice the memory"
+            if checkpoint.model.dtype == torch.float16
+            else "its weights are damaged, or the steering is too strong to be computed"
+        )
+        raise FloatingPointError(f"{checkpoint.name} gives nan or infinity in {numbers}; {way}")
 
 
 @torch.inference_mode()
 def generate(prefix: Prefix, plan: Plan, max_new_tokens: int) -> list[list[int]]:
-    """The token ids of a greedy answer to each row, up to where its turn ends; generated tokens are steered too."""
+    """The token ids of a greedy answer to each row, up to where its turn ends; generated tokens are steered too.
+
+    Raises FloatingPointError as `run` does: of nan, the first token of the vocabulary would be the largest.
+    """
     checkpoint, batch = prefix.checkpoint, _Batch(prefix, plan)
-    with alone(checkpoint), batch.steered():
+
+    def checked(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        _check_numbers(checkpoint, scores.clamp_min(torch.finfo(scores.dtype).min))  # -inf: a word that may not come
+        return scores
+
+    with alone(checkpoint), batch.steered(), greedy(checkpoint, max_new_tokens) as config:
         sequences = checkpoint.model.generate(
             input_ids=torch.cat([prefix.ids.expand(len(plan.rows), -1), batch.ids], dim=1).to(checkpoint.device),
             attention_mask=batch.attention_mask.to(checkpoint.device),
             # Said, because Qwen2.5-Omni would go on from what it was last asked, by whomever.
             position_ids=batch.position_ids.to(checkpoint.device),
-            generation_config=greedy(checkpoint, max_new_tokens),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([checked]),
             **{CACHE: batch.cache()},
         )
     return [until(ids, stop_tokens(checkpoint)) for ids in sequences[:, batch.length :].tolist()]
@@ -94,8 +110,8 @@ class _Batch:
     def __init__(self, prefix: Prefix, plan: Plan) -> None:
         self.prefix, self.plan = prefix, plan
         self.length = max(row.length for row in plan.rows)
-        width, padding_id = self.length - prefix.length, prefix.checkpoint.processor.tokenizer.pad_token_id or 0
-        self.ids = torch.full((len(plan.rows), width), padding_id)
+        # Padding is never looked at, but a repetition penalty counts it: its id is one that every prompt holds.
+        self.ids = torch.full((len(plan.rows), self.length - prefix.length), int(prefix.ids[0, 0]))
         self.attention_mask = torch.ones(len(plan.rows), self.length, dtype=torch.long)
         for number, row in enumerate(plan.rows):
             missing = self.length - row.length

@@ -253,9 +253,8 @@ def _compare_answers(hearing: Hearing, inputs: dict[str, torch.Tensor], tie: flo
     """Whether both answers are the same, up to where two tokens are within `tie` of each other; seconds a token."""
     checkpoint = hearing.checkpoint
     tokenizer = checkpoint.processor.tokenizer
-    config = greedy(checkpoint, ANSWER_TOKENS)
-    config.output_scores = config.return_dict_in_generate = True
-    with alone(checkpoint):
+    with alone(checkpoint), greedy(checkpoint, ANSWER_TOKENS) as config:
+        config.output_scores = config.return_dict_in_generate = True
         generated = checkpoint.model.generate(**inputs, generation_config=config)
     ids = until(generated.sequences[0, inputs["input_ids"].shape[1] :].tolist(), stop_tokens(checkpoint))
     expected = tokenizer.decode(ids, skip_special_tokens=True).strip()

@@ -25,6 +25,7 @@ from steer_utils.sound.spans import Interval
 Outcome = Literal["time", "no time", "ambiguous", "outside"]
 Anchor = Literal["center", "start", "end"]
 _POINT = 0.02  # seconds to both sides of an answer that names one time
+_ROUNDING = 0.051  # seconds by which a length may differ from that of its range: 5.2 to 7.16 s (2.0 seconds)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def read_time(answer: str, duration: float) -> TimeAnswer:
     if ranges:
         start, end = next(iter(ranges))
         # A further time may be one in the range, or its length: 00:05-00:07 (2 seconds).
-        clear = len(ranges) == 1 and all(start <= time <= end or time == end - start for time, _ in points)
+        in_it = (start <= time <= end or abs(time - (end - start)) <= _ROUNDING for time, _ in points)
+        clear = len(ranges) == 1 and all(in_it)
         return _inside(start, end, duration) if clear else TimeAnswer("ambiguous")
     thirds = {int(place) for place in _PLACES.findall(rest)}
     if "r" in rest or len(points) > 1 or len(thirds) > 1 or ("n" in rest and not points):
@@ -123,17 +125,25 @@ _SMALL = (
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _DIGIT = "|".join(_SMALL[:10])
 _IN_WORDS = re.compile(
-    rf"\b(?:(?P<tens>{'|'.join(_TENS)})(?:[-\s](?P<unit>{'|'.join(_SMALL[1:10])}))?|(?P<small>{'|'.join(_SMALL)}))\b"
+    r"\b(?!(?:(?<=second )|(?<=the ))one\b)"  # the second one
+    rf"(?:(?P<tens>{'|'.join(_TENS)})(?:[-\s](?P<unit>{'|'.join(_SMALL[1:10])}))?|(?P<small>{'|'.join(_SMALL)}))\b"
     rf"(?:\s+(?:(?P<half>and\s+a\s+half)|point\s+(?P<tenth>{_DIGIT}))\b)?"
 )
 _HAN = "零一二三四五六七八九"
-_IN_HAN = re.compile(rf"([{_HAN}两]?)(十?)([{_HAN}两]?)(?=\s*(?:秒|[到至]\s*第?[{_HAN}两十]))")
-_DASHES = str.maketrans({**dict.fromkeys("−–—‒―‐", "-"), **dict.fromkeys("〜∼", "~"), "’": "'", "。": ".", "_": " "})
+_IN_HAN = re.compile(
+    rf"([{_HAN}两]?)(十?)([{_HAN}两]?)(?:点([{_HAN}]))?(?=\s*(?:秒|分\d*[{_HAN}两十]|[到至]\s*第?[{_HAN}两十]))"
+)
+_FRACTIONS = {"1/2": ".5", "1/4": ".25", "3/4": ".75"}
+_DASHES = str.maketrans(
+    {**dict.fromkeys("−–—‒―‐", "-"), **dict.fromkeys("〜∼", "~"), "’": "'", "。": ".", "⁄": "/", "_": " "}
+)
 
 
 def _normalised(answer: str) -> str:
     """In lower case, with one kind of dash, numbers in digits, and pairs such as [2.0, 4.5] as ranges."""
-    text = unicodedata.normalize("NFKC", answer).lower().translate(_DASHES)
+    spaced = re.sub("(?=[½¼¾])", " ", answer)  # NFKC makes 51⁄2 of 5½
+    text = unicodedata.normalize("NFKC", spaced).lower().translate(_DASHES)
+    text = re.sub(r"(?:(?<![\d.])(\d+)\s+)?(?<![\d./])([13]/[24])(?![\d./])", _fraction, text)
     if tagged := re.search(r"<answer>(.*?)</answer>", text, re.DOTALL):
         text = tagged[1]
     text = _IN_WORDS.sub(_digits, re.sub(r"\bhalf a second\b", "0.5 second", text))
@@ -142,6 +152,10 @@ def _normalised(answer: str) -> str:
     pair = rf"({_DECIMAL})\s*{_UNIT}?(?:\s*[,;]\s+|(?<=\.\d),|(?<=\.\d\d),)({_DECIMAL})(\s*{_UNIT})?"
     text = re.sub(rf"[\[({{]\s*{pair}\s*[\])}}]", r"(\1 - \2\3)", text)
     return re.sub(rf"^\s*(?:{pair}|({_DECIMAL})\s+({_DECIMAL})(\s*{_UNIT})?)[\s.]*$", r"\1\4 - \2\5\3\6", text)
+
+
+def _fraction(match: re.Match[str]) -> str:
+    return (match[1] or "0") + _FRACTIONS[match[2]] if match[2] in _FRACTIONS else match[0]
 
 
 def _digits(match: re.Match[str]) -> str:
@@ -154,10 +168,11 @@ def _digits(match: re.Match[str]) -> str:
 
 
 def _han_digits(match: re.Match[str]) -> str:
-    tens, ten, units = (part.replace("两", "二") for part in match.groups())
-    if not ten:
-        return "".join(str(_HAN.index(digit)) for digit in tens + units)
-    return str(10 * (_HAN.index(tens) if tens else 1) + (_HAN.index(units) if units else 0))
+    tens, ten, units, tenths = ((part or "").replace("两", "二") for part in match.groups())
+    number = "".join(str(_HAN.index(digit)) for digit in tens + units)
+    if ten:
+        number = str(10 * (_HAN.index(tens) if tens else 1) + (_HAN.index(units) if units else 0))
+    return f"{number}.{_HAN.index(tenths)}" if tenths else number
 
 
 # -- tokens ----------------------------------------------------------------------------------------------------------
@@ -179,18 +194,21 @@ _TOKENS = {
     "clock": r"(?<![\d.:])(?:(?P<hours>\d+):)?(?P<minutes>\d{1,3}):(?P<seconds>[0-5]\d(?:[.,]\d+)?)"
     rf"(?![\d:]|\s*[ap]\.?m\b)(?:\s*(?:{_UNIT}|min(?:ute)?s?\b))?",
     "long": rf"(?P<minute>\d+)\s*(?:m|mins?|minutes?|分钟?)\s*(?:and\s+|,\s*)?(?P<second>{_DECIMAL})\s*{_UNIT}",
-    "ends": rf"(?:\b(?P<side>first|opening|last|final)\s+|(?P<front>前|最初)|最后)\s*(?P<many>{_DECIMAL})\s*{_UNIT}",
-    "share": r"\b(?P<which>first|second|last|latter|final)\s+(?P<part>half|third|quarter)\b|\bthroughout\b",
+    "ends": r"(?:\b(?P<side>first|opening|last|final)\s+|(?P<front>前|最初|开头)|最后|末尾|结尾)"
+    rf"\s*(?P<many>{_DECIMAL})\s*{_UNIT}",
+    "share": r"\b(?P<which>first|1st|second|2nd|last|latter|final)\s+(?P<part>half|third|quarter)\b|\bthroughout\b",
+    "c": rf"\bout\s+of\s+(?:the\s+|a\s+total\s+of\s+)?{_DECIMAL}\s*{_UNIT}",
     "at": rf"\bseconds?\s+(?P<at>{_DECIMAL})(?!\s*-?{_UNIT})",
     "number": r"(?<![a-z\d.])(?<!\d:)(?P<minus>(?<![\w.)\]])(?<![\d.s秒)\]]\s)-)?"
-    rf"(?:(?P<list>\d+,\d+)(?![\d.])|(?P<number>{_DECIMAL}))(?:st|nd|rd|th)?"
+    rf"(?:(?P<list>\d+,\d+)(?![\d.])|(?P<number>{_DECIMAL}))(?P<ordinal>st|nd|rd|th)?"
     rf"(?P<unit>(?P<hyphen>-)?\s*{_UNIT})?(?P<mark>[\s-]*(?:mark|point|timestamp)\b)?",
     "L": rf"\b{_CLIP}\s+(?:ends|stops|finishes|starts|begins)(?=(?:\s+at)?{_HEDGE}\d)"
     r"|\b(?:lasts?|lasted|lasting|durations?|lengths?)\b"
     # the number that follows is a length
-    rf"|持续|长达|时长|\b(?:for|takes|took|spans)(?={_HEDGE}\d)",
-    "b": r"\b(?:starts|started|starting|begins|began|commences|onset|from|since|after(?=[\s~]*\d))\b|从",
-    "e": r"\b(?:ends|ended|stops?|stopped|stopping|finishes|finished|ceases|offset|before(?=[\s~]*\d))\b",
+    rf"|持续|长达|时长|总长|全长|\b(?:for|takes|took|spans)(?={_HEDGE}\d)",
+    "b": rf"\b(?:starts|started|starting|begins|began|commences|onset|from|since|after(?={_HEDGE}\d))\b|从",
+    "e": r"\b(?:ends|ended|stops?|stopped|stopping|finishes|finished|ceases|concludes|offset)\b"
+    rf"|\bbefore(?={_HEDGE}\d)",
     "0": r"\b(?:start|begin|beginning|outset|first\s+few\s+seconds)\b|开头|开始",  # places are cues, too, before times
     "1": r"\b(?:middle|midway|halfway)\b|中间|中段",
     "2": r"\b(?:end|ending|finish|(?:last|final)\s+few\s+seconds)\b|结尾|结束|末尾|最后",
@@ -204,14 +222,18 @@ _TOKENS = {
 _TOKEN = re.compile("|".join(f"(?P<_{name}>{pattern})" for name, pattern in _TOKENS.items()))
 
 # What follows a number and says what it is.
-_FROM_START = re.compile(rf"\s*(?:in(?:to)?|from|after|since)\s+(?:the\s+)?(?:very\s+)?(?:start|beginning|{_CLIP})\b")
+_FROM_START = re.compile(
+    rf"\s*(?:in(?:to)?|from|after|since)\s+(?:the\s+)?(?:very\s+)?(?:start|beginning|{_CLIP})\b|\s+in(?=\s*(?:[.,;]|$))"
+)
 _OF_CLIP = re.compile(rf"[\s-]*(?:long\s+|of\s+)?{_CLIP}\b")
 _LENGTH = re.compile(r"[\s-]*(?:long|later|in\s+(?:length|duration|total)|duration|of\b(?!\s+the))|长|后")
 _RELATIVE = re.compile(r"\s*(?:before|after|prior|ago|from\s+the\s+end|earlier|apart)\b")
 _WORD = re.compile(r"\s*[^\W\d]|\s*%")
+_LABEL = re.compile(r"\b(?:frame|token)s?\s+$")
 _NO_NOUN = re.compile(
-    r"\s*(?:(?:and|or|to|until|till|through|is|at|with|on|in|for|ends?|ending|stops|starts?|lasts)\b|和|到|至|或|之间)"
+    r"\s*(?:(?:and|or|to|until|till|through|is|at|with|on|in|for|t|ends?|ending|stops|starts?|lasts)\b|和|到|至|或|之间)"
 )
+_ARTICLE = re.compile(r"\b(?:an?|the|its|this)\s+$")  # a 2 second bark
 _CLIP_BEFORE = re.compile(rf"(?<!of the )(?<!in the )(?<!of this )(?<!in this )\b{_CLIP}\b[^.,;]*$")
 
 
@@ -237,9 +259,9 @@ def _tokens(text: str) -> Iterator[_Token]:
 def _share(which: str | None, part: str | None) -> tuple[str, float]:
     """F: from the start, G: up to the end; how much of the audio. (The second third is none of them.)"""
     share = 1.0 if part is None else 1 / {"half": 2, "third": 3, "quarter": 4}[part]
-    if which == "second" and part != "half":
+    if which in ("second", "2nd") and part != "half":
         return "r", share
-    return "F" if which in (None, "first") else "G", share
+    return "F" if which in (None, "first", "1st") else "G", share
 
 
 def _number(match: re.Match[str], text: str) -> tuple[str, float, int]:
@@ -252,15 +274,17 @@ def _number(match: re.Match[str], text: str) -> tuple[str, float, int]:
         return "r", math.nan, stop  # 5,2: a decimal comma, or two numbers?
     value = float(match["number"]) * (-1 if match["minus"] else 1)
     if not match["unit"]:
-        counted = _WORD.match(text, stop) and not _NO_NOUN.match(text, stop)
-        return "x" if counted and not match["mark"] else "n", value, stop
+        counted = _WORD.match(text, stop) and not _NO_NOUN.match(text, stop) and not match["mark"]
+        return "x" if counted or _LABEL.search(text, 0, match.start()) else "n", value, stop
     if re.search("m|毫", match["unit"]):
         value /= 1000
     if from_start := _FROM_START.match(text, stop):
         return "t", value, from_start.end()
     if _OF_CLIP.match(text, stop):
         return "c", value, stop
-    if not match["mark"] and (_LENGTH.match(text, stop) or (match["hyphen"] and _WORD.match(text, stop))):
+    singular = match["unit"].endswith("second") and not match["ordinal"]
+    adjective = match["hyphen"] or (singular and _ARTICLE.search(text, 0, match.start()))
+    if not match["mark"] and (_LENGTH.match(text, stop) or (adjective and _WORD.match(text, stop))):
         return "c" if _CLIP_BEFORE.search(text, 0, match.start()) else "l", value, stop
     return "r" if _RELATIVE.match(text, stop) else "t", value, stop
 
@@ -302,12 +326,14 @@ _RANGES = re.compile(
 _PLACES = re.compile(r"[012](?![tn])")
 _TIMES = re.compile(r"(?P<cue>[b0e2]*)(?P<time>t|n(?=[ao]+(?:n[ao]+)*t))|(?P<bound>[b0e2]+)n")
 #: Words after which a number of seconds is a time.
-_LEADS = set("at around about near approximately roughly is are was by exactly just and or then again the time".split())
+_LEADS = set(
+    "at around about near approximately roughly is are was exactly just and or then again the time timestamp".split()
+)
 #: Words that may stand between the two ends of one range. Others may name another sound.
 _BETWEEN = _LEADS | set(
     "it its which that this a an in on with for of as sound noise event audio clip out up going goes plays playing "
     "persists continues continuing continued continuously finally gradually fades lasts lasting duration length onset "
-    "offset value mark point second seconds sec s ms".split()
+    "offset value timestamp mark point long second seconds sec s ms".split()
 )
 
 
@@ -315,7 +341,12 @@ def _one_subject(text: str, part: Sequence[_Token]) -> bool:
     """Whether nothing between the two ends of a range speaks of another sound than what came before."""
     first = next((place for place, token in enumerate(part[:-1]) if token.kind in "tnl"), 0)
     gap = " ".join(text[one.stop : following.first] for one, following in pairwise(part[first:]))
-    return set(re.findall(r"[a-z]+", gap)) <= _BETWEEN | set(re.findall(r"[a-z]+", text[: part[first].first]))
+    return _stems(gap) <= _stems(" ".join(_BETWEEN)) | _stems(text[: part[first].first])
+
+
+def _stems(text: str) -> set[str]:
+    """Its words, as the same in barks and barking."""
+    return {re.sub(r"(?<=\w\w)(?:ing|e?s|ed)$", "", word) for word in re.findall(r"[a-z]+", text)}
 
 
 def _part(token: _Token, duration: float) -> tuple[float, float]:
@@ -347,9 +378,10 @@ def _points(text: str, tokens: Sequence[_Token], kinds: str) -> Iterator[tuple[f
     for match in _TIMES.finditer(kinds):
         token = tokens[match.end() - 1]
         cue = match["cue"] or match["bound"]
+        bounded = kinds[: match.start()].endswith("j")  # until the 5-second mark: from when?
         lead = re.search(r"([a-z]+)[\s~第]*$", text[: token.first])
         is_time = lead is None or lead[1] in _LEADS or _FROM_START.search(text, token.first, token.stop)
         if cue:
             yield token.value, "start" if cue[-1] in "b0" else "end"
         else:
-            yield token.value if is_time else math.nan, "center"
+            yield token.value if is_time and not bounded else math.nan, "center"

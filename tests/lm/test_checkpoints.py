@@ -8,6 +8,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, alone, greed
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row, tokenised
+from steer_utils.lm.run import generate
 from steer_utils.lm.steering import Injection
 from steer_utils.pocket.text import FOCUS, NEUTRAL, WHOLE
 
@@ -115,12 +117,58 @@ def test_answers_are_greedy_whatever_the_checkpoint_is_set_to(
         do_sample=True, num_beams=4, temperature=0.3, top_p=0.5, top_k=7, max_length=20, repetition_penalty=1.2
     )
     monkeypatch.setattr(one_model.model, "generation_config", theirs)
-    config = greedy(one_model, 5)
+    with pytest.raises(InterruptedError), greedy(one_model, 5) as config:
+        assert one_model.model.generation_config.top_k is None  # transformers would fill it in from there
+        raise InterruptedError
     assert (config.do_sample, config.num_beams, config.max_length, config.max_new_tokens) == (False, 1, None, 5)
     assert (config.temperature, config.top_p, config.top_k, config.repetition_penalty) == (None, None, None, 1.2)
     assert config.eos_token_id == stop_tokens(one_model)
     assert config.pad_token_id == one_model.processor.tokenizer.pad_token_id
+    assert one_model.model.generation_config is theirs
     assert (theirs.do_sample, theirs.max_length, theirs.eos_token_id) == (True, 20, None)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"cache_implementation": "static"},
+        {"return_dict_in_generate": True, "output_scores": True, "output_attentions": True},
+        {"do_sample": True, "num_beams": 3, "num_return_sequences": 3},
+        {"prompt_lookup_num_tokens": 3},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"guidance_scale": 2.0},
+        {"max_time": 1e-6},
+        {"stop_strings": ["e"]},
+        {"prefill_chunk_size": 8},
+    ],
+    ids=lambda theirs: next(iter(theirs)),
+)
+def test_how_an_answer_is_made_is_not_left_to_the_checkpoint(
+    theirs: dict[str, Any], one_model: AudioLM, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing, rows = one_model.hear(samples, sampling_rate=16_000), [Row("Describe the sound."), Row("bell")]
+    expected = hearing.answers(rows, max_new_tokens=5)
+    monkeypatch.setattr(one_model.model, "generation_config", GenerationConfig(**theirs))
+    assert hearing.answers(rows, max_new_tokens=5) == expected
+
+
+def test_a_repetition_penalty_does_not_count_padding(
+    one_model: AudioLM, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qwen2-Audio pads with a token that also ends its answers, and has a penalty."""
+    model, padding = one_model.model, one_model.processor.tokenizer.pad_token_id
+    monkeypatch.setattr(model, "generation_config", GenerationConfig(repetition_penalty=4.0))
+    hearing, rows = one_model.hear(samples, sampling_rate=16_000), [Row("bell"), Row("Listen to the whole audio.")]
+    first = hearing.read_rows(rows)[0].logits
+    plans = hearing.plan(rows, answers=True)
+    assert len(plans) == 1 and len({row.length for row in plans[0].rows}) == 2
+    head = model.lm_head.weight
+    before = head[padding].clone()
+    head[padding] = head[first.argmax()] * 1.5  # so that padding comes first, if it is not counted
+    try:
+        assert generate(hearing._prefix, plans[0], 1)[0] == [padding]
+    finally:
+        head[padding] = before
 
 
 def test_an_answer_ends_with_the_turn_also_where_text_would_go_on(one_model: AudioLM, samples: np.ndarray) -> None:

@@ -193,8 +193,9 @@ def test_what_a_number_type_cannot_hold_is_said(one_model: AudioLM, samples: np.
     spoil = lambda module, args, output: torch.full_like(output, float("nan"))  # noqa: E731
     handle = one_model.blocks[1].self_attn.q_proj.register_forward_hook(spoil)
     try:
-        with pytest.raises(FloatingPointError, match="nan or infinity in float32; load it with dtype='bfloat16'"):
-            hearing.read("Describe the sound.")
+        for ask in (hearing.read, hearing.answer):
+            with pytest.raises(FloatingPointError, match="nan or infinity in float32; its weights are damaged"):
+                ask("Describe the sound.")
     finally:
         handle.remove()
 

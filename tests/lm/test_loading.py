@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tinies import EVENTS, TINY
 
 from steer_utils.lm import loading
@@ -204,7 +205,7 @@ def full_size(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         ((4e9,), {"device": "auto"}, BFLOAT16, "auto"),
         ((4e9,), {"device_map": {"": "cpu"}}, BFLOAT16, {"": "cpu"}),
         ((40e9,), {"dtype": "float32"}, FLOAT32, {"": 0}),
-        ((24e9,), {"dtype": "auto"}, "auto", {"": 0}),
+        ((40e9,), {"dtype": "auto"}, "auto", {"": 0}),  # that is float32
         ((), {}, BFLOAT16, None),
         ((), {"dtype": "torch.float16"}, FLOAT16, None),
     ],
@@ -249,6 +250,8 @@ def test_what_does_not_fit_is_refused_with_what_would(
         open_checkpoint(full_size)
     with pytest.raises(CheckpointError, match=r"takes 18\.\d GB"):
         open_checkpoint(full_size, device="cuda")
+    with pytest.raises(CheckpointError, match=r"takes 3[45]\.\d GB"):
+        open_checkpoint(full_size, dtype="auto")  # as stored
     machine(8e9, 6e9)
     with pytest.raises(CheckpointError, match=r"8\.0 GB and 6\.0 GB free"):
         open_checkpoint(full_size)
@@ -324,10 +327,10 @@ def test_a_tower_that_a_device_map_leaves_on_the_disk_is_refused(model_folder: P
 def test_a_tower_that_an_automatic_map_left_out_is_refused(
     model_folder: Path, lm: AudioLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offloaded(cls: object, source: object, **options: Any) -> torch.nn.Module:
+    def offloaded(cls: object, source: object, **options: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
         model = copy.deepcopy(lm.model)
         model.model.audio_tower.to("meta")
-        return model
+        return model, dict.fromkeys(("missing_keys", "unexpected_keys", "mismatched_keys"), ())
 
     monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", classmethod(offloaded))
     with pytest.raises(CheckpointError, match="leaves the audio tower on the disk"):
@@ -399,10 +402,94 @@ def test_numbers_of_weights_that_came_quantised(one_model: AudioLM, monkeypatch:
     assert one_model.numbers == "float32, awq"
 
 
-def test_weights_that_came_quantised_are_not_quantised_again(full_size: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "find_spec", lambda name: True)
+@pytest.mark.parametrize(
+    ("settings", "room"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 9e9),
+        ({"quant_method": "awq", "bits": 4}, 9e9),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 12e9),
+    ],
+)
+def test_weights_that_came_quantised(
+    settings: dict[str, Any], room: float, machine: Callable[..., list[dict[str, Any]]], full_size: Path
+) -> None:
+    """They are not quantised again, and take the room that they take."""
     config = json.loads((full_size / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
-    (full_size / "config.json").write_text(json.dumps(config))
+    (full_size / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    calls = machine(room)
     with pytest.raises(CheckpointError, match="quantised already; leave quantise='nf4' out"):
         open_checkpoint(full_size, quantise="nf4")
+    with pytest.raises(Reached):
+        open_checkpoint(full_size)
+    assert calls[0]["device_map"] == {"": 0} and "quantization_config" not in calls[0]
+    machine(room - 3e9)
+    with pytest.raises(CheckpointError, match=r"GB free; pass device_map='auto'"):
+        open_checkpoint(full_size)
+
+
+# -- what others saved -------------------------------------------------------------------------------------------------
+def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return changed
+
+
+def _of_the_head(weights: dict[str, torch.Tensor]) -> str:
+    return next(name for name in weights if "lm_head" in name)
+
+
+def _of_a_block(weights: dict[str, torch.Tensor]) -> str:
+    return next(name for name in weights if name.startswith("language_model") and name.endswith("q_proj.weight"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (_weights(lambda weights: weights.pop(_of_a_block(weights))), r"do not hold model.*q_proj"),
+        (_weights(lambda weights: weights.pop(_of_the_head(weights))), r"do not hold lm_head\.weight"),
+        (
+            _weights(lambda weights: weights.update({_of_a_block(weights)[:-6] + "lora_A.weight": torch.ones(2, 48)})),
+            r"also hold model.*lora_A",
+        ),
+        (
+            _weights(lambda weights: weights.update({_of_the_head(weights): torch.ones(8, 48)})),
+            r"another shape in lm_head\.weight, ",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"version https://git-lfs"),
+            "cannot load the model",
+        ),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter; merge it"),
+    ],
+)
+def test_weights_that_are_not_whole_or_not_those_of_the_configuration(
+    change: Callable[[Path], object], match: str, one_folder: Path, tmp_path: Path
+) -> None:
+    """transformers draws what is missing at random and leaves out what is too much; both only log it."""
+    folder = tmp_path / "copy"
+    shutil.copytree(one_folder, folder)
+    change(folder)
+    with pytest.raises(CheckpointError, match=match):
+        open_checkpoint(folder)
+
+
+def test_a_fine_tunes_own_way_to_run_is_not_ours(one_folder: Path, samples: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(one_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    theirs = {"_attn_implementation": "flash_attention_2", "return_dict": False, "use_cache": False}
+    parts = {name: {**config[name], **theirs} for name in ("text_config", "audio_config")}
+    (folder / "config.json").write_text(json.dumps({**config, **theirs, **parts}))
+    logits = [load(path).hear(samples, sampling_rate=16_000).read("bell").logits for path in (folder, one_folder)]
+    assert torch.equal(*logits)
+
+
+def test_a_prompt_that_cannot_be_is_refused_when_the_model_is_opened(one_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(one_folder, folder)
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'][1]['text'] }}")
+    with pytest.raises(CheckpointError, match="gives no single audio placeholder"):
+        open_checkpoint(folder)
