@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import done, invoke, refused
+from interrupted import stopped
 
 import steer_utils.methods.tuning
 from steer_utils.lm.hearing import Hearing
@@ -72,10 +73,7 @@ def test_tuned_settings_stand_beside_the_run_and_are_used(
 
 
 def test_a_cut_off_tuning_says_how_to_go_on(six_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(steer_utils.methods.tuning, "tune", cut)
+    monkeypatch.setattr(steer_utils.methods.tuning, "tune", stopped)
     result = invoke("tune", six_classes, "--out", tmp_path / "a.json")
     assert result.exit_code == 130 and "the same command goes on from here" in result.stderr
     assert not (tmp_path / "a.json").exists()

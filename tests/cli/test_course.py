@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 from command_line import invoke, refused
+from interrupted import stopped
 from small_notebooks import write_notebook
 
 import steer_utils.course.doctor
@@ -158,9 +159,6 @@ def test_run_reads_parameters_from_a_file(course: Path) -> None:
 
 
 def test_run_stopped_by_hand_says_how_to_go_on(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(steer_utils.runs.folder, "run_in_folder", stopped)
     result = invoke("run", "0")
     assert result.exit_code == 130 and "the same command goes on from here" in result.stderr

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from command_line import invoke, refused
 from distributed import LocalCluster
+from interrupted import stopped
 from sweep_work import SIX
 
 import steer_utils.runs.clusters
@@ -97,9 +98,6 @@ def test_a_failed_unit_is_counted_and_tried_again(grid: Path, monkeypatch: pytes
 
 
 def test_ctrl_c_says_how_to_go_on(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: Any) -> Any:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(steer_utils.runs.worker, "steering_table", stopped)
     result = invoke("sweep", grid, "--workers", 0)
     assert result.exit_code == 130 and "stopped: the same command goes on from here" in result.stderr

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupted import stopping
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
@@ -234,22 +235,10 @@ def test_rows_of_a_query_are_one_batch(one_model: AudioLM, monkeypatch: pytest.M
     assert sizes == [2, *([2, candidates + 1] * 3)]  # at first the plain question, alone and after p-
 
 
-def killed_after(scenes: int) -> Any:
-    """Progress that stops before scene `scenes`."""
-
-    def steps(indices: Any) -> Any:
-        for index in indices:
-            if index == scenes:
-                raise KeyboardInterrupt
-            yield index
-
-    return steps
-
-
 def test_a_killed_run_goes_on_and_chooses_the_same(one_model: AudioLM, tmp_path: Path) -> None:
     full: dict[str, Any] = {"start": START, "scenes": 2, "strengths": (2.0,), "resume_file": tmp_path / "a.safetensors"}
     with pytest.raises(KeyboardInterrupt):
-        tune(one_model, NAMES, progress=killed_after(1), **full)
+        tune(one_model, NAMES, progress=stopping(1), **full)
     heard: list[int] = []
 
     def noted(indices: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from interrupted import stopping
 from tinies import FIVE, knowing_five
 
 from steer_utils.lm.models import AudioLM
@@ -47,18 +48,6 @@ def lm(tiny_models: dict[str, AudioLM]) -> AudioLM:
 
 def with_settings(chosen_on: Iterable[str] = ()) -> Settings:
     return replace(PAPER, blocks=(0, 1), chosen_on={"events": list(chosen_on)})
-
-
-def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:
-    """Progress that is killed once `after` scenes are done."""
-
-    def steps(scenes: Iterable[int]) -> Iterator[int]:
-        for done, scene in enumerate(scenes):
-            if done == after:
-                raise KeyboardInterrupt
-            yield scene
-
-    return steps
 
 
 @pytest.fixture

@@ -133,20 +133,6 @@ def test_answers_that_could_not_be_read_are_told(weights: Path) -> None:
     assert results_table().count("not read") == 1
 
 
-def test_a_failed_write_keeps_the_page(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "README.md"
-    page.write_text("\n".join(MARKS))
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("steer_utils.sound.files.os.replace", killed)
-        write_results_table(page)
-    assert page.read_text() == "\n".join(MARKS)
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["README.md"]
-
-
 @pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
 def test_the_pages_show_what_was_measured(page: str, tmp_path: Path) -> None:
     """Written again they are the same: `steer-utils results --write` was run after the last measurement."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupted import stopping
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER
@@ -31,16 +32,6 @@ def counted(made: list[int]) -> Callable[[int], list[Record]]:
         return squares(unit)
 
     return rows
-
-
-def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:
-    def steps(units: Iterable[int]) -> Iterator[int]:
-        for unit in units:
-            if unit == after:
-                raise KeyboardInterrupt
-            yield unit
-
-    return steps
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 3])
