@@ -1,4 +1,4 @@
-"""Work that is stopped by Ctrl-C."""
+"""Work that is stopped: by Ctrl-C, or by an error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 def stopped(*_: object, **__: object) -> None:
     """In place of a function that works."""
     raise KeyboardInterrupt
+
+
+def failed(*_: object, **__: object) -> None:
+    """The same with an error."""
+    raise RuntimeError("stopped")
 
 
 def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:

@@ -26,7 +26,7 @@ from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.environment import library_versions
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.plan import Row
-from steer_utils.lm.vectors import Provenance, SteeringVector, VectorMismatchError
+from steer_utils.lm.vectors import SteeringVector, VectorMismatchError
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 HELD_OUT = 3  # every third scene is held out while penalty and block are chosen
@@ -290,13 +290,11 @@ def carried(
             direction = direction * (alignment.length / max(float(np.linalg.norm(direction)), 1e-30))
         directions[alignment.target_block] = torch.from_numpy(direction).float()
         norms[alignment.target_block] = alignment.norm
-    provenance = Provenance(
+    provenance = replace(
+        vector.provenance,
         model=target.name,
         family=target.family.model_type,
         revision=target.revision,
-        positive=vector.provenance.positive,
-        negative=vector.provenance.negative,
-        positions=vector.provenance.positions,
         recipe=f"carried from {vector.provenance.model or 'another model'}: {vector.provenance.recipe}",
         versions=library_versions(),
     )

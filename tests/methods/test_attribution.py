@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupted import failed
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from steer_utils.lm.hearing import Hearing
@@ -308,10 +309,6 @@ def test_a_curve_depends_on_the_query_and_not_on_the_mode(one_hearing: Hearing, 
             np.testing.assert_allclose(method(one_hearing, QUERY, OWN).curve, found.curve, atol=1e-5)
 
 
-def _stop(*_: object, **__: object) -> None:
-    raise RuntimeError("stopped")
-
-
 def test_no_graph_stays_in_memory(one_hearing: Hearing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every output that held a graph is gone as soon as the method returns, without the garbage collector."""
     made: list[weakref.ref[torch.Tensor]] = []
@@ -335,7 +332,7 @@ def test_no_graph_stays_in_memory(one_hearing: Hearing, monkeypatch: pytest.Monk
 def test_errors_come_before_the_model_runs(
     lm: AudioLM, hearing: Hearing, method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(lm.blocks[0]), "forward", _stop)
+    monkeypatch.setattr(type(lm.blocks[0]), "forward", failed)
     with pytest.raises(ValueError, match="a special token"):
         method(hearing, Query(f"dog {lm.processor.audio_token}", 0.5), OWN)
     with pytest.raises(RuntimeError, match="stopped"):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from interrupted import failed
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
@@ -60,7 +61,7 @@ def test_too_large_maps_are_refused_before_any_work(
     monkeypatch.setattr(module, "ROLLOUT_BYTES", needed)
     rolled_out(hearing, QUERY, OWN)
     monkeypatch.setattr(module, "ROLLOUT_BYTES", needed - 1)
-    monkeypatch.setattr(type(lm.blocks[0]), "forward", _stop)
+    monkeypatch.setattr(type(lm.blocks[0]), "forward", failed)
     with pytest.raises(ValueError, match=f"4 blocks x 4 heads x {slots}² weights.*pass a shorter audio"):
         rollout(hearing, QUERY, OWN)
 
@@ -134,7 +135,3 @@ def test_name_tokens_of_a_tokenizer_that_marks_spaces() -> None:
         processor=SimpleNamespace(tokenizer=Marked()), name="marked", check_text=lambda text, what: None
     )
     assert name_tokens(checkpoint, "dog bark") == (12, 70)
-
-
-def _stop(*_: object, **__: object) -> None:
-    raise RuntimeError("stopped")

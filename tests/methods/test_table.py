@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupted import failed
 from localising import OWN, PAPER_LIKE, QUERY, curve, find
 from tinies import covering_padding
 
@@ -201,10 +202,6 @@ def test_where_audio_tokens_cover_padding_the_curve_ends_with_the_audio(
         assert found.curve.shape == (50,) and np.isfinite(found.curve).all()
 
 
-def stop(*_: object, **__: object) -> None:
-    raise RuntimeError("stopped")
-
-
 @pytest.mark.parametrize("name", [*RIVALS, *FURTHER])
 @pytest.mark.parametrize("trainable", [False, True])
 def test_a_model_that_stops_halfway_is_left_as_it_was(
@@ -216,7 +213,7 @@ def test_a_model_that_stops_halfway_is_left_as_it_was(
         before, whole = state(lm), curve(name, hearing)
         assert whole.dtype == np.float64 and state(lm) == before
         with monkeypatch.context() as patch:
-            patch.setattr(type(lm.blocks[-1]), "forward", stop)
+            patch.setattr(type(lm.blocks[-1]), "forward", failed)
             with pytest.raises(RuntimeError, match="stopped"):
                 find(name, hearing)
         assert state(lm) == before
