@@ -11,7 +11,7 @@ training           the two stages: a tower that tags frames, a language model th
 chunked_attention  attention for training on a CPU, a few rows at a time
 checkpointing      resume after a kill, bit for bit
 evaluation         what a model gets right: answers of every kind
-card               the model card
+card               the model cards
 commands           train a model from nothing, measure it: what `steer-utils pocket` runs
 analyses           every analysis of a model, as files beside its weights
 ablation           short trainings that differ in one thing each
@@ -29,7 +29,6 @@ mini_questions     what is asked after training, every kind about every event
 mini_training      projector and adapters learn to answer; resume after a kill, bit for bit
 parts              the few megabytes that ship: tower, projector, adapters
 assembly           parts and language model as a plain folder in the user's cache, made once
-mini_card          the model card
 mini_commands      train one from its recipe
 
 And the pocket model that sees (docs/where_to_look.md):

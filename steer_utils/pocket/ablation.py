@@ -12,7 +12,6 @@ training), so only their differences mean something.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -36,7 +35,7 @@ from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.evaluation import evaluate
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, LanguageStage, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
-from steer_utils.sound.files import write_whole
+from steer_utils.sound.files import read_json, write_json, write_whole
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
@@ -116,9 +115,7 @@ def ablate(
         if measured.get(variant.name, {}).get("recipe_key") == key:
             continue
         model, processor = _built(variant.recipe, tower, bank)
-        folder = work / f"ablation-{key}"
-        folder.mkdir(parents=True, exist_ok=True)
-        train_language(model, processor, variant.recipe, heard, replace(tower, folder=folder))
+        train_language(model, processor, variant.recipe, heard, replace(tower, folder=work / f"ablation-{key}"))
         lm = AudioLM(model.eval(), processor, FAMILIES[base.family], variant.name, revision=key, events=base.events)
         measured[variant.name] = {
             "recipe_key": key,
@@ -127,7 +124,7 @@ def ablate(
             "blocks": variant.recipe.size.blocks,
             **_measured(lm, scenes, tuning_scenes, quiet),
         }
-        write_whole(out, json.dumps(measured, indent=1) + "\n")
+        write_json(out, measured, indent=1)
     page = out.with_suffix(".md")
     write_whole(page, ablation_page(measured))
     return page
@@ -136,13 +133,12 @@ def ablate(
 def _built(recipe: Recipe, tower: Progress, bank: ClipBank | None) -> tuple[Any, Any]:
     """A new model with the trained tower in it (trained now, if it is not there yet)."""
     model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
-    tower.folder.mkdir(parents=True, exist_ok=True)
     train_encoder(model, processor, SceneSource(recipe, bank), tower)
     return model, processor
 
 
 def _read(out: Path) -> dict[str, Any]:
-    return dict(json.loads(out.read_text(encoding="utf-8"))) if out.is_file() else {}
+    return dict(read_json(out)) if out.is_file() else {}
 
 
 def _measured(lm: AudioLM, scenes: int, tuning_scenes: int, quiet: bool) -> dict[str, Any]:

@@ -5,7 +5,6 @@ analyses.json holds the rows, analyses.md says them. Both are the output of `ste
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from steer_utils.pocket.commands import open_pocket, progress_bar
 from steer_utils.show.analyses import ANALYSES, Drawn, analysis_named, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.datasets import open_clips
-from steer_utils.sound.files import json_safe, write_whole
+from steer_utils.sound.files import json_safe, read_json, write_json, write_whole
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
@@ -105,7 +104,7 @@ def redraw(name: str, *, figures: Path, only: Sequence[str] = ()) -> tuple[list[
     kept = folder / "analyses.json"
     if not kept.is_file():
         raise ValueError(f"{folder.name} has no analyses.json; measure first: steer-utils pocket analyse")
-    results = json.loads(kept.read_text(encoding="utf-8"))
+    results = read_json(kept)
     if results["revision"] != checkpoint.revision:
         raise ValueError(f"{kept} was measured on other weights; measure first: steer-utils pocket analyse")
     figures.mkdir(parents=True, exist_ok=True)
@@ -131,10 +130,10 @@ def add_results(folder: Path, revision: str | None, results: dict[str, Any]) -> 
     """Write results by name into analyses.json beside what is there on the same weights, and the page of all of it."""
     kept, page = folder / "analyses.json", folder / "analyses.md"
     found: dict[str, Any] = {"model": folder.name, "revision": revision}
-    if kept.is_file() and (before := json.loads(kept.read_text(encoding="utf-8")))["revision"] == revision:
+    if kept.is_file() and (before := read_json(kept))["revision"] == revision:
         found = before
     found |= json_safe(results)
-    write_whole(kept, json.dumps(found, indent=1) + "\n")
+    write_json(kept, found, indent=1)
     write_whole(page, analyses_page(found, folder.name))
     return page
 

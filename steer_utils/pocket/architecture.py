@@ -8,7 +8,6 @@ has a two-layer projector and fewer key/value heads. The chat templates differ t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import (
     AudioFlamingo3Config,
-    AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
-    Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     Qwen2Config,
     WhisperFeatureExtractor,
@@ -32,28 +30,37 @@ from transformers import (
 from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
 from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
 
+from steer_utils.lm.families import family_of
 from steer_utils.pocket.text import vocabulary_words
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_json
 
-FAMILIES = ("qwen2_audio", "audioflamingo3")
 TOKENS_PER_SECOND = 25  # 100 mel frames a second, halved by a convolution and again by pooling
 POSITIONS_PER_SECOND = 50  # of the tower's position table, before it pools
 
-#: Audio Flamingo 3's turn order: the system turn, then the audio, then the text of the user turn.
-AUDIO_FLAMINGO_3_TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] if part['type'] == 'audio' %}<sound>{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
-    "{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+SYSTEM_TURN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+
+
+def chat_template(system: str, audio: str) -> str:
+    """ChatML in Audio Flamingo 3's order: the turn `system`, where the messages have none of their own, then of each
+    turn `audio`, where it has one, and the text."""
+    return (
+        "{% if messages[0]['role'] != 'system' %}" + system + "{% endif %}"
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+        "{% for part in message['content'] if part['type'] == 'audio' %}" + audio + "{% endfor %}"
+        "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+        "{% endif %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+AUDIO_FLAMINGO_3_TEMPLATE = chat_template(SYSTEM_TURN, "<sound>")
 
 _SPECIAL_TOKENS = {
     "qwen2_audio": ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"),
     "audioflamingo3": ("<sound>",),
 }
+FAMILIES = tuple(_SPECIAL_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -88,20 +95,29 @@ def build(family: str, events: Sequence[str], *, size: Size | None = None, seed:
 
     `events` are the names the tokenizer must know. Raises ValueError for a family that is not in `FAMILIES`.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(FAMILIES)}")
     size = size or Size()
     processor = build_processor(family, events, size)
     tokenizer = processor.tokenizer
-    text_config = decoder_config(size, tokenizer)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _model(family, size, text_config, processor.audio_token_id)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    config = audio_config(family, size, decoder_config(size, tokenizer), processor.audio_token_id)
+    model = initialised(config, tokenizer, seed)
     positions = model.model.audio_tower.embed_positions.weight
     positions.data.copy_(sinusoids(*positions.shape))
-    return model.eval(), processor
+    return model, processor
+
+
+def initialised(config: Any, tokenizer: Any, seed: int) -> Any:
+    """A model of that configuration whose first weights come from `seed`; it pads and ends as the tokenizer does."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = new_model(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval()
+
+
+def new_model(config: Any) -> Any:
+    """A model of the unmodified class that this configuration is one of."""
+    return getattr(transformers, family_of(config).model_class)(config)
 
 
 def decoder_config(size: Size, tokenizer: Any) -> Qwen2Config:
@@ -121,46 +137,55 @@ def decoder_config(size: Size, tokenizer: Any) -> Qwen2Config:
     )
 
 
-def tower_shape(size: Size) -> dict[str, Any]:
-    """The arguments of both classes of tower configuration."""
-    # Qwen2-Audio's own names for these (encoder_layers, d_model, ...) are aliases of the common ones.
+def tower_blocks(size: Size) -> dict[str, Any]:
+    """The blocks of a tower, as arguments of its configuration's class."""
     return {
-        "num_mel_bins": size.mel_bins,
         "num_hidden_layers": size.encoder_blocks,
         "num_attention_heads": size.encoder_heads,
         "intermediate_size": 4 * size.encoder_width,
         "hidden_size": size.encoder_width,
-        "max_source_positions": size.seconds * POSITIONS_PER_SECOND,
     }
 
 
-def _model(family: str, size: Size, text_config: Qwen2Config, audio_token_id: int) -> Any:
+def tower_shape(size: Size) -> dict[str, Any]:
+    """The arguments of both classes of configuration of an audio tower."""
+    # Qwen2-Audio's own names for these (encoder_layers, d_model, ...) are aliases of the common ones.
+    positions = size.seconds * POSITIONS_PER_SECOND
+    return {"num_mel_bins": size.mel_bins, **tower_blocks(size), "max_source_positions": positions}
+
+
+def audio_config(family: str, size: Size, text_config: Any, audio_token_id: int) -> Any:
+    """The configuration of a model of `family`: a tower of that size before the decoder of `text_config`."""
     tower = tower_shape(size)
     if family == "qwen2_audio":
-        return Qwen2AudioForConditionalGeneration(
-            Qwen2AudioConfig(
-                audio_config=Qwen2AudioEncoderConfig(**tower),
-                text_config=text_config,
-                audio_token_index=audio_token_id,
-            )
-        )
-    return AudioFlamingo3ForConditionalGeneration(
-        AudioFlamingo3Config(
-            audio_config=AudioFlamingo3EncoderConfig(**tower), text_config=text_config, audio_token_id=audio_token_id
-        )
+        audio = Qwen2AudioEncoderConfig(**tower)
+        return Qwen2AudioConfig(audio_config=audio, text_config=text_config, audio_token_index=audio_token_id)
+    return AudioFlamingo3Config(
+        audio_config=AudioFlamingo3EncoderConfig(**tower), text_config=text_config, audio_token_id=audio_token_id
     )
 
 
 def build_processor(family: str, events: Sequence[str], size: Size) -> Any:
     """Whisper feature extractor with a short chunk, word tokenizer, and the family's chat template."""
-    extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
-    special = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *_SPECIAL_TOKENS[family])
+    special = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", *special_tokens(family))
     tokenizer = word_tokenizer(special, vocabulary_words(events))
+    template = None if family == "qwen2_audio" else AUDIO_FLAMINGO_3_TEMPLATE  # Qwen2-Audio's comes with transformers
+    return audio_processor(family, tokenizer, size, template)
+
+
+def special_tokens(family: str) -> tuple[str, ...]:
+    """The tokens that stand for an audio. Raises ValueError for a family that is not in `FAMILIES`."""
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(FAMILIES)}")
+    return _SPECIAL_TOKENS[family]
+
+
+def audio_processor(family: str, tokenizer: Any, size: Size, template: str | None) -> Any:
+    """The processor of `family`, of audio as long as the tower hears; None: the template of its class."""
+    extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
     if family == "qwen2_audio":
-        return Qwen2AudioProcessor(extractor, tokenizer)  # its template comes with transformers
-    return AudioFlamingo3Processor(
-        extractor, tokenizer, chat_template=AUDIO_FLAMINGO_3_TEMPLATE, max_audio_len=size.seconds
-    )
+        return Qwen2AudioProcessor(extractor, tokenizer, chat_template=template)
+    return AudioFlamingo3Processor(extractor, tokenizer, chat_template=template, max_audio_len=size.seconds)
 
 
 def word_tokenizer(special: Sequence[str], words: Iterable[str], end: str = "<|im_end|>") -> PreTrainedTokenizerFast:
@@ -194,5 +219,4 @@ def save(model: Any, processor: Any, folder: Path, facts: dict[str, object]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
-    with whole_file(folder / "pocket.json") as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "pocket.json", facts)

@@ -7,7 +7,6 @@ was made from, so other parts, or another language model, make another folder.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -22,6 +21,7 @@ from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.pocket.language_model import no_bars, read_language_model, source_of
 from steer_utils.pocket.mini_architecture import build_mini
 from steer_utils.pocket.parts import FACTS_FILE, WEIGHTS_FILE, load_parts
+from steer_utils.sound.files import read_json
 
 #: Set to a folder to keep assembled models there instead of in the platform's cache folder.
 CACHE_VARIABLE = "STEER_UTILS_CACHE"
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 
 def parts_fingerprint(parts: Path) -> str:
     """A short hash of our parts, of what they are joined with, and of how."""
-    language_model = json.loads((parts / FACTS_FILE).read_text(encoding="utf-8"))["recipe"]["language_model"]
+    language_model = read_json(parts / FACTS_FILE)["recipe"]["language_model"]
     digest = hashlib.sha256(f"{_VERSION} {source_of(language_model)}\n".encode())
     for name in (WEIGHTS_FILE, FACTS_FILE):
         digest.update((parts / name).read_bytes())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+from steer_utils.sound.files import whole_file
 
 
 def save_progress(
@@ -22,9 +22,8 @@ def save_progress(
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}.{name}"] = value
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    temporary = path.with_suffix(".part")
-    save_file(contiguous, temporary, metadata={"step": json.dumps(step), "stage": stage})
-    os.replace(temporary, path)
+    with whole_file(path) as part:
+        save_file(contiguous, part, metadata={"step": str(step), "stage": stage})
 
 
 def load_progress(
@@ -47,4 +46,4 @@ def load_progress(
                 key: file.get_tensor(f"{key}.{name}").to(parameter.device)  # a fused optimizer keeps its step there too
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
-        return int(json.loads(metadata["step"]))
+        return int(metadata["step"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +26,7 @@ from steer_utils.pocket.mini_recipe import MiniRecipe
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
 from steer_utils.sound.datasets import open_clips, same_recordings
-from steer_utils.sound.files import write_whole
+from steer_utils.sound.files import write_json
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study.benchmark import run_benchmark, scene_set
@@ -70,20 +70,13 @@ def train(
     other scenes and questions: how far do the figures of two trainings lie apart? (None: the recipe's own.)
     `workers`: processes that make scenes ahead (None: see `corpus.spare_workers`).
     """
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe for {name!r}; pass one of {', '.join(RECIPES)}")
-    if seed is not None and seed < 0:
-        raise ValueError(f"seed is {seed}; pass 0 or more")
-    recipe = RECIPES[name].shortened(shorten) if shorten != 1.0 else RECIPES[name]
-    recipe, bank, recorded = training_material(recipe, clips)
+    recipe, bank, recorded = training_material(recipe_named(RECIPES, name, shorten, seed), clips)
     out = out or work / (name if seed is None else f"{name}-seed{seed}")
     tower_work = work / f"tower-{tower_key(recipe, recorded)}"
     seeded = recipe if seed is None else replace(recipe, seed=seed)
     language_work = work / f"{name}-{recipe_key(seeded, recorded)}"
     model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
-    for folder in (tower_work, language_work):
-        folder.mkdir(parents=True, exist_ok=True)
     workers = spare_workers() if workers is None else workers
     train_encoder(model, processor, SceneSource(recipe, bank), Progress(tower_work, workers=workers, quiet=quiet))
     if seed is not None:
@@ -92,17 +85,33 @@ def train(
         model.to(torch.device(device)).model.audio_tower.load_state_dict(tower)
     progress, source = Progress(language_work, workers=workers, quiet=quiet), SceneSource(seeded, bank)
     train_language(model, processor, seeded, lambda: hear_corpus(model, processor, source, progress), progress)
-    facts: dict[str, object] = {
-        "name": name,
-        "events": list(recipe.events),
-        "trained_recordings": recorded,
-        "training_folds": list(TRAINING_FOLDS) if bank else [],
-        "recipe": seeded.as_dict(),
-        "versions": library_versions(),
-    }
-    save(model.cpu(), processor, out, facts)
+    save(model.cpu(), processor, out, facts_of(name, seeded, recorded))
     POCKET_SETTINGS.save(out / "settings.json")
     return out
+
+
+def recipe_named(recipes: Mapping[str, R], name: str, shorten: float, seed: int | None = None) -> R:
+    """The recipe of a model, shortened for a trial. Raises ValueError for a name without one, or a seed below 0."""
+    if name not in recipes:
+        raise ValueError(f"there is no recipe for {name!r}; pass one of {', '.join(recipes)}")
+    if seed is not None and seed < 0:
+        raise ValueError(f"seed is {seed}; pass 0 or more")
+    return recipes[name].shortened(shorten) if shorten != 1.0 else recipes[name]
+
+
+def facts_of(
+    name: str, recipe: Recipe | MiniRecipe, recorded: Sequence[str], more: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """What pocket.json says of a training; `recorded`: the file names of its recordings."""
+    return {
+        "name": name,
+        "events": list(recipe.events),
+        **(more or {}),
+        "trained_recordings": list(recorded),
+        "training_folds": list(TRAINING_FOLDS) if recorded else [],
+        "recipe": recipe.as_dict(),
+        "versions": library_versions(),
+    }
 
 
 def training_material(recipe: R, clips: Path | None) -> tuple[R, ClipBank | None, list[str]]:
@@ -198,7 +207,7 @@ def measure(
         measured[kind] = {"answers": answers.to_dict("records"), "where": report_dict(table)}
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")
-    write_whole(folder / "evaluation.json", json.dumps(measured, indent=1) + "\n")
+    write_json(folder / "evaluation.json", measured, indent=1)
     write_card(folder)
     return folder / "README.md"
 

@@ -13,7 +13,7 @@ from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing, Shown
 from steer_utils.lm.plan import Row
 from steer_utils.methods.settings import taught_events
-from steer_utils.pocket.text import FOCUS, KINDS, NEUTRAL, Turn, description, turn
+from steer_utils.pocket.text import FOCUS, KINDS, NEUTRAL, Turn, description, pick, turn
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
@@ -105,8 +105,7 @@ def answers_to(turns: Sequence[Turn], shown: Shown, scene: int) -> list[Answered
 def focused(scene: Scene, rng: np.random.Generator) -> Turn:
     """A focus instruction and a neutral question about a random event; the answer describes that event."""
     event = scene.events[int(rng.integers(len(scene.events)))]
-    focus, neutral = FOCUS[int(rng.integers(len(FOCUS)))], NEUTRAL[int(rng.integers(len(NEUTRAL)))]
-    return Turn("focused", f"{focus.format(x=event.name)} {neutral}", description(event))
+    return Turn("focused", f"{pick(FOCUS, rng).format(x=event.name)} {pick(NEUTRAL, rng)}", description(event))
 
 
 def accuracies(answered: list[Answered], labels: Mapping[str, str] = LABELS) -> pd.DataFrame:
@@ -125,14 +124,6 @@ def accuracies(answered: list[Answered], labels: Mapping[str, str] = LABELS) -> 
         if kind in scores:
             scene_numbers, values = (np.array(column) for column in zip(*scores[kind], strict=True))
             estimate = cluster_mean(values, scene_numbers)
-            rows.append(
-                {
-                    "kind": kind,
-                    "question": label,
-                    "right": estimate.mean,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "n": estimate.n,
-                }
-            )
+            interval = {"right": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+            rows.append({"kind": kind, "question": label, **interval})
     return pd.DataFrame(rows)

@@ -9,41 +9,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import (
-    AudioFlamingo3Config,
-    AudioFlamingo3ForConditionalGeneration,
-    AudioFlamingo3Processor,
-    Qwen2AudioConfig,
-    Qwen2AudioForConditionalGeneration,
-    Qwen2AudioProcessor,
-    WhisperFeatureExtractor,
-)
-from transformers.models.audioflamingo3 import AudioFlamingo3EncoderConfig
-from transformers.models.qwen2_audio import Qwen2AudioEncoderConfig
 
 from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.pocket.adapters import LAYERS
-from steer_utils.pocket.architecture import FAMILIES, Size, tower_shape
+from steer_utils.pocket.architecture import (
+    SYSTEM_TURN,
+    Size,
+    audio_config,
+    audio_processor,
+    chat_template,
+    new_model,
+    special_tokens,
+)
 from steer_utils.pocket.language_model import LanguageModel
 
 _AUDIO = {
     "qwen2_audio": "Audio: <|audio_bos|><|AUDIO|><|audio_eos|>\n",  # a line of its own before the text
     "audioflamingo3": "<sound>",
 }
-_SPECIAL_TOKENS = {
-    "qwen2_audio": ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"),
-    "audioflamingo3": ("<sound>",),
-}
-#: ChatML, as the language model was taught it, its own system turn included; the audio stands before the text.
-_TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}{% raw %}SYSTEM_TURN{% endraw %}{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] if part['type'] == 'audio' %}AUDIO_LINE{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
-    "{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def build_mini(
@@ -55,10 +38,9 @@ def build_mini(
     over as they are; `family` says which class hears. Raises ValueError for a family that is not in `FAMILIES`,
     CheckpointError for a language model that knows no ChatML, or whose blocks are not as Llama's and Qwen2's.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}; pass one of {', '.join(FAMILIES)}")
+    special = special_tokens(family)
     _check(language_model)
-    processor = _processor(family, language_model.tokenizer, size)
+    processor = _processor(family, language_model.tokenizer, size, special)
     tokenizer = processor.tokenizer
     config = language_model.model.config.to_dict()
     # What reading left there (a quantisation that is undone, another class) is not true of the new model. Neither
@@ -67,7 +49,9 @@ def build_mini(
     config = {name: value for name, value in config.items() if name not in untrue}
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     config |= {"vocab_size": len(tokenizer), "tie_word_embeddings": False, "eos_token_id": end, "pad_token_id": end}
-    model = _model(family, size, type(language_model.model.config)(**config), processor.audio_token_id)
+    whole = audio_config(family, size, type(language_model.model.config)(**config), processor.audio_token_id)
+    whole.tie_word_embeddings = False
+    model = new_model(whole)
     _copy_language_model(model, language_model.model)
     model.model.audio_tower.load_state_dict(dict(tower))
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
@@ -92,38 +76,21 @@ def _check(language_model: LanguageModel) -> None:
 def _system_turn(tokenizer: Any) -> str:
     """The turn that the language model's own template puts before a user's; "" where it puts none."""
     if tokenizer.chat_template is None:
-        return "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        return SYSTEM_TURN
     turns = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
     before = turns.partition("<|im_start|>user")[0]
     return before if before.startswith("<|im_start|>system\n") and before.endswith("<|im_end|>\n") else ""
 
 
-def _processor(family: str, tokenizer: Any, size: Size) -> Any:
-    tokenizer.add_special_tokens({"additional_special_tokens": list(_SPECIAL_TOKENS[family])})
+def _processor(family: str, tokenizer: Any, size: Size, special: tuple[str, ...]) -> Any:
+    """The processor with the language model's own ChatML, its system turn included, and the audio before the text."""
+    tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
     tokenizer.padding_side = "left"
     tokenizer.pad_token = tokenizer.eos_token = "<|im_end|>"
     system = _system_turn(tokenizer)
     tokenizer.chat_template = None  # the processor's counts
-    extractor = WhisperFeatureExtractor(feature_size=size.mel_bins, chunk_length=size.seconds)
-    template = _TEMPLATE.replace("AUDIO_LINE", _AUDIO[family]).replace("SYSTEM_TURN", system)
-    if family == "qwen2_audio":
-        return Qwen2AudioProcessor(extractor, tokenizer, chat_template=template)
-    return AudioFlamingo3Processor(extractor, tokenizer, chat_template=template, max_audio_len=size.seconds)
-
-
-def _model(family: str, size: Size, text_config: Any, audio_token_id: int) -> Any:
-    tower = tower_shape(size)
-    made: Any
-    if family == "qwen2_audio":
-        audio = Qwen2AudioEncoderConfig(**tower)
-        made = Qwen2AudioConfig(audio_config=audio, text_config=text_config, audio_token_index=audio_token_id)
-        made.tie_word_embeddings = False
-        return Qwen2AudioForConditionalGeneration(made)
-    made = AudioFlamingo3Config(
-        audio_config=AudioFlamingo3EncoderConfig(**tower), text_config=text_config, audio_token_id=audio_token_id
-    )
-    made.tie_word_embeddings = False
-    return AudioFlamingo3ForConditionalGeneration(made)
+    template = chat_template("{% raw %}" + system + "{% endraw %}", _AUDIO[family])
+    return audio_processor(family, tokenizer, size, template)
 
 
 @torch.no_grad()

@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from steer_utils.lm.environment import library_versions
-from steer_utils.pocket.commands import short_hash, training_material
+from steer_utils.pocket.commands import facts_of, recipe_named, short_hash, training_material
 from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
 from steer_utils.pocket.language_model import read_language_model
 from steer_utils.pocket.mini_architecture import build_mini
@@ -22,7 +21,7 @@ from steer_utils.pocket.mini_recipe import MINI_RECIPES, MiniRecipe
 from steer_utils.pocket.mini_training import SNAPSHOTS, Learnt, exactly_answered, kept_scenes, train_adapters
 from steer_utils.pocket.packing import Packer
 from steer_utils.pocket.parts import save_parts
-from steer_utils.pocket.recipe import TRAINING_FOLDS, Recipe
+from steer_utils.pocket.recipe import Recipe
 from steer_utils.pocket.towers import read_tower
 from steer_utils.pocket.training import Progress, hear_corpus
 from steer_utils.sound.recordings import ClipBank
@@ -57,10 +56,7 @@ def train_mini(
     the answers of each (answers.csv). Raises CheckpointError, before any work, if language model or tower cannot be
     had, or do not fit.
     """
-    if seed is not None and seed < 0:
-        raise ValueError(f"seed is {seed}; pass 0 or more")
-    recipe = MINI_RECIPES[name].shortened(shorten) if shorten != 1.0 else MINI_RECIPES[name]
-    recipe, bank, recorded = training_material(recipe, clips)
+    recipe, bank, recorded = training_material(recipe_named(MINI_RECIPES, name, shorten, seed), clips)
     title = "-".join([name, *(Path(other).resolve().name for other in (tower, language_model) if other is not None)])
     if language_model is not None:
         place = Path(language_model)  # a folder is read again when the parts are assembled, from wherever that is
@@ -173,13 +169,5 @@ def answers_now(model: Any, processor: Any, held_out: HeldOut) -> pd.DataFrame:
 
 def save_mini(out: Path, name: str, model: Any, recipe: MiniRecipe, learnt: Learnt, recorded: Sequence[str]) -> None:
     """The trained parts and what they were taught, as a folder that `load` takes."""
-    facts: dict[str, object] = {
-        "name": name,
-        "events": list(recipe.events),
-        "any_text": True,  # the decoder knows more words than it was taught here
-        "trained_recordings": list(recorded),
-        "training_folds": list(TRAINING_FOLDS) if recorded else [],
-        "recipe": recipe.as_dict(),
-        "versions": library_versions(),
-    }
-    save_parts(out, model.model.audio_tower.state_dict(), learnt, facts)
+    any_text = {"any_text": True}  # the decoder knows more words than it was taught here
+    save_parts(out, model.model.audio_tower.state_dict(), learnt, facts_of(name, recipe, recorded, any_text))

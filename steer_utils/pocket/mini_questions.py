@@ -8,23 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from steer_utils.pocket.text import (
-    AFTER,
-    BEFORE,
-    COUNT,
-    DESCRIBE,
-    LOUDNESS,
-    NEUTRAL,
-    NUMBERS,
-    ORDER,
-    ORDINALS,
-    PITCH,
-    PLACE,
-    PRESENCE,
-    Turn,
-    description,
-    place,
-)
+from steer_utils.pocket.text import ABOUT_ONE, COUNT, NEUTRAL, NUMBERS, PRESENCE, Turn, about_one, pick
 from steer_utils.sound.scenes import Scene
 
 SLOTS = ("first", "middle", "last")
@@ -42,32 +26,16 @@ def questions_about(scene: Scene, events: Sequence[str], rng: np.random.Generato
     """Every kind of question about a scene of three events, in one of its wordings; presence asks after the three, and
     after three of `events` that are not there."""
 
-    def pick(options: Sequence[str]) -> str:
-        return options[int(rng.integers(len(options)))]
-
     names = list(scene.names)
     absent = rng.permutation([name for name in events if name not in names])[: len(names)]
     asked = [
-        Asked(Turn("listing", pick(NEUTRAL), ", ".join(names)), ""),
-        Asked(Turn("count", pick(COUNT), NUMBERS[len(names) - 1]), ""),
-        *(Asked(Turn("presence", pick(PRESENCE).format(x=name), "no"), "") for name in absent),
+        Asked(Turn("listing", pick(NEUTRAL, rng), ", ".join(names)), ""),
+        Asked(Turn("count", pick(COUNT, rng), NUMBERS[len(names) - 1]), ""),
+        *(Asked(Turn("presence", pick(PRESENCE, rng).format(x=name), "no"), "") for name in absent),
     ]
-    for index, (event, slot) in enumerate(zip(scene.events, SLOTS, strict=True)):
-        about = {
-            "describe": (DESCRIBE, description(event)),
-            "presence": (PRESENCE, "yes"),
-            "place": (PLACE, place(event, scene.duration)),
-            "after": (AFTER, [*names, "nothing"][index + 1]),
-            "before": (BEFORE, ["nothing", *names][index]),
-        }
-        if event.pitch:
-            about["pitch"] = PITCH, event.pitch
-        if event.loudness:
-            about["loudness"] = LOUDNESS, event.loudness
-        asked += [
-            Asked(Turn(kind, pick(words).format(x=event.name), answer), slot) for kind, (words, answer) in about.items()
-        ]
-        asked.append(Asked(Turn("order", pick(ORDER).format(n=ORDINALS[index]), event.name), slot))
+    for index, slot in zip(range(len(names)), SLOTS, strict=True):
+        pairs = ((kind, about_one(kind, scene, index, rng)) for kind in ABOUT_ONE)
+        asked += [Asked(Turn(kind, *pair), slot) for kind, pair in pairs if pair]
     return asked
 
 

@@ -7,7 +7,6 @@ that a resumed run does not spend again, and trainings by several seeds share it
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from steer_utils.pocket.packing import IGNORE, Packed, Packer
 from steer_utils.pocket.projector_start import start_projector
 from steer_utils.pocket.text import Turn, ask
 from steer_utils.pocket.training import Progress, epoch_slice, train_steps
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import read_json, whole_file, write_whole
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import RATE
 from steer_utils.sound.spans import Interval
@@ -239,17 +238,14 @@ def save_heard(path: Path, heard: HeardScenes) -> None:
         {"seconds": scene.duration, "events": [asdict(event) for event in scene.events]} for scene in heard.scenes
     ]
     metadata = {"tokens": json.dumps(heard.tokens), "scenes": json.dumps(scenes)}
-    temporary = path.with_suffix(".part")
-    facts = path.with_suffix(".json")
-    with whole_file(facts) as part:  # safetensors allows only so much metadata
-        part.write_text(json.dumps(metadata), encoding="utf-8")
-    save_file({"states": heard.states.cpu().contiguous()}, temporary)
-    os.replace(temporary, path)
+    write_whole(path.with_suffix(".json"), json.dumps(metadata))  # safetensors allows only so much metadata
+    with whole_file(path) as part:
+        save_file({"states": heard.states.cpu().contiguous()}, part)
 
 
 def load_heard(path: Path) -> HeardScenes:
     """Read what `save_heard` wrote; the scenes have facts and no samples."""
-    metadata = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    metadata = read_json(path.with_suffix(".json"))
     scenes = [
         Scene(
             np.broadcast_to(np.float32(0), (round(each["seconds"] * RATE),)),

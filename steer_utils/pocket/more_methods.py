@@ -6,7 +6,6 @@ both stand on the same scenes, steering is run again with it, and must come out 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from steer_utils.methods.tuning_rivals import tune_rivals
 from steer_utils.pocket.card import write_card
 from steer_utils.pocket.commands import development_names, open_pocket, progress_bar
 from steer_utils.sound.datasets import open_clips
-from steer_utils.sound.files import json_safe, write_whole
+from steer_utils.sound.files import json_safe, read_json, write_json
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
@@ -55,7 +54,7 @@ def measure_more(
     path = folder / "evaluation.json"
     if not methods or not path.is_file():
         raise ValueError(f"{folder.name} has no evaluation.json; `steer-utils pocket evaluate` without --only makes it")
-    measured = json.loads(path.read_text(encoding="utf-8"))
+    measured = read_json(path)
     if measured["revision"] != checkpoint.revision:
         raise ValueError(f"{path} is of the weights {measured['revision']}, these are {checkpoint.revision}")
     work.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,7 @@ def measure_more(
         )
         measured[kind]["where"] = merged(measured[kind]["where"], report_dict(table), methods)
     settings.save(folder / "settings.json")
-    write_whole(path, json.dumps(json_safe(measured), indent=1) + "\n")
+    write_json(path, json_safe(measured), indent=1)
     return write_card(folder)
 
 

@@ -6,7 +6,6 @@ pocket.json         what it was taught, and by which recipe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from steer_utils.lm.checkpoints import CheckpointError
 from steer_utils.pocket.architecture import Size
 from steer_utils.pocket.mini_training import Learnt
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import read_json, whole_file, write_json
 
 WEIGHTS_FILE, FACTS_FILE = "parts.safetensors", "pocket.json"
 _TOWER = "tower."
@@ -41,14 +40,13 @@ def save_parts(folder: Path, tower: Mapping[str, torch.Tensor], learnt: Learnt, 
     tensors |= {name: value.to("cpu", torch.float16).contiguous() for name, value in learnt.tensors().items()}
     with whole_file(folder / WEIGHTS_FILE) as part:
         save_file(tensors, part)
-    with whole_file(folder / FACTS_FILE) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / FACTS_FILE, facts)
 
 
 def load_parts(folder: Path) -> Parts:
     """Read both files. Raises CheckpointError where one is missing or damaged."""
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+        facts = read_json(folder / FACTS_FILE)
         tensors = load_file(folder / WEIGHTS_FILE)
         facts["recipe"]["family"], facts["recipe"]["language_model"]
         size = Size(**facts["recipe"].get("size", {}))  # the first parts that shipped do not say

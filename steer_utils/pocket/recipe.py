@@ -27,7 +27,6 @@ EVENTS = tuple(sorted({*SOUNDS, *RECORDED_EVENTS}))
 DEVELOPMENT_EVENTS = ("siren", "knock", "whistle", "laughter", "drum")
 
 TRAINING_FOLDS = (1, 2, 3)
-HELD_OUT_FOLDS = (4,)
 
 
 class Stage:

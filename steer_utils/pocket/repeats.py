@@ -6,7 +6,6 @@ first weights and meets other scenes and questions (`pocket train --seed`), and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from steer_utils.lm.models import POCKET_MODELS, WEIGHTS
 from steer_utils.methods.table import METHODS
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.show.plots.repeats import alt_text_repeats, repeats_figure
-from steer_utils.sound.files import write_whole
+from steer_utils.sound.files import read_json, write_json, write_whole
 from steer_utils.sound.tables import markdown_table
 
 COMPARED = ("steering", "steering-heads", "steering-paper", "prompting", "prompting-best", "asking")
@@ -28,9 +27,7 @@ def training_of(folder: Path) -> dict[str, Any]:
     Raises ValueError for a folder without them, or with a damaged one.
     """
     try:
-        facts, measured = (
-            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("pocket.json", "evaluation.json")
-        )
+        facts, measured = (read_json(folder / name) for name in ("pocket.json", "evaluation.json"))
         entry = {
             "model": facts["name"],
             "seed": facts["recipe"]["seed"],
@@ -72,7 +69,7 @@ def compare_trainings(folders: Sequence[Path], out: Path, figures: Path) -> Path
     trainings = sorted(by_weights.values(), key=_order)
     drawn = repeats_figure(trainings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, json.dumps(trainings, indent=1) + "\n")
+    write_json(out, trainings, indent=1)
     page = out.with_suffix(".md")
     write_whole(page, repeats_page(trainings))
     figures.mkdir(parents=True, exist_ok=True)
@@ -91,7 +88,7 @@ def _read(out: Path) -> list[dict[str, Any]]:
     if not out.is_file():
         return []
     try:
-        known = json.loads(out.read_text(encoding="utf-8"))
+        known = read_json(out)
         repeats_page(known)  # reads every value
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{out} is no list of trainings as this command writes it: {error}") from error

@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, LlavaConfig, LlavaProcessor
 
-from steer_utils.pocket.architecture import Size, decoder_config, sinusoids, word_tokenizer
+from steer_utils.pocket.architecture import Size, decoder_config, initialised, sinusoids, tower_blocks, word_tokenizer
 from steer_utils.pocket.packing import Packer
 from steer_utils.pocket.recipe import EncoderStage, LanguageStage, Recipe
 from steer_utils.pocket.shape_questions import WEIGHTS, turn, words
@@ -64,33 +58,22 @@ def build(size: Size, seed: int) -> tuple[Any, Any]:
         chat_template=TEMPLATE,
         num_additional_image_tokens=1,
     )
-    tower = CLIPVisionConfig(
-        hidden_size=size.encoder_width,
-        intermediate_size=4 * size.encoder_width,
-        num_hidden_layers=size.encoder_blocks,
-        num_attention_heads=size.encoder_heads,
-        projection_dim=size.encoder_width,
-        image_size=SIDE,
-        patch_size=PATCH,
-    )
     config = LlavaConfig(
-        vision_config=tower,
+        vision_config=CLIPVisionConfig(
+            **tower_blocks(size), projection_dim=size.encoder_width, image_size=SIDE, patch_size=PATCH
+        ),
         text_config=decoder_config(size, tokenizer),
         image_token_index=processor.image_token_id,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         image_seq_length=GRID.count,
     )
-    with seeded(torch.device("cpu"), seed):
-        model = LlavaForConditionalGeneration(config)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.requires_grad_(False)
+    model = initialised(config, tokenizer, seed).requires_grad_(False)
     # As Whisper's table in the audio towers, in two directions: who is beside whom need not be learnt from nothing.
     half = sinusoids(GRID.rows, size.encoder_width // 2)
     both = torch.cat([half.repeat_interleave(GRID.columns, dim=0), half.repeat(GRID.rows, 1)], dim=1)
     model.model.vision_tower.embeddings.position_embedding.weight[1:] = 0.2 * both
-    return model.eval(), processor
+    return model, processor
 
 
 def pictures(seed: int, first: int, count: int) -> list[Picture]:

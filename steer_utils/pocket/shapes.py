@@ -70,6 +70,10 @@ class Picture:
     pixels: np.ndarray
     things: tuple[Thing, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(thing.name for thing in self.things)
+
 
 def make_picture(rng: np.random.Generator, names: Sequence[str], count: int = 3) -> Picture:
     """`count` (at most 4) different ones of `names`, apart from each other; their middles differ across."""

@@ -134,21 +134,14 @@ def _listing(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> t
     return whole + pick(NEUTRAL, rng), ", ".join(event.name for event in scene.events)
 
 
-def _describe(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    event = _event(scene, rng)
-    return pick(DESCRIBE, rng).format(x=event.name), description(event)
-
-
-def _attribute(
-    scene: Scene, rng: np.random.Generator, events: Sequence[str], *, word: str, questions: Sequence[str]
-) -> tuple[str, str] | None:
+def _attribute(scene: Scene, rng: np.random.Generator, events: Sequence[str], *, word: str) -> tuple[str, str] | None:
     """`word`: pitch or loudness. None where no event of the scene has one that is known."""
     known = [event for event in scene.events if getattr(event, word)]
     if not known:
         return None
     event = known[int(rng.integers(len(known)))]
     whole = pick(WHOLE, rng) + " " if rng.random() < 0.1 else ""
-    return whole + pick(questions, rng).format(x=event.name), getattr(event, word)
+    return whole + pick(ABOUT_ONE[word][0], rng).format(x=event.name), getattr(event, word)
 
 
 def _count(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
@@ -163,24 +156,36 @@ def _presence(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> 
     return pick(PRESENCE, rng).format(x=pick(absent, rng)), "no"
 
 
-def _neighbour(
-    scene: Scene, rng: np.random.Generator, events: Sequence[str], *, step: int, questions: Sequence[str]
-) -> tuple[str, str]:
-    """What sounds `step` events later; "nothing" beyond the first and the last."""
-    index = int(rng.integers(len(scene.events)))
-    other = index + step
-    answer = scene.events[other].name if 0 <= other < len(scene.events) else "nothing"
-    return pick(questions, rng).format(x=scene.events[index].name), answer
+def beside(names: Sequence[str], index: int, step: int) -> str:
+    """The name `step` places further than that of number `index`; "nothing" beyond the first and the last."""
+    place = index + step
+    return names[place] if 0 <= place < len(names) else "nothing"
 
 
-def _order(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    index = int(rng.integers(len(scene.events)))
-    return pick(ORDER, rng).format(n=ORDINALS[index]), scene.events[index].name
+#: What is asked about one event ({x}: its name, {n}: its number): in which words, and the answer from the scene and the
+#: event's number in it; None where that is not known.
+ABOUT_ONE: dict[str, tuple[Sequence[str], Callable[[Scene, int], str | None]]] = {
+    "describe": (DESCRIBE, lambda scene, index: description(scene.events[index])),
+    "presence": (PRESENCE, lambda scene, index: "yes"),
+    "place": (PLACE, lambda scene, index: place(scene.events[index], scene.duration)),
+    "after": (AFTER, lambda scene, index: beside(scene.names, index, +1)),
+    "before": (BEFORE, lambda scene, index: beside(scene.names, index, -1)),
+    "pitch": (PITCH, lambda scene, index: scene.events[index].pitch),
+    "loudness": (LOUDNESS, lambda scene, index: scene.events[index].loudness),
+    "order": (ORDER, lambda scene, index: scene.names[index]),
+}
 
 
-def _place(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
-    event = _event(scene, rng)
-    return pick(PLACE, rng).format(x=event.name), place(event, scene.duration)
+def about_one(kind: str, scene: Scene, index: int, rng: np.random.Generator) -> tuple[str, str] | None:
+    """Question and answer about one event; None where the answer is not known."""
+    questions, answer_of = ABOUT_ONE[kind]
+    if not (answer := answer_of(scene, index)):
+        return None
+    return pick(questions, rng).format(x=scene.names[index], n=ORDINALS[index]), answer
+
+
+def _about_any(scene: Scene, rng: np.random.Generator, events: Sequence[str], *, kind: str) -> tuple[str, str] | None:
+    return about_one(kind, scene, int(rng.integers(len(scene.events))), rng)
 
 
 def _focus(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tuple[str, str]:
@@ -195,16 +200,13 @@ def _focus(scene: Scene, rng: np.random.Generator, events: Sequence[str]) -> tup
 
 
 _MAKERS: dict[str, Callable[[Scene, np.random.Generator, Sequence[str]], tuple[str, str] | None]] = {
-    "describe": _describe,
-    "pitch": partial(_attribute, word="pitch", questions=PITCH),
-    "loudness": partial(_attribute, word="loudness", questions=LOUDNESS),
+    "describe": partial(_about_any, kind="describe"),
+    "pitch": partial(_attribute, word="pitch"),
+    "loudness": partial(_attribute, word="loudness"),
     "listing": _listing,
     "count": _count,
     "presence": _presence,
-    "after": partial(_neighbour, step=+1, questions=AFTER),
-    "before": partial(_neighbour, step=-1, questions=BEFORE),
-    "order": _order,
-    "place": _place,
+    **{kind: partial(_about_any, kind=kind) for kind in ("after", "before", "order", "place")},
     "focus": _focus,
 }
 KINDS = tuple(_MAKERS)

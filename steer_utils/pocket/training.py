@@ -185,6 +185,7 @@ def train_steps(
     `losses(done)` gives the loss of each step from number `done` on, one after another; it is called only if steps are
     left, and closed with them.
     """
+    progress.folder.mkdir(parents=True, exist_ok=True)
     checkpoint = progress.folder / f"{name}.safetensors"
     done = load_progress(checkpoint, parameters, optimizer, name)
     if done >= stage.steps:

@@ -6,7 +6,6 @@ of the thing's known size (an oracle, as the window's width is) slides over the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,15 +24,15 @@ from steer_utils.methods.settings import PAPER, Settings
 from steer_utils.methods.table import METHODS, label_of
 from steer_utils.methods.tuning import Opened, tune
 from steer_utils.pocket.architecture import save
-from steer_utils.pocket.card import gap_text
-from steer_utils.pocket.commands import open_pocket, progress_bar, recipe_key
+from steer_utils.pocket.card import gap_text, page
+from steer_utils.pocket.commands import open_pocket, progress_bar, recipe_key, recipe_named
 from steer_utils.pocket.evaluation import Answered, accuracies, answers_to
 from steer_utils.pocket.seeing import PICTURE_RECIPES, build, train_answers, train_tower
 from steer_utils.pocket.shape_questions import KINDS, turn
 from steer_utils.pocket.shapes import DEVELOPMENT, NEVER_TRAINED, SIDE, TESTED, Picture, make_picture
 from steer_utils.pocket.training import Progress
 from steer_utils.sound.config_files import told_fields
-from steer_utils.sound.files import write_whole
+from steer_utils.sound.files import read_json, write_json
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.resume import Record, analysis_identity, resumable_rows
 from steer_utils.study.statistics import cluster_mean, paired_difference
@@ -63,12 +62,11 @@ def train_picture_model(name: str, *, work: Path, out: Path | None = None, short
 
     Checkpoints go to `work`; the same command goes on after a kill. `shorten` scales the steps (for trials).
     """
-    recipe = PICTURE_RECIPES[name].shortened(shorten) if shorten != 1.0 else PICTURE_RECIPES[name]
-    folder, out = work / f"{name}-{recipe_key(recipe)}", out or work / name
-    folder.mkdir(parents=True, exist_ok=True)
+    recipe, out = recipe_named(PICTURE_RECIPES, name, shorten), out or work / name
+    progress = Progress(work / f"{name}-{recipe_key(recipe)}", every=100)
     model, processor = build(recipe.size, recipe.seed)
     for stage in (train_tower, train_answers):
-        stage(model, processor, recipe, Progress(folder, every=100))
+        stage(model, processor, recipe, progress)
     taught = {"name": name, "events": list(recipe.events), "recipe": recipe.as_dict()}
     save(model, processor, out, {**taught, "versions": library_versions()})
     PICTURE_SETTINGS.save(out / "settings.json")
@@ -124,7 +122,7 @@ def picture_rows(lm: AudioLM, picture: Picture, number: int, settings: Settings)
     """One row a thing and method: overlap and IoU of its box with the true one, beside chance (the mean over all places
     of the box) and the ceiling (its best place: boxes move by whole patches)."""
     seeing, rows = lm.see(picture.pixels), []
-    curves_of = method_curves(seeing, [thing.name for thing in picture.things], settings, 100 * number)
+    curves_of = method_curves(seeing, picture.names, settings, 100 * number)
     for thing, curves in zip(picture.things, curves_of, strict=True):
         boxes = seeing.grid.boxes(*thing.box.size)
         overlaps, ious = ([getattr(box, score)(thing.box) for box in boxes] for score in ("covers", "iou"))
@@ -189,7 +187,7 @@ def measure_pictures(name: str, *, work: Path, scenes: int = 300, tuning_scenes:
             measured["answers"] = answer_rows(lm, pictures, seed).to_dict("records")
         kept = [row for row in rows if kind == "tested" or row["thing"] in NEVER_TRAINED]
         measured[kind] = box_summary(kept).to_dict("records")
-    write_whole(folder / "evaluation.json", json.dumps(measured, indent=1) + "\n")
+    write_json(folder / "evaluation.json", measured, indent=1)
     write_picture_card(folder)
     return folder / "README.md"
 
@@ -209,7 +207,7 @@ def overlap_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def write_picture_card(folder: Path) -> None:
     """README.md in the model's folder, from its pocket.json, settings.json and evaluation.json."""
-    facts, measured = (json.loads((folder / name).read_text("utf-8")) for name in ("pocket.json", "evaluation.json"))
+    facts, measured = (read_json(folder / name) for name in ("pocket.json", "evaluation.json"))
     tower, language = facts["recipe"]["encoder"], facts["recipe"]["language"]
     settings = Settings.load(folder / "settings.json")
     answers = [(row["kind"], f"{row['right']:.1%}", row["n"]) for row in measured["answers"]]
@@ -236,4 +234,4 @@ def write_picture_card(folder: Path) -> None:
         f"Settings, chosen on {len(DEVELOPMENT)} other combinations ({settings.chosen_on['scenes']} pictures): "
         + ", ".join(f"{name} {value!r}" for name, value in told_fields(settings).items() if name != "chosen_on"),
     ]
-    write_whole(folder / "README.md", "\n\n".join(parts) + "\n")
+    page(folder, *parts)

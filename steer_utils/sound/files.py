@@ -225,6 +225,11 @@ def write_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path) -> Any:
+    """What a file of ours holds. Raises OSError, and ValueError for what is no json."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_json(path: Path, value: Any, *, indent: int = 2) -> None:
     """Write what json can hold, whole or not at all."""
     write_whole(path, json.dumps(value, indent=indent) + "\n")
