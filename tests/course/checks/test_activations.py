@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hints import hint_test, right_test
 
 from steer_utils.course.checks import Wrong, activations
 from steer_utils.sound.spans import AudioSpan
@@ -68,49 +69,40 @@ def test_hooks_that_are_blank_return_something_or_know_no_tuple() -> None:
 
 
 # -- share and mass --------------------------------------------------------------------------------------------------
-@pytest.fixture
-def row() -> torch.Tensor:
-    """Ten weights that sum to 1; the audio is slots 3 to 7."""
-    return torch.tensor([0.07, 0.1, 0.02, 0.03, 0.28, 0.11, 0.06, 0.1, 0.04, 0.19])
+#: Ten weights that sum to 1; the audio is slots 3 to 7.
+ROW = torch.tensor([0.07, 0.1, 0.02, 0.03, 0.28, 0.11, 0.06, 0.1, 0.04, 0.19])
+AUDIO = ROW[3:8]
+SHARE = AUDIO / AUDIO.sum()
 
 
-def test_share_and_mass_pass(row: torch.Tensor, capsys: pytest.CaptureFixture[str]) -> None:
-    audio = row[3:8]
-    activations.share_and_mass(audio / audio.sum(), audio.sum(), row, SPAN)
-    activations.share_and_mass((audio / audio.sum()).tolist(), 0.58, row, SPAN)
-    assert "Correct. This head gives 58% of its attention to the audio" in capsys.readouterr().out
+test_share_and_mass_pass = right_test(
+    lambda answer: activations.share_and_mass(*answer, ROW, SPAN),
+    (SHARE, AUDIO.sum()),
+    (SHARE.tolist(), 0.58),
+    says="This head gives 58% of its attention to the audio",
+)
 
+test_each_slip_of_the_mass_has_its_hint = hint_test(
+    lambda mass: activations.share_and_mass(SHARE, mass, ROW, SPAN),
+    (..., "nothing is here yet"),
+    (ROW.sum(), "sum over all slots"),
+    (AUDIO.mean(), "not their mean"),
+    (ROW[:5].sum(), "does not begin at slot 0"),
+    (ROW[3:5].sum(), "a number of tokens, not a slot"),
+    (ROW[3:7].sum(), "last audio token is missing"),
+    (ROW[3:9].sum(), "one slot too many"),
+    (ROW[3:].sum(), "everything after the audio"),
+    (0.45, "slots span.first to span.stop"),
+)
 
-def test_each_slip_of_the_mass_has_its_hint(row: torch.Tensor) -> None:
-    share = row[3:8] / row[3:8].sum()
-    slips = {
-        "nothing is here yet": ...,
-        "sum over all slots": row.sum(),
-        "not their mean": row[3:8].mean(),
-        "does not begin at slot 0": row[:5].sum(),
-        "a number of tokens, not a slot": row[3:5].sum(),
-        "last audio token is missing": row[3:7].sum(),
-        "one slot too many": row[3:9].sum(),
-        "everything after the audio": row[3:].sum(),
-        "slots span.first to span.stop": 0.45,
-    }
-    for hint, mass in slips.items():
-        with pytest.raises(Wrong, match=hint):
-            activations.share_and_mass(share, mass, row, SPAN)
-
-
-def test_each_slip_of_the_share_has_its_hint(row: torch.Tensor) -> None:
-    audio = row[3:8]
-    slips = {
-        "nothing is here yet": None,
-        "divide by the mass": audio,
-        "second softmax": audio.softmax(dim=0),
-        "the shape is": row,
-        "the share sums to 1.00": torch.full((5,), 0.2),
-    }
-    for hint, share in slips.items():
-        with pytest.raises(Wrong, match=hint):
-            activations.share_and_mass(share, audio.sum(), row, SPAN)
+test_each_slip_of_the_share_has_its_hint = hint_test(
+    lambda share: activations.share_and_mass(share, AUDIO.sum(), ROW, SPAN),
+    (None, "nothing is here yet"),
+    (AUDIO, "divide by the mass"),
+    (AUDIO.softmax(dim=0), "second softmax"),
+    (ROW, "the shape is"),
+    (torch.full((5,), 0.2), "the share sums to 1.00"),
+)
 
 
 # -- bytes of full maps ----------------------------------------------------------------------------------------------
@@ -140,16 +132,12 @@ def test_bytes_pass_and_say_what_fits(capsys: pytest.CaptureFixture[str]) -> Non
         (lambda config, slots, size: 32 * 20 * slots**2 * size, "the audio tower's"),
         (lambda config, slots, size: 12345, "it says 12.3 kB, not 1.26 GB"),
         (lambda config, slots, size: "much", "must be a number"),
+        (lambda config, slots, size: 20 * 28 * slots**2 * size, "it says"),  # right for one checkpoint alone
     ],
 )
 def test_each_slip_of_the_bytes_has_its_hint(function: Callable[..., Any], hint: str) -> None:
     with pytest.raises(Wrong, match=hint):
         activations.full_map_bytes(function)
-
-
-def test_bytes_that_fit_one_checkpoint_alone_are_refused() -> None:
-    with pytest.raises(Wrong, match="it says"):
-        activations.full_map_bytes(lambda config, slots, size: 20 * 28 * slots**2 * size)
 
 
 # -- slots of a call -------------------------------------------------------------------------------------------------
@@ -158,24 +146,17 @@ def places(wanted: Sequence[int], seen: int, tokens: int) -> list[int]:
     return [slot - first for slot in wanted if first <= slot < seen]
 
 
-def test_places_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    activations.places_in_call(places)
-    activations.places_in_call(lambda wanted, seen, tokens: np.array(places(wanted, seen, tokens)))
-    assert capsys.readouterr().out.count("Correct.") == 2
-
-
-@pytest.mark.parametrize(
-    ("function", "hint"),
-    [
-        (lambda wanted, seen, tokens: ..., "nothing is here yet"),
-        (lambda wanted, seen, tokens: [slot for slot in wanted if slot < tokens], "counted from this call"),
-        (lambda wanted, seen, tokens: wanted, "counted from this call"),
-        (lambda wanted, seen, tokens: [slot - seen for slot in wanted], "Seen holds this call's tokens already"),
-        (lambda wanted, seen, tokens: [slot - seen + tokens for slot in wanted], "is not in this call"),
-        (lambda wanted, seen, tokens: [], "from seen - tokens to seen - 1"),
-        (lambda wanted, seen, tokens: 3, "return a list of places"),
-    ],
+test_places_pass = right_test(
+    activations.places_in_call, places, lambda wanted, seen, tokens: np.array(places(wanted, seen, tokens))
 )
-def test_each_slip_of_the_places_has_its_hint(function: Callable[..., Any], hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        activations.places_in_call(function)
+
+test_each_slip_of_the_places_has_its_hint = hint_test(
+    activations.places_in_call,
+    (lambda wanted, seen, tokens: ..., "nothing is here yet"),
+    (lambda wanted, seen, tokens: [slot for slot in wanted if slot < tokens], "counted from this call"),
+    (lambda wanted, seen, tokens: wanted, "counted from this call"),
+    (lambda wanted, seen, tokens: [slot - seen for slot in wanted], "Seen holds this call's tokens already"),
+    (lambda wanted, seen, tokens: [slot - seen + tokens for slot in wanted], "is not in this call"),
+    (lambda wanted, seen, tokens: [], "from seen - tokens to seen - 1"),
+    (lambda wanted, seen, tokens: 3, "return a list of places"),
+)

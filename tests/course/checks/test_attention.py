@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hints import hint_test
 
 from steer_utils.course.checks import Wrong
 from steer_utils.course.checks.attention import effective_tokens, peak_second, share_inside
@@ -68,60 +69,45 @@ def test_what_is_no_function_or_stops_is_said(check: Callable[[Any], None]) -> N
         check(lambda *_: "much")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda curve, span: np.argmax(curve), "number of the token"),
-        (lambda curve, span: span.first + np.argmax(curve), "slot of the prompt"),
-        (lambda curve, span: (span.first + np.argmax(curve)) * span.seconds_per_token, "^the slots before"),
-        (lambda curve, span: peak(curve, span) + span.first * span.seconds_per_token, "^the slots before"),
-        (lambda curve, span: np.argmax(curve) * span.seconds_per_token, "half a token early"),
-        (lambda curve, span: (np.argmax(curve) + 1) * span.seconds_per_token, "half a token late"),
-        (lambda curve, span: np.max(curve), "how high"),
-        (lambda curve, span: peak(CURVE, SPAN), "is not it"),  # of another curve
-    ],
+test_peaks = hint_test(
+    lambda wrong: peak_second(wrong, CURVE, SPAN),
+    (lambda curve, span: np.argmax(curve), "number of the token"),
+    (lambda curve, span: span.first + np.argmax(curve), "slot of the prompt"),
+    (lambda curve, span: (span.first + np.argmax(curve)) * span.seconds_per_token, "^the slots before"),
+    (lambda curve, span: peak(curve, span) + span.first * span.seconds_per_token, "^the slots before"),
+    (lambda curve, span: np.argmax(curve) * span.seconds_per_token, "half a token early"),
+    (lambda curve, span: (np.argmax(curve) + 1) * span.seconds_per_token, "half a token late"),
+    (lambda curve, span: np.max(curve), "how high"),
+    (lambda curve, span: peak(CURVE, SPAN), "is not it"),  # of another curve
 )
-def test_peaks(wrong: Callable[..., Any], hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        peak_second(wrong, CURVE, SPAN)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda curve, span, at: curve[span.tokens(at)].mean(), "mean share of a token"),
-        (lambda curve, span, at: curve[span.tokens(at)].sum() * span.count, "leave out the factor"),
-        (lambda curve, span, at: curve[int(at.start) : int(at.end)].sum(), "in seconds, the curve has"),
-        (lambda curve, span, at: curve[int(at.start / 0.04) : int(np.ceil(at.end / 0.04))].sum(), "middle is inside"),
-        (lambda curve, span, at: share(curve, span, at.shifted(span.first * 0.04)), "span.first is not needed"),
-        (
-            lambda curve, span, at: curve[(middles(span) - 0.02 >= at.start) & (middles(span) - 0.02 < at.end)].sum(),
-            "not its start, its end",
-        ),
-        (lambda curve, span, at: curve.sum(), "sum the curve over the tokens"),
-    ],
+test_shares = hint_test(
+    share_inside,
+    (lambda curve, span, at: curve[span.tokens(at)].mean(), "mean share of a token"),
+    (lambda curve, span, at: curve[span.tokens(at)].sum() * span.count, "leave out the factor"),
+    (lambda curve, span, at: curve[int(at.start) : int(at.end)].sum(), "in seconds, the curve has"),
+    (lambda curve, span, at: curve[int(at.start / 0.04) : int(np.ceil(at.end / 0.04))].sum(), "middle is inside"),
+    (lambda curve, span, at: share(curve, span, at.shifted(span.first * 0.04)), "span.first is not needed"),
+    (
+        lambda curve, span, at: curve[(middles(span) - 0.02 >= at.start) & (middles(span) - 0.02 < at.end)].sum(),
+        "not its start, its end",
+    ),
+    (lambda curve, span, at: curve.sum(), "sum the curve over the tokens"),
 )
-def test_shares(wrong: Callable[..., Any], hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        share_inside(wrong)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda curve: np.log(effective(curve)), "itself, in nats"),
-        (lambda curve: np.log2(effective(curve)), "entropy in bits"),
-        (lambda curve: np.exp(np.log2(effective(curve))), "to base e"),
-        (lambda curve: 1 / effective(curve), "sign of the entropy"),
-        (lambda curve: np.exp(-(curve * np.log(curve)).sum()), "0 · log 0"),
-        (lambda curve: 1 / (curve**2).sum(), "sum of squares"),
-        (lambda curve: (curve > 0).sum(), "counts the tokens"),
-        (lambda curve: 7.0, "0.7 the largest, it gives 7"),
-    ],
+test_effective_numbers = hint_test(
+    effective_tokens,
+    (lambda curve: np.log(effective(curve)), "itself, in nats"),
+    (lambda curve: np.log2(effective(curve)), "entropy in bits"),
+    (lambda curve: np.exp(np.log2(effective(curve))), "to base e"),
+    (lambda curve: 1 / effective(curve), "sign of the entropy"),
+    (lambda curve: np.exp(-(curve * np.log(curve)).sum()), "0 · log 0"),
+    (lambda curve: 1 / (curve**2).sum(), "sum of squares"),
+    (lambda curve: (curve > 0).sum(), "counts the tokens"),
+    (lambda curve: 7.0, "0.7 the largest, it gives 7"),
 )
-def test_effective_numbers(wrong: Callable[..., Any], hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        effective_tokens(wrong)
 
 
 def test_readers_arrays_are_left_alone() -> None:

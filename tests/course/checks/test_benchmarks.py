@@ -7,8 +7,9 @@ from collections.abc import Collection
 
 import numpy as np
 import pytest
+from hints import hint_test
 
-from steer_utils.course.checks import Wrong, benchmarks
+from steer_utils.course.checks import benchmarks
 from steer_utils.course.checks.benchmarks import Proposed
 from steer_utils.study.statistics import cluster_mean
 
@@ -37,24 +38,19 @@ def test_leaks_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 of 5 must go: 1 by class, 2 as recordings" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("found", "hint"),
-    [
-        (None, "nothing is here yet"),
-        ([], "nothing was found"),
-        (["4-2000-A.ogg"], "by class only"),
-        (["4-2000-A.ogg", "1-3000-A.ogg"], "another file name"),
-        (["1-3000-A.ogg", "1-4000-A-10.wav"], "a class on which the settings were chosen"),
-        (["4-2000-A.ogg", "1-3000-A.ogg", "1-4000-A-10.wav", "1-4000-B-10.wav"], "another take"),
-        ([file for file, _ in PROPOSED if file != "1-4000-B-10.wav"], "1 too many and 0 too few"),
-        (["siren"], "is a class"),
-        (["x.wav"], "no file of the proposal"),
-        (3, "a list or a set"),
-    ],
+test_leaks_wrong = hint_test(
+    lambda found: benchmarks.leaks(lambda *_: found, PROPOSED, TRAINED, DEVELOPMENT),
+    (None, "nothing is here yet"),
+    ([], "nothing was found"),
+    (["4-2000-A.ogg"], "by class only"),
+    (["4-2000-A.ogg", "1-3000-A.ogg"], "another file name"),
+    (["1-3000-A.ogg", "1-4000-A-10.wav"], "a class on which the settings were chosen"),
+    (["4-2000-A.ogg", "1-3000-A.ogg", "1-4000-A-10.wav", "1-4000-B-10.wav"], "another take"),
+    ([file for file, _ in PROPOSED if file != "1-4000-B-10.wav"], "1 too many and 0 too few"),
+    (["siren"], "is a class"),
+    (["x.wav"], "no file of the proposal"),
+    (3, "a list or a set"),
 )
-def test_leaks_wrong(found: object, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        benchmarks.leaks(lambda *_: found, PROPOSED, TRAINED, DEVELOPMENT)  # type: ignore[arg-type]
 
 
 def overlaps() -> tuple[np.ndarray, np.ndarray]:
@@ -75,19 +71,15 @@ def test_width_ratio_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert "too narrow, because queries stand" in capsys.readouterr().out
 
 
-def test_width_ratio_wrong() -> None:
-    with pytest.raises(Wrong, match="nothing is here yet"):
-        benchmarks.width_ratio(lambda values, scenes: None, *overlaps())  # type: ignore[arg-type,return-value]
-    with pytest.raises(Wrong, match="upside down"):
-        benchmarks.width_ratio(lambda values, scenes: 1 / ratio(values, scenes), *overlaps())
-    with pytest.raises(Wrong, match="no difference"):
-        benchmarks.width_ratio(lambda values, scenes: 1.0, *overlaps())
-    with pytest.raises(Wrong, match="variances"):
-        benchmarks.width_ratio(lambda values, scenes: ratio(values, scenes) ** 2, *overlaps())
-    with pytest.raises(Wrong, match=r"not 9\.0"):
-        benchmarks.width_ratio(lambda values, scenes: 9.0, *overlaps())
-    with pytest.raises(Wrong, match="as they are given"):
-        benchmarks.width_ratio(lambda values, scenes: 3**0.5, *overlaps())
+test_width_ratio_wrong = hint_test(
+    lambda answer: benchmarks.width_ratio(answer, *overlaps()),
+    (lambda values, scenes: None, "nothing is here yet"),
+    (lambda values, scenes: 1 / ratio(values, scenes), "upside down"),
+    (lambda values, scenes: 1.0, "no difference"),
+    (lambda values, scenes: ratio(values, scenes) ** 2, "variances"),
+    (lambda values, scenes: 9.0, r"not 9\.0"),
+    (lambda values, scenes: 3**0.5, "as they are given"),
+)
 
 
 def test_scenes_needed_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,21 +88,16 @@ def test_scenes_needed_right(capsys: pytest.CaptureFixture[str]) -> None:
     benchmarks.scenes_needed(6, comparisons=1)
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        (6, "for one comparison"),
-        (9, "one too few: .* Either you stopped one early, or the 2 is missing"),
-        (5, "two-sided"),
-        (11, "one off"),
-        (200, "patterns"),
-        ("ten", "must be a number"),
-    ],
+test_scenes_needed_wrong = hint_test(
+    lambda answer: benchmarks.scenes_needed(answer, comparisons=16),
+    (..., "nothing is here yet"),
+    (6, "for one comparison"),
+    (9, "one too few: .* Either you stopped one early, or the 2 is missing"),
+    (5, "two-sided"),
+    (11, "one off"),
+    (200, "patterns"),
+    ("ten", "must be a number"),
 )
-def test_scenes_needed_wrong(answer: object, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        benchmarks.scenes_needed(answer, comparisons=16)
 
 
 P_VALUES = {"a": 0.02, "b": 0.04, "c": 0.03, "d": 0.005}
@@ -121,19 +108,14 @@ def test_holm_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Below 0.05 were 4 of 4; Bonferroni leaves 1, Holm 1." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        ([0.02, 0.04, 0.03, 0.005], "none is adjusted"),
-        ([0.08, 0.16, 0.12, 0.02], "Bonferroni"),
-        ([0.06, 0.04, 0.06, 0.02], "running maximum"),
-        ([0.04, 0.04, 0.04, 0.02], "Benjamini-Hochberg"),
-        ([0.02, 0.06, 0.06, 0.06], "order of the names"),
-        ([0.5, 0.5, 0.5, 0.5], "sort the p values"),
-        ([0.06, 0.06], "shape"),
-    ],
+test_holm_wrong = hint_test(
+    lambda answer: benchmarks.holm(answer, P_VALUES),
+    (..., "nothing is here yet"),
+    ([0.02, 0.04, 0.03, 0.005], "none is adjusted"),
+    ([0.08, 0.16, 0.12, 0.02], "Bonferroni"),
+    ([0.06, 0.04, 0.06, 0.02], "running maximum"),
+    ([0.04, 0.04, 0.04, 0.02], "Benjamini-Hochberg"),
+    ([0.02, 0.06, 0.06, 0.06], "order of the names"),
+    ([0.5, 0.5, 0.5, 0.5], "sort the p values"),
+    ([0.06, 0.06], "shape"),
 )
-def test_holm_wrong(answer: object, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        benchmarks.holm(answer, P_VALUES)

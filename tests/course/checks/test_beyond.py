@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hints import hint_test, right_test
 from scipy.linalg import orthogonal_procrustes
 
-from steer_utils.course.checks import Wrong, beyond
+from steer_utils.course.checks import beyond
 
 Fit = Callable[[np.ndarray, np.ndarray], Any]
 
@@ -24,30 +25,21 @@ def by_hand(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return left @ right
 
 
-@pytest.mark.parametrize("answer", [fitted, by_hand])
-def test_the_rotation(answer: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    beyond.rotation(answer)
-    assert capsys.readouterr().out.startswith("Correct. ")
+test_the_rotation = right_test(beyond.rotation, fitted, by_hand)
 
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (None, "nothing is here yet"),
-        (lambda source, target: ..., "nothing is here yet"),
-        (3, "pass the function itself"),
-        (lambda source, target: fitted(target, source), "swap the two, or transpose"),
-        (lambda source, target: fitted(source, target).T, "swap the two, or transpose"),
-        (lambda source, target: orthogonal_procrustes(source, target)[0], "subtract the mean of each"),
-        (lambda source, target: np.linalg.lstsq(source - source.mean(0), target - target.mean(0))[0], "no rotation"),
-        (lambda source, target: np.eye(5), "not the best one"),
-        (lambda source, target: orthogonal_procrustes(source, target), "must be an array|the shape is"),
-        (lambda source, target: source, "the shape is"),
-    ],
+test_wrong_rotations = hint_test(
+    beyond.rotation,
+    (None, "nothing is here yet"),
+    (lambda source, target: ..., "nothing is here yet"),
+    (3, "pass the function itself"),
+    (lambda source, target: fitted(target, source), "swap the two, or transpose"),
+    (lambda source, target: fitted(source, target).T, "swap the two, or transpose"),
+    (lambda source, target: orthogonal_procrustes(source, target)[0], "subtract the mean of each"),
+    (lambda source, target: np.linalg.lstsq(source - source.mean(0), target - target.mean(0))[0], "no rotation"),
+    (lambda source, target: np.eye(5), "not the best one"),
+    (lambda source, target: orthogonal_procrustes(source, target), "must be an array|the shape is"),
+    (lambda source, target: source, "the shape is"),
 )
-def test_wrong_rotations(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        beyond.rotation(answer)
 
 
 def test_what_transferred(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,50 +51,38 @@ def test_what_transferred(capsys: pytest.CaptureFixture[str]) -> None:
     assert beyond.cases()["own"].max() == 93
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        (list(beyond.cases()["pair"]), "not with zero"),
-        (["A to B", "A to C", "B to C", "C to A"], "interval of carried minus shuffled"),
-        (["B to C", "C to B"], "close to the target's own vector"),
-        (["A to C"], "B to C is missing"),
-        (["A to C", "B to C", "A to B"], "A to B is not one"),
-        ("A to C", "pass a list"),
-        (["A to Z"], "no pair 'A to Z'"),
-    ],
+test_wrong_verdicts = hint_test(
+    lambda answer: beyond.transferred(answer, beyond.cases()),
+    (..., "nothing is here yet"),
+    (list(beyond.cases()["pair"]), "not with zero"),
+    (["A to B", "A to C", "B to C", "C to A"], "interval of carried minus shuffled"),
+    (["B to C", "C to B"], "close to the target's own vector"),
+    (["A to C"], "B to C is missing"),
+    (["A to C", "B to C", "A to B"], "A to B is not one"),
+    ("A to C", "pass a list"),
+    (["A to Z"], "no pair 'A to Z'"),
 )
-def test_wrong_verdicts(answer: object, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        beyond.transferred(answer, beyond.cases())
 
 
-@pytest.fixture
-def summary() -> pd.DataFrame:
-    rows = [("presence", "found", 0.8), ("presence", "random", 0.1), ("presence", "true", 0.9)]
-    rows.append(("listed", "found", 0.3))
-    return pd.DataFrame(rows, columns=["measure", "window", "drop"])
+DROPS = [("presence", "found", 0.8), ("presence", "random", 0.1), ("presence", "true", 0.9), ("listed", "found", 0.3)]
+SUMMARY = pd.DataFrame(DROPS, columns=["measure", "window", "drop"])
 
 
-def test_the_control_of_a_cut(summary: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
-    beyond.cut_control("random", 0.7, summary)
-    assert "Correct. A random cut of the same width takes 0.10, the found one 0.80" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("window", "gap", "hint"),
-    [
-        (None, 0.7, "nothing is here yet"),
-        ("random", ..., "nothing is here yet"),
-        ("true", 0.7, "at most"),
-        ("found", 0.7, "what is tested"),
-        ("steering", 0.7, "name of a window"),
-        ("random", 0.8, "the whole drop"),
-        ("random", -0.7, "the other way round"),
-        ("random", -0.1, "not asked for"),
-        ("random", 0.3, "measure 'presence'"),
-    ],
+test_the_control_of_a_cut = right_test(
+    lambda answer: beyond.cut_control(*answer, SUMMARY),
+    ("random", 0.7),
+    says="A random cut of the same width takes 0.10, the found one 0.80",
 )
-def test_wrong_controls(window: object, gap: object, hint: str, summary: pd.DataFrame) -> None:
-    with pytest.raises(Wrong, match=hint):
-        beyond.cut_control(window, gap, summary)
+
+test_wrong_controls = hint_test(
+    lambda window, gap: beyond.cut_control(window, gap, SUMMARY),
+    (None, 0.7, "nothing is here yet"),
+    ("random", ..., "nothing is here yet"),
+    ("true", 0.7, "at most"),
+    ("found", 0.7, "what is tested"),
+    ("steering", 0.7, "name of a window"),
+    ("random", 0.8, "the whole drop"),
+    ("random", -0.7, "the other way round"),
+    ("random", -0.1, "not asked for"),
+    ("random", 0.3, "measure 'presence'"),
+)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from hints import hint_test, right_test
 from scipy.stats import mannwhitneyu
 
-from steer_utils.course.checks import Wrong, language_model
+from steer_utils.course.checks import language_model
 
 
 def grouped(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -28,37 +27,25 @@ def tiled(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
     return torch.softmax(torch.einsum("hd,htd->ht", q, k.repeat(len(q) // len(k), 1, 1)) / q.shape[-1] ** 0.5, dim=-1)
 
 
-@pytest.mark.parametrize("answer", [grouped, sdpa])
-def test_row_weights(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    language_model.row_weights(answer)
-    assert capsys.readouterr().out.startswith("Correct. ")
+def scores(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("hd,htd->ht", q, k.repeat_interleave(len(q) // len(k), dim=0)) / q.shape[-1] ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (None, "nothing is here yet"),
-        (lambda q, k: ..., "nothing is here yet"),
-        (tiled, "not 0, 1, 2, 0, 1, 2"),
-        (lambda q, k: grouped(q * q.shape[-1] ** 0.5, k), "divide the products by √dim"),
-        (lambda q, k: grouped(q / q.shape[-1] ** 0.5, k), "not by dim"),
-        (lambda q, k: grouped(q, k).log(), "sum to 1|no|the weights"),
-        (lambda q, k: grouped(q, k) * 2, "sum to 1"),
-        (lambda q, k: grouped(q.flip(0), k), "its own group"),
-        (lambda q, k: grouped(q, k).T, "the shape is"),
-    ],
+test_row_weights = right_test(language_model.row_weights, grouped, sdpa)
+
+test_wrong_row_weights = hint_test(
+    language_model.row_weights,
+    (None, "nothing is here yet"),
+    (lambda q, k: ..., "nothing is here yet"),
+    (tiled, "not 0, 1, 2, 0, 1, 2"),
+    (scores, "their softmax over tokens"),
+    (lambda q, k: grouped(q * q.shape[-1] ** 0.5, k), "divide the products by √dim"),
+    (lambda q, k: grouped(q / q.shape[-1] ** 0.5, k), "not by dim"),
+    (lambda q, k: grouped(q, k).log(), "sum to 1|no|the weights"),
+    (lambda q, k: grouped(q, k) * 2, "sum to 1"),
+    (lambda q, k: grouped(q.flip(0), k), "its own group"),
+    (lambda q, k: grouped(q, k).T, "the shape is"),
 )
-def test_wrong_row_weights(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        language_model.row_weights(answer)
-
-
-def test_scores_are_not_weights() -> None:
-    def scores(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("hd,htd->ht", q, k.repeat_interleave(len(q) // len(k), dim=0)) / q.shape[-1] ** 0.5
-
-    with pytest.raises(Wrong, match="their softmax over tokens"):
-        language_model.row_weights(scores)
 
 
 def test_which_claims_hold(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,48 +56,35 @@ def test_which_claims_hold(capsys: pytest.CaptureFixture[str]) -> None:
     assert language_model.claims()["low"].max() == 33
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (None, "nothing is here yet"),
-        ("A", "pass a list"),
-        (["A", "Z"], "no claim 'Z'"),
-        (["A", "B", "C", "E", "F"], "an interval above zero is not enough"),
-        (["A", "D", "E"], "holds zero"),
-        (["A", "B", "E"], "no choice is not prompting at its best"),
-        (["A", "E", "F"], "very scenes of the test"),
-        (["B"], "the least fair one"),
-        (["A"], "E is missing"),
-        (["A", "C", "E"], "C does not hold"),
-    ],
+test_wrong_claims = hint_test(
+    lambda answer: language_model.holding(answer, language_model.claims()),
+    (None, "nothing is here yet"),
+    ("A", "pass a list"),
+    (["A", "Z"], "no claim 'Z'"),
+    (["A", "B", "C", "E", "F"], "an interval above zero is not enough"),
+    (["A", "D", "E"], "holds zero"),
+    (["A", "B", "E"], "no choice is not prompting at its best"),
+    (["A", "E", "F"], "very scenes of the test"),
+    (["B"], "the least fair one"),
+    (["A"], "E is missing"),
+    (["A", "C", "E"], "C does not hold"),
 )
-def test_wrong_claims(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        language_model.holding(answer, language_model.claims())
 
 
 def area(there: np.ndarray, absent: np.ndarray) -> float:
     return float(mannwhitneyu(there, absent).statistic / (len(there) * len(absent)))
 
 
-def test_roc_area(capsys: pytest.CaptureFixture[str]) -> None:
-    language_model.roc_area(area)
-    assert capsys.readouterr().out.startswith("Correct. ")
+test_roc_area = right_test(language_model.roc_area, area)
 
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        (lambda there, absent: area(absent, there), "swap the two"),
-        (lambda there, absent: (there[:, None] > absent).mean(), "equal values count half"),
-        (lambda there, absent: (there[:, None] >= absent).mean(), "equal values count half"),
-        (lambda there, absent: np.concatenate([there > 0, absent <= 0]).mean(), "no threshold is asked for"),
-        (lambda there, absent: there.mean() - absent.mean(), "a difference of means"),
-        (lambda there, absent: 0.5, "compare every value"),
-        (lambda there, absent: there, "one finite number"),
-    ],
+test_wrong_roc_areas = hint_test(
+    language_model.roc_area,
+    (..., "nothing is here yet"),
+    (lambda there, absent: area(absent, there), "swap the two"),
+    (lambda there, absent: (there[:, None] > absent).mean(), "equal values count half"),
+    (lambda there, absent: (there[:, None] >= absent).mean(), "equal values count half"),
+    (lambda there, absent: np.concatenate([there > 0, absent <= 0]).mean(), "no threshold is asked for"),
+    (lambda there, absent: there.mean() - absent.mean(), "a difference of means"),
+    (lambda there, absent: 0.5, "compare every value"),
+    (lambda there, absent: there, "one finite number"),
 )
-def test_wrong_roc_areas(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        language_model.roc_area(answer)

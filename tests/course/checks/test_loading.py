@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from hints import hint_test
 
 from steer_utils.course.checks import Wrong, loading
 from steer_utils.lm.hearing import Hearing
@@ -32,43 +33,29 @@ def test_times_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Correct." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("times, token", [(lambda token: ..., token_at), (seconds_of, lambda time: None)])
-def test_times_blank(times: Any, token: Any) -> None:
-    with pytest.raises(Wrong, match="nothing is here yet"):
-        loading.token_times(times, token, SPAN)
-
-
-@pytest.mark.parametrize(
-    "wrong, hint",
-    [
-        (lambda token: (0.04 * (15 + token), 0.04 * (16 + token)), "start of the prompt"),
-        (lambda token: (0.02 * token, 0.02 * (token + 1)), "position of the tower"),
-        (lambda token: (0.01 * token, 0.01 * (token + 1)), "mel frame"),
-        (lambda token: (40 * token, 40 * (token + 1)), "milliseconds"),
-        (lambda token: (0.04 * token + 0.02, 0.04 * token + 0.06), "middle of the token"),
-        (lambda token: (0.04 * token, 0.04 * token + 1), "lasts 0.04 s"),
-        (lambda token: 0.04 * token, "shape"),
-    ],
+test_times_wrong = hint_test(
+    lambda wrong: loading.token_times(wrong, token_at, SPAN),
+    (lambda token: (0.04 * (15 + token), 0.04 * (16 + token)), "start of the prompt"),
+    (lambda token: (0.02 * token, 0.02 * (token + 1)), "position of the tower"),
+    (lambda token: (0.01 * token, 0.01 * (token + 1)), "mel frame"),
+    (lambda token: (40 * token, 40 * (token + 1)), "milliseconds"),
+    (lambda token: (0.04 * token + 0.02, 0.04 * token + 0.06), "middle of the token"),
+    (lambda token: (0.04 * token, 0.04 * token + 1), "lasts 0.04 s"),
+    (lambda token: 0.04 * token, "shape"),
+    (lambda token: ..., "nothing is here yet"),
 )
-def test_times_wrong(wrong: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        loading.token_times(wrong, token_at, SPAN)
 
 
-@pytest.mark.parametrize(
-    "wrong, hint",
-    [
-        (lambda time: round(time / 0.04), "nearest edge"),
-        (lambda time: math.ceil(time / 0.04), "count from 0"),
-        (lambda time: time / 0.04, "whole numbers"),
-        (lambda time: int(time / 0.04) + 15, "slot in the prompt"),
-        (lambda time: int(time / 0.02), "positions of the tower"),
-        (lambda time: 40 * int(time / 0.04) + 7, "Token k covers"),
-    ],
+test_token_wrong = hint_test(
+    lambda wrong: loading.token_times(seconds_of, wrong, SPAN),
+    (lambda time: round(time / 0.04), "nearest edge"),
+    (lambda time: math.ceil(time / 0.04), "count from 0"),
+    (lambda time: time / 0.04, "whole numbers"),
+    (lambda time: int(time / 0.04) + 15, "slot in the prompt"),
+    (lambda time: int(time / 0.02), "positions of the tower"),
+    (lambda time: 40 * int(time / 0.04) + 7, "Token k covers"),
+    (lambda time: None, "nothing is here yet"),
 )
-def test_token_wrong(wrong: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        loading.token_times(seconds_of, wrong, SPAN)
 
 
 # -- 01.2 ----------------------------------------------------------------------------------------------------------
@@ -80,11 +67,6 @@ def audio_tokens(seconds: float) -> int:
 def test_count_right(lm: AudioLM, capsys: pytest.CaptureFixture[str]) -> None:
     loading.audio_token_count(audio_tokens, lm)
     assert "0.99 s give 25 tokens, and 1.02 s give 25" in capsys.readouterr().out
-
-
-def test_count_blank(lm: AudioLM) -> None:
-    with pytest.raises(Wrong, match="nothing is here yet"):
-        loading.audio_token_count(lambda seconds: None, lm)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +81,7 @@ def test_count_blank(lm: AudioLM) -> None:
         (lambda s: ((math.ceil(100 * s) - 1) // 2 + 1 - 2) // 2 + 1, "count samples first"),
         (lambda s: audio_tokens(s) + 1, "of 0.5 s the processor makes 12"),
         (lambda s: "many", "must be a number"),
+        (lambda s: None, "nothing is here yet"),
     ],
 )
 def test_count_wrong(wrong: Any, hint: str, tiny_models: dict[str, AudioLM]) -> None:
@@ -128,11 +111,6 @@ def test_shared_right(hearing: Hearing, capsys: pytest.CaptureFixture[str]) -> N
     assert ("slots: those that" in printed) is not qwen
 
 
-def test_shared_blank(hearing: Hearing) -> None:
-    with pytest.raises(Wrong, match="nothing is here yet"):
-        loading.shared_slots(lambda a, b: ..., hearing, FIRST, SECOND)  # type: ignore[arg-type, return-value]
-
-
 def stumbles(a: Sequence[int], b: Sequence[int]) -> int:
     return next(place for place in range(len(a)) if a[place] != b[place])
 
@@ -146,6 +124,7 @@ def stumbles(a: Sequence[int], b: Sequence[int]) -> int:
         (lambda a, b: len(set(a) & set(b)), "occur in both"),
         (stumbles, "beginning of the other"),
         (lambda a, b: shared(a, b) if len(a) < 9 else 99, "the two prompts you say 99"),
+        (lambda a, b: ..., "nothing is here yet"),
     ],
 )
 def test_shared_wrong(wrong: Callable[..., int], hint: str, hearing: Hearing) -> None:

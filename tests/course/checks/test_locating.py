@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hints import hint_test, right_test
 
 from steer_utils.course.checks import Wrong
 from steer_utils.course.checks import locating as checks
@@ -35,43 +36,31 @@ def last_of_equals(curve: np.ndarray, width: int) -> int:
     return len(totals) - 1 - int(np.argmax(totals[::-1]))
 
 
-@pytest.mark.parametrize("answer", [running, lambda curve, width: int(np.argmax(sums(curve, width)))])
-def test_sliding_right(answer: Start, capsys: pytest.CaptureFixture[str]) -> None:
-    checks.sliding(answer)
-    assert "Correct." in capsys.readouterr().out
+def short(curve: np.ndarray, width: int) -> int:
+    if width == len(curve):
+        raise ValueError("attempt to get argmax of an empty sequence")
+    return running(curve, width)
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        (lambda curve, width: None, "nothing is here yet"),
-        (lambda curve, width: int(np.argmax(sums(curve, width, "same"))), "middle of the window"),
-        (lambda curve, width: int(np.argmax(sums(curve, width, "full"))), "where the window ends"),
-        (lambda curve, width: sums(curve, width).max(), "how large the sum"),
-        (lambda curve, width: sums(curve, width).max() / width, "how large the sum"),
-        (without_zero, "a 0 in front"),
-        (lambda curve, width: int(np.argmax(curve)), "largest single token"),
-        (lambda curve, width: int(np.argmin(sums(curve, width))), "smallest sum"),
-        (lambda curve, width: 3, "begins at 28; yours begins at 3"),
-        (last_of_equals, "the first one should win"),
-        (lambda curve, width: running(curve, width) + (width == len(curve)), "as long as the curve"),
-        (lambda curve, width: int(np.argmax(sums(curve, width)[: len(curve) - width])), "also end with the last"),
-    ],
+test_sliding_right = right_test(checks.sliding, running, lambda curve, width: int(np.argmax(sums(curve, width))))
+
+test_sliding_wrong = hint_test(
+    checks.sliding,
+    (..., "nothing is here yet"),
+    (lambda curve, width: None, "nothing is here yet"),
+    (lambda curve, width: int(np.argmax(sums(curve, width, "same"))), "middle of the window"),
+    (lambda curve, width: int(np.argmax(sums(curve, width, "full"))), "where the window ends"),
+    (lambda curve, width: sums(curve, width).max(), "how large the sum"),
+    (lambda curve, width: sums(curve, width).max() / width, "how large the sum"),
+    (without_zero, "a 0 in front"),
+    (lambda curve, width: int(np.argmax(curve)), "largest single token"),
+    (lambda curve, width: int(np.argmin(sums(curve, width))), "smallest sum"),
+    (lambda curve, width: 3, "begins at 28; yours begins at 3"),
+    (last_of_equals, "the first one should win"),
+    (short, "with 60 tokens and a window of 60 it fails: attempt"),
+    (lambda curve, width: running(curve, width) + (width == len(curve)), "as long as the curve"),
+    (lambda curve, width: int(np.argmax(sums(curve, width)[: len(curve) - width])), "also end with the last"),
 )
-def test_sliding_wrong(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        checks.sliding(answer)
-
-
-def test_a_window_that_fails_is_said_to() -> None:
-    def short(curve: np.ndarray, width: int) -> int:
-        if width == len(curve):
-            raise ValueError("attempt to get argmax of an empty sequence")
-        return running(curve, width)
-
-    with pytest.raises(Wrong, match="with 60 tokens and a window of 60 it fails: attempt"):
-        checks.sliding(short)
 
 
 def by_grid(start: float, width: float, duration: float) -> float:
@@ -85,44 +74,32 @@ def drawn(start: float, width: float, duration: float) -> float:
     return float(np.clip(shared, 0, None).mean() / width)
 
 
-@pytest.mark.parametrize("answer", [by_grid, drawn, checks._chance])
-def test_chance_right(answer: Callable[[float, float, float], float], capsys: pytest.CaptureFixture[str]) -> None:
-    checks.chance(answer)
-    assert "27.8 %" in capsys.readouterr().out
+test_chance_right = right_test(checks.chance, by_grid, drawn, checks._chance, says="27.8 %")
 
 
 def touching(start: float, width: float, duration: float) -> float:
     return (min(duration - width, start + width) - max(0.0, start - width)) / (duration - width)
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (None, "nothing is here yet"),
-        (lambda start, width, duration: None, "nothing is here yet"),
-        (lambda start, width, duration: width / duration, "hang over the ends"),
-        (lambda start, width, duration: width / (duration - width), "come out the same"),
-        (lambda start, width, duration: 100 * by_grid(start, width, duration), "a share lies between"),
-        (lambda start, width, duration: width * by_grid(start, width, duration), "a share lies between"),
-        (touching, "how often the window touches"),
-        (lambda start, width, duration: by_grid(6.0 - start, width, duration), "are exchanged"),
-        (lambda start, width, duration: 0.1 if start else 0.05, "at the edge .* gives 0.050"),
-        (lambda start, width, duration: width / (duration - width) / (1 if start else 2), "between edge and middle"),
-    ],
+test_chance_wrong = hint_test(
+    checks.chance,
+    (None, "nothing is here yet"),
+    (lambda start, width, duration: None, "nothing is here yet"),
+    (lambda start, width, duration: width / duration, "hang over the ends"),
+    (lambda start, width, duration: width / (duration - width), "come out the same"),
+    (lambda start, width, duration: 100 * by_grid(start, width, duration), "a share lies between"),
+    (lambda start, width, duration: width * by_grid(start, width, duration), "a share lies between"),
+    (touching, "how often the window touches"),
+    (lambda start, width, duration: by_grid(6.0 - start, width, duration), "are exchanged"),
+    (lambda start, width, duration: 0.1 if start else 0.05, "at the edge .* gives 0.050"),
+    (lambda start, width, duration: width / (duration - width) / (1 if start else 2), "between edge and middle"),
 )
-def test_chance_wrong(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        checks.chance(answer)
 
 
 SCENES = np.repeat(np.arange(30), 3)
 _HARD = np.repeat(np.random.default_rng(1).uniform(0.2, 0.8, 30), 3)  # how easy a scene is, for both methods
 _NOISE = np.random.default_rng(2).normal(size=(2, 90))
 FIRST, SECOND = _HARD + 0.08 + 0.05 * _NOISE[0], _HARD + 0.05 * _NOISE[1]
-
-
-def ends(mean: float, low: float, high: float) -> tuple[float, float, float]:
-    return mean, low, high
 
 
 def test_better_right(capsys: pytest.CaptureFixture[str]) -> None:

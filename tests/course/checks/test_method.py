@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from hints import hint_test, right_test
 
-from steer_utils.course.checks import Wrong, method
+from steer_utils.course.checks import method
 
 Turned = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]
 
@@ -30,26 +31,21 @@ def test_a_right_turn(capsys: pytest.CaptureFixture[str]) -> None:
     assert start == later, "the product of neighbours is the same at every position"
 
 
-@pytest.mark.parametrize(
-    ("function", "hint"),
-    [
-        (lambda x, cos, sin: ..., "nothing is here yet"),
-        (lambda x, cos, sin: x, "nothing is turned"),
-        (lambda x, cos, sin: x * cos, "half of it"),
-        (lambda x, cos, sin: x * cos - partners(x) * sin, "the other way"),
-        (
-            lambda x, cos, sin: x * cos + partners(x).abs() * 0 + torch.cat(x.chunk(2, -1)[::-1], -1) * sin,
-            "keeps lengths",
-        ),
-        (lambda x, cos, sin: x * cos + swapped(x) * sin, "neighbours are paired"),
-        (lambda x, cos, sin: x * sin + partners(x) * cos, "changed places"),
-        (lambda x, cos, sin: 2 * x, "x times cos, plus the partners"),
-        (lambda x, cos, sin: x[0], "the shape is"),
-    ],
+test_each_slip_of_a_turn_has_its_hint = hint_test(
+    method.turn,
+    (lambda x, cos, sin: ..., "nothing is here yet"),
+    (lambda x, cos, sin: x, "nothing is turned"),
+    (lambda x, cos, sin: x * cos, "half of it"),
+    (lambda x, cos, sin: x * cos - partners(x) * sin, "the other way"),
+    (
+        lambda x, cos, sin: x * cos + partners(x).abs() * 0 + torch.cat(x.chunk(2, -1)[::-1], -1) * sin,
+        "keeps lengths",
+    ),
+    (lambda x, cos, sin: x * cos + swapped(x) * sin, "neighbours are paired"),
+    (lambda x, cos, sin: x * sin + partners(x) * cos, "changed places"),
+    (lambda x, cos, sin: 2 * x, "x times cos, plus the partners"),
+    (lambda x, cos, sin: x[0], "the shape is"),
 )
-def test_each_slip_of_a_turn_has_its_hint(function: Turned, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        method.turn(function)
 
 
 SHARES = {
@@ -59,22 +55,18 @@ SHARES = {
 }
 
 
-def test_the_same_share(capsys: pytest.CaptureFixture[str]) -> None:
-    for right in (["cut first"], {"cut first", "as above"}):
-        method.same_share(right, SHARES)
-        assert "Correct. cut first: a softmax over some slots" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        ("cut first", "a list of names"),
-        (["cut last"], "none of them; they are called cut first, no scale"),
-        (["cut first", "no scale"], r"'no scale' differs, by up to 0\.10"),
-        ([], "1 more"),
-    ],
+test_the_same_share = right_test(
+    lambda names: method.same_share(names, SHARES),
+    ["cut first"],
+    {"cut first", "as above"},
+    says="cut first: a softmax over some slots",
 )
-def test_each_wrong_choice_has_its_hint(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        method.same_share(answer, SHARES)
+
+test_each_wrong_choice_has_its_hint = hint_test(
+    lambda answer: method.same_share(answer, SHARES),
+    (..., "nothing is here yet"),
+    ("cut first", "a list of names"),
+    (["cut last"], "none of them; they are called cut first, no scale"),
+    (["cut first", "no scale"], r"'no scale' differs, by up to 0\.10"),
+    ([], "1 more"),
+)

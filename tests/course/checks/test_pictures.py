@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pytest
+from hints import hint_test, right_test
 
-from steer_utils.course.checks import Wrong, pictures
+from steer_utils.course.checks import pictures
 from steer_utils.lm.patch_grid import Box
 
 
@@ -34,42 +33,25 @@ def share(boxes: Sequence[Box], truth: Box) -> float:
     return float(np.mean([box.covers(truth) for box in boxes]))
 
 
-@pytest.mark.parametrize("answer", [sums, by_hand])
-def test_box_sums(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures.box_sums(answer)
-    assert capsys.readouterr().out.startswith("Correct. ")
+test_box_sums = right_test(pictures.box_sums, sums, by_hand)
 
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (None, "nothing is here yet"),
-        (without_zeros, "a row and a column are missing"),
-        (lambda picture, high, wide: sums(picture, high, wide) / (high * wide), "these are means"),
-        (lambda picture, high, wide: sums(picture, high, wide) + 1, "these are not the sums"),
-        (lambda picture, high, wide: sums(picture, wide, high), "the shape is"),
-    ],
+test_wrong_box_sums = hint_test(
+    pictures.box_sums,
+    (None, "nothing is here yet"),
+    (without_zeros, "a row and a column are missing"),
+    (lambda picture, high, wide: sums(picture, high, wide) / (high * wide), "these are means"),
+    (lambda picture, high, wide: sums(picture, high, wide) + 1, "these are not the sums"),
+    (lambda picture, high, wide: sums(picture, wide, high), "the shape is"),
 )
-def test_wrong_box_sums(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        pictures.box_sums(answer)
 
 
-def test_chance(capsys: pytest.CaptureFixture[str]) -> None:
-    pictures.chance(share)
-    assert capsys.readouterr().out.startswith("Correct. ")
+test_chance = right_test(pictures.chance, share)
 
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        (lambda boxes, truth: np.mean([box.iou(truth) for box in boxes]), "that is the mean IoU"),
-        (lambda boxes, truth: np.mean([box.covers(truth) > 0 for box in boxes]), "how many boxes touch it"),
-        (lambda boxes, truth: max(box.covers(truth) for box in boxes), "that is the best place"),
-        (lambda boxes, truth: 0.5, "take the mean over all boxes"),
-    ],
+test_wrong_chance = hint_test(
+    pictures.chance,
+    (..., "nothing is here yet"),
+    (lambda boxes, truth: np.mean([box.iou(truth) for box in boxes]), "that is the mean IoU"),
+    (lambda boxes, truth: np.mean([box.covers(truth) > 0 for box in boxes]), "how many boxes touch it"),
+    (lambda boxes, truth: max(box.covers(truth) for box in boxes), "that is the best place"),
+    (lambda boxes, truth: 0.5, "take the mean over all boxes"),
 )
-def test_wrong_chance(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        pictures.chance(answer)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hints import hint_test, right_test
 
 from steer_utils.course.checks import Wrong
 from steer_utils.course.checks import playground as checks
@@ -62,8 +63,7 @@ def test_without_steering_a_difference_has_no_place(hearing: Hearing) -> None:
 
 
 # -- the head that looks most --------------------------------------------------------------------------------------
-@pytest.fixture
-def heard() -> Listening:
+def three_blocks() -> Listening:
     """Three blocks of four heads over ten tokens of 0.1 s; the event is in tokens 4 to 6."""
     span = AudioSpan(0, 10, 0.1)
 
@@ -81,40 +81,41 @@ def heard() -> Listening:
     return Listening(sound, 16_000, span, by_label, located=Interval(0.4, 0.7), truth=Interval(0.4, 0.7))
 
 
-@pytest.mark.parametrize("answer", [(2, 1), [2, 1], np.array([2, 1]), (np.int64(2), np.int64(1))])
-def test_the_best_head(answer: object, heard: Listening, capsys: pytest.CaptureFixture[str]) -> None:
-    checks.best_head(answer, heard)  # type: ignore[arg-type]
-    assert "95%" in capsys.readouterr().out
+HEARD = three_blocks()
+
+test_the_best_head = right_test(
+    lambda answer: checks.best_head(answer, HEARD),
+    (2, 1),
+    [2, 1],
+    np.array([2, 1]),
+    (np.int64(2), np.int64(1)),
+    says="95%",
+)
 
 
-def test_a_head_as_good_as_the_best_is_right(heard: Listening) -> None:
-    curves = {label: values.copy() for label, values in heard.curves.items()}
+def test_a_head_as_good_as_the_best_is_right() -> None:
+    curves = {label: values.copy() for label, values in HEARD.curves.items()}
     curves[STEERED][0, 0] = curves[STEERED][2, 1]
-    tied = replace(heard, curves=curves)
+    tied = replace(HEARD, curves=curves)
     checks.best_head((0, 0), tied)
     checks.best_head((2, 1), tied)
 
 
-@pytest.mark.parametrize(
-    "answer, hint",
-    [
-        (None, "nothing is here yet"),
-        ((..., 1), "nothing is here yet"),
-        (9, "unravel_index"),
-        ((1, 2), "the block comes first"),
-        ((0, 3), "without"),
-        ((1, 1), "gained"),
-        ((0, 0), "another has 95%"),
-        ((3, 0), "a block of 0 to 2"),
-        ((0, -1), "a block of 0 to 2"),
-        ((0, 1, 2), "a block of 0 to 2"),
-    ],
+test_mistakes_about_the_best_head = hint_test(
+    lambda answer: checks.best_head(answer, HEARD),
+    (None, "nothing is here yet"),
+    ((..., 1), "nothing is here yet"),
+    (9, "unravel_index"),
+    ((1, 2), "the block comes first"),
+    ((0, 3), "without"),
+    ((1, 1), "gained"),
+    ((0, 0), "another has 95%"),
+    ((3, 0), "a block of 0 to 2"),
+    ((0, -1), "a block of 0 to 2"),
+    ((0, 1, 2), "a block of 0 to 2"),
 )
-def test_mistakes_about_the_best_head(answer: object, hint: str, heard: Listening) -> None:
-    with pytest.raises(Wrong, match=hint):
-        checks.best_head(answer, heard)  # type: ignore[arg-type]
 
 
-def test_without_the_truth_there_is_nothing_to_check(heard: Listening) -> None:
+def test_without_the_truth_there_is_nothing_to_check() -> None:
     with pytest.raises(ValueError, match="truth"):
-        checks.best_head((2, 1), replace(heard, truth=None))
+        checks.best_head((2, 1), replace(HEARD, truth=None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hints import hint_test, right_test
 
-from steer_utils.course.checks import Wrong
 from steer_utils.course.checks.reasoning import CLAIMS, claims, control, flaws, honest_figure, specific
 from steer_utils.lm.vectors import SteeringVector
 
@@ -30,31 +29,24 @@ VECTOR = SteeringVector(
 )
 
 
-def hint_of(check: Callable[..., None], *arguments: Any) -> str:
-    with pytest.raises(Wrong) as error:
-        check(*arguments)
-    return str(error.value)
-
-
-@pytest.mark.parametrize("answer", [["B", "D"], ["d", "b"], "B, D", ("B", "D", "B")])
-def test_the_flaws(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    flaws(answer, TABLE)
-    assert capsys.readouterr().out.startswith("Correct. Not from this table: B, D.")
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (["B"], "one more"),
-        ([], "2 more"),
-        (["A", "B", "D"], "A does follow"),
-        (["E"], "no claim E"),
-        (7, "list of letters"),
-        (None, "nothing is here yet"),
-    ],
+test_the_flaws = right_test(
+    lambda answer: flaws(answer, TABLE),
+    ["B", "D"],
+    ["d", "b"],
+    "B, D",
+    ("B", "D", "B"),
+    says="Not from this table: B, D.",
 )
-def test_mistakes_about_flaws(answer: Any, hint: str) -> None:
-    assert hint in hint_of(flaws, answer, TABLE)
+
+test_mistakes_about_flaws = hint_test(
+    lambda answer: flaws(answer, TABLE),
+    (["B"], "one more"),
+    ([], "2 more"),
+    (["A", "B", "D"], "A does follow"),
+    (["E"], "no claim E"),
+    (7, "list of letters"),
+    (None, "nothing is here yet"),
+)
 
 
 def test_the_table_decides_what_follows() -> None:
@@ -66,45 +58,34 @@ def test_the_table_decides_what_follows() -> None:
     assert len(claims().splitlines()) == len(CLAIMS) == 4
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda vector, seed: vector.random_like(seed),
-        lambda vector, seed: replace(
-            vector, directions=vector.directions[:, torch.randperm(200, generator=torch.Generator().manual_seed(seed))]
-        ),
-    ],
+def half(vector: SteeringVector, seed: int) -> SteeringVector:
+    mixed = vector.directions + vector.random_like(seed).directions
+    return replace(vector, directions=mixed / mixed.norm(dim=1, keepdim=True) * vector.norms()[:, None])
+
+
+def shuffled(vector: SteeringVector, seed: int) -> SteeringVector:
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(seed))
+    return replace(vector, directions=vector.directions[:, order])
+
+
+test_a_control = right_test(
+    lambda function: control(function, VECTOR), lambda vector, seed: vector.random_like(seed), shuffled
 )
-def test_a_control(function: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    control(function, VECTOR)
-    assert capsys.readouterr().out.startswith("Correct.")
 
-
-@pytest.mark.parametrize(
-    ("function", "hint"),
-    [
-        (lambda vector, seed: 0 * vector, "cannot fail"),
-        (lambda vector, seed: vector, "the vector itself"),
-        (lambda vector, seed: -1 * vector, "backwards"),
-        (lambda vector, seed: 2 * vector.random_like(seed), "norm differs"),
-        (lambda vector, seed: vector.random_like(5), "two seeds"),
-        (lambda vector, seed: vector.random_like(int(torch.randint(10**6, (1,)))), "another control each time"),
-        (lambda vector, seed: (vector + vector.random_like(seed)).normalised(), "norm differs"),
-        (lambda vector, seed: vector.directions, "return a SteeringVector"),
-        (lambda vector, seed: 1 / 0, "ZeroDivisionError"),
-        (None, "nothing is here yet"),
-    ],
+test_mistakes_about_a_control = hint_test(
+    lambda function: control(function, VECTOR),
+    (lambda vector, seed: 0 * vector, "cannot fail"),
+    (lambda vector, seed: vector, "the vector itself"),
+    (lambda vector, seed: -1 * vector, "backwards"),
+    (lambda vector, seed: 2 * vector.random_like(seed), "norm differs"),
+    (lambda vector, seed: vector.random_like(5), "two seeds"),
+    (lambda vector, seed: vector.random_like(int(torch.randint(10**6, (1,)))), "another control each time"),
+    (lambda vector, seed: (vector + vector.random_like(seed)).normalised(), "norm differs"),
+    (half, "still points along the vector"),
+    (lambda vector, seed: vector.directions, "return a SteeringVector"),
+    (lambda vector, seed: 1 / 0, "ZeroDivisionError"),
+    (None, "nothing is here yet"),
 )
-def test_mistakes_about_a_control(function: Any, hint: str) -> None:
-    assert hint in hint_of(control, function, VECTOR)
-
-
-def test_a_control_that_keeps_a_part_of_the_direction() -> None:
-    def half(vector: SteeringVector, seed: int) -> SteeringVector:
-        mixed = vector.directions + vector.random_like(seed).directions
-        return replace(vector, directions=mixed / mixed.norm(dim=1, keepdim=True) * vector.norms()[:, None])
-
-    assert "still points along the vector" in hint_of(control, half, VECTOR)
 
 
 def test_the_honest_figure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,20 +93,16 @@ def test_the_honest_figure(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("Correct. As drawn in A one bar is 1.6 times too long")
 
 
-@pytest.mark.parametrize(
-    ("choice", "value", "hint"),
-    [
-        ("A", 1.63, "no intervals"),
-        ("B", 5 / 3, "as drawn"),
-        ("B", 95 / 93, "ratio of the numbers"),
-        ("B", (95 / 93) / (5 / 3), "turned round"),
-        ("B", 2.0, "divide (larger"),
-        ("C", 1.0, "choose 'A' or 'B'"),
-        ("B", None, "nothing is here yet"),
-    ],
+test_mistakes_about_the_figure = hint_test(
+    lambda choice, value: honest_figure(choice, value, 93.0, 95.0, 90.0),
+    ("A", 1.63, "no intervals"),
+    ("B", 5 / 3, "as drawn"),
+    ("B", 95 / 93, "ratio of the numbers"),
+    ("B", (95 / 93) / (5 / 3), "turned round"),
+    ("B", 2.0, "divide (larger"),
+    ("C", 1.0, "choose 'A' or 'B'"),
+    ("B", None, "nothing is here yet"),
 )
-def test_mistakes_about_the_figure(choice: str, value: Any, hint: str) -> None:
-    assert hint in hint_of(honest_figure, choice, value, 93.0, 95.0, 90.0)
 
 
 VECTORS = {name: np.arange(6.0) + place for place, name in enumerate(("bell", "dog", "rain"))}
@@ -150,25 +127,18 @@ def in_place(vectors: Any) -> Any:
     return vectors
 
 
-def test_what_is_specific(capsys: pytest.CaptureFixture[str]) -> None:
-    specific(centred, VECTORS)
-    assert capsys.readouterr().out.startswith("Correct.")
+test_what_is_specific = right_test(lambda function: specific(function, VECTORS), centred)
 
-
-@pytest.mark.parametrize(
-    ("function", "hint"),
-    [
-        (lambda vectors: vectors, "nothing was taken out"),
-        (
-            lambda vectors: {name: vector - vector.mean() for name, vector in vectors.items()},
-            "each vector's own numbers",
-        ),
-        (others_out, "*other* sounds"),
-        (in_place, "have changed"),
-        (lambda vectors: list(vectors.values()), "a dictionary"),
-        (lambda vectors: {name: 2 * vector for name, vector in vectors.items()}, "the mean of all"),
-        (lambda vectors: {name: vector[:2] for name, vector in vectors.items()}, "shape"),
-    ],
+test_mistakes_about_what_is_specific = hint_test(
+    lambda function: specific(function, VECTORS),
+    (lambda vectors: vectors, "nothing was taken out"),
+    (
+        lambda vectors: {name: vector - vector.mean() for name, vector in vectors.items()},
+        "each vector's own numbers",
+    ),
+    (others_out, "*other* sounds"),
+    (in_place, "have changed"),
+    (lambda vectors: list(vectors.values()), "a dictionary"),
+    (lambda vectors: {name: 2 * vector for name, vector in vectors.items()}, "the mean of all"),
+    (lambda vectors: {name: vector[:2] for name, vector in vectors.items()}, "shape"),
 )
-def test_mistakes_about_what_is_specific(function: Any, hint: str) -> None:
-    assert hint in hint_of(specific, function, VECTORS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hints import hint_test, right_test
 
 from steer_utils.course.checks import Wrong
 from steer_utils.course.checks.start import overlap, share_backwards
@@ -50,25 +51,18 @@ def test_mistakes_with_the_share(hearing: Hearing, mistake: Callable[[Hearing], 
         check_share(hearing, mistake(hearing))
 
 
-def test_the_overlap(capsys: pytest.CaptureFixture[str]) -> None:
-    overlap(lambda found, truth: found.covers(truth))
-    assert capsys.readouterr().out.startswith("Correct.")
+test_the_overlap = right_test(overlap, lambda found, truth: found.covers(truth))
 
 
 def signed(found: Interval, truth: Interval) -> float:
     return (min(found.end, truth.end) - max(found.start, truth.start)) / truth.duration
 
 
-@pytest.mark.parametrize(
-    ("mistake", "hint"),
-    [
-        (signed, "must become 0"),
-        (lambda found, truth: found.iou(truth), "intersection over union"),
-        (lambda found, truth: found.intersection(truth) / found.duration, "not by that of the window"),
-        (lambda found, truth: found.intersection(truth), "count the seconds"),
-        (lambda found, truth: None, "nothing is here yet"),
-    ],
+test_mistakes_with_the_overlap = hint_test(
+    overlap,
+    (signed, "must become 0"),
+    (lambda found, truth: found.iou(truth), "intersection over union"),
+    (lambda found, truth: found.intersection(truth) / found.duration, "not by that of the window"),
+    (lambda found, truth: found.intersection(truth), "count the seconds"),
+    (lambda found, truth: None, "nothing is here yet"),
 )
-def test_mistakes_with_the_overlap(mistake: Callable[[Interval, Interval], float], hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        overlap(mistake)

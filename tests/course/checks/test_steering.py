@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hints import hint_test, right_test
 
-from steer_utils.course.checks import Wrong
 from steer_utils.course.checks.steering import norm_kept, smallest_strength, unmoved_by
 
 Adding = Callable[[torch.Tensor, torch.Tensor, float], Any]
@@ -29,64 +29,49 @@ def in_place(hidden: torch.Tensor, vector: torch.Tensor, strength: float) -> tor
     return hidden * old / norm(hidden)
 
 
-def test_norm_kept_passes_as_tensor_and_array(capsys: pytest.CaptureFixture[str]) -> None:
-    norm_kept(right)
-    norm_kept(lambda *given: right(*given).numpy())
-    assert capsys.readouterr().out.count("Correct.") == 2
+test_norm_kept_passes = right_test(norm_kept, right, lambda *given: right(*given).numpy())
 
-
-@pytest.mark.parametrize("blank", [None, ..., lambda *given: None, lambda *given: ...])
-def test_norm_kept_blank(blank: Any) -> None:
-    with pytest.raises(Wrong, match="nothing is here yet"):
-        norm_kept(blank)
-
-
-MISTAKES: dict[str, tuple[Adding, str]] = {
-    "no norm": (lambda h, v, s: h + s * v, "norm is not restored"),
-    "ratio": (lambda h, v, s: (h + s * v) * norm(h + s * v) / norm(h), "wrong way round"),
-    "all tokens": (lambda h, v, s: (h + s * v) * h.norm() / (h + s * v).norm(), "all tokens together"),
-    "length 1": (lambda h, v, s: (h + s * v) / norm(h + s * v), "length 1: multiply"),
-    "unit vector": (lambda h, v, s: right(h, v / v.norm(), s), "taken at length 1; λ counts"),
-    "no strength": (lambda h, v, s: right(h, v, 1.0), "strength is not used"),
-    "nothing": (lambda h, v, s: h, "nothing was added"),
-    "in place": (in_place, "itself was changed"),
-    "last token": (lambda h, v, s: right(h, v, s)[-1], "the shape is"),
-    "minus": (lambda h, v, s: right(h, -v, s), "token by token"),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_norm_kept_mistakes(name: str) -> None:
-    function, hint = MISTAKES[name]
-    with pytest.raises(Wrong, match=hint):
-        norm_kept(function)
-
-
-@pytest.mark.parametrize("answer", [[3, 4, 5], (5, 4, 3), {3, 4, 5}, range(3, 6)])
-def test_unmoved_by_passes(answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    unmoved_by(answer, 6, (1, 3))
-    assert "in block 2 or earlier" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        ([...], "nothing is here yet"),
-        (3, "pass a list"),
-        ([], "run from 0 to 5"),
-        ([6], "run from 0 to 5"),
-        ([3.5, 4, 5], "run from 0 to 5"),
-        ([4, 5], "block 3 is missing"),
-        ([5], "look for others"),
-        ([1, 2, 3, 4, 5], "too late for block 1, but not for block 3"),
-        ([0, 1], "moves the attention of block 1 "),
-        ([3, 5], "1 more of the 6 blocks"),
-    ],
+test_norm_kept_mistakes = hint_test(
+    norm_kept,
+    (lambda h, v, s: h + s * v, "norm is not restored"),
+    (lambda h, v, s: (h + s * v) * norm(h + s * v) / norm(h), "wrong way round"),
+    (lambda h, v, s: (h + s * v) * h.norm() / (h + s * v).norm(), "all tokens together"),
+    (lambda h, v, s: (h + s * v) / norm(h + s * v), "length 1: multiply"),
+    (lambda h, v, s: right(h, v / v.norm(), s), "taken at length 1; λ counts"),
+    (lambda h, v, s: right(h, v, 1.0), "strength is not used"),
+    (lambda h, v, s: h, "nothing was added"),
+    (in_place, "itself was changed"),
+    (lambda h, v, s: right(h, v, s)[-1], "the shape is"),
+    (lambda h, v, s: right(h, -v, s), "token by token"),
+    (None, "nothing is here yet"),
+    (..., "nothing is here yet"),
+    (lambda *given: None, "nothing is here yet"),
+    (lambda *given: ..., "nothing is here yet"),
 )
-def test_unmoved_by_mistakes(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        unmoved_by(answer, 6, (1, 3))
+
+test_unmoved_by_passes = right_test(
+    lambda answer: unmoved_by(answer, 6, (1, 3)),
+    [3, 4, 5],
+    (5, 4, 3),
+    {3, 4, 5},
+    range(3, 6),
+    says="in block 2 or earlier",
+)
+
+test_unmoved_by_mistakes = hint_test(
+    lambda answer: unmoved_by(answer, 6, (1, 3)),
+    (..., "nothing is here yet"),
+    ([...], "nothing is here yet"),
+    (3, "pass a list"),
+    ([], "run from 0 to 5"),
+    ([6], "run from 0 to 5"),
+    ([3.5, 4, 5], "run from 0 to 5"),
+    ([4, 5], "block 3 is missing"),
+    ([5], "look for others"),
+    ([1, 2, 3, 4, 5], "too late for block 1, but not for block 3"),
+    ([0, 1], "moves the attention of block 1 "),
+    ([3, 5], "1 more of the 6 blocks"),
+)
 
 
 STRENGTHS = [8, 0.5, 4, 0.25, 16]
@@ -100,20 +85,15 @@ def test_smallest_strength_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "None of these strengths gets there" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("answer", "hint"),
-    [
-        (..., "nothing is here yet"),
-        ([0.5, 8], "one finite number"),
-        (1, "a place in the list"),
-        (0.9, "a share of attention"),
-        (3, "none of the strengths"),
-        (0.25, "the share is 20%, not more than 50%"),
-        (4, "a smaller one is enough"),
-        (8, "not in order of strength"),
-        (16, "not the smallest"),
-    ],
+test_smallest_strength_mistakes = hint_test(
+    lambda answer: smallest_strength(answer, STRENGTHS, SHARES.__getitem__),
+    (..., "nothing is here yet"),
+    ([0.5, 8], "one finite number"),
+    (1, "a place in the list"),
+    (0.9, "a share of attention"),
+    (3, "none of the strengths"),
+    (0.25, "the share is 20%, not more than 50%"),
+    (4, "a smaller one is enough"),
+    (8, "not in order of strength"),
+    (16, "not the smallest"),
 )
-def test_smallest_strength_mistakes(answer: Any, hint: str) -> None:
-    with pytest.raises(Wrong, match=hint):
-        smallest_strength(answer, STRENGTHS, SHARES.__getitem__)
