@@ -11,16 +11,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, create_model
 
 from steer_utils.lm.families import FAMILIES
-from steer_utils.lm.verification import FORMAT
+from steer_utils.lm.verification import CHECKS, FORMAT, Report
+from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import METHODS
+from steer_utils.sound.conditions import CONDITIONS, PLAIN
+from steer_utils.sound.config_files import Config, Count, config
 from steer_utils.sound.files import write_json
 from steer_utils.study.benchmark import SLOTS
 from steer_utils.study.report import read_table, summary, write_table
@@ -33,10 +37,47 @@ COLUMNS = (
     *("scene", "slot", "event", "method", "truth_start", "truth_end", "token_seconds", "chance", "start", "end"),
     *("overlap", "iou", "center_error", "own", "failed", "unread", "auroc", "pointing"),
 )
-#: What is kept of its facts. "numbers": the number type of the weights, and how they are quantised.
-FACTS = ("model", "revision", "numbers", "scenes", "settings", "methods", "versions")
-_REPORT = ("format", "ok", "model", "revision", "family", "dtype", "device", "versions", "checks")
+_TEXTS, _TRUTHS = ("slot", "event", "method", "unread"), ("own", "failed")
+
+
+class _Scenes(Config):
+    """`SceneSet.as_dict`."""
+
+    scenes: Count
+    seed: int = Field(description="a whole number")
+    classes: list[str] = Field(description="names of sounds")
+    sounds: str = Field(pattern=r"^(procedural|\d+ recordings)$", description="'procedural', or how many recordings")
+    left_out: int = Field(0, description="a whole number")
+    unused: dict[str, int] = Field({}, description="how many recordings of each class")
+    condition: str = Field(PLAIN, pattern=f"^({'|'.join(CONDITIONS)})$", description=", ".join(CONDITIONS))
+    seconds: list[float] = Field(description="two numbers")
+    event_seconds: list[float] = Field(description="two numbers")
+
+
+class _Facts(Config):
+    """What is kept of a table's facts. `numbers`: the number type of the weights, and how they are quantised."""
+
+    model: str | None = Field(description="text")
+    revision: str | None = Field(description="text")
+    numbers: str = Field(description="text")
+    scenes: _Scenes = Field(description="what tells the scenes")
+    settings: dict[str, Any] = Field(description="settings")
+    methods: list[str] = Field(description="names of methods")
+    versions: dict[str, str] = Field(description="versions by package")
+
+
+_types = get_type_hints(Report)
+_Report: type[Config] = create_model(
+    "_Report",
+    __base__=Config,
+    format=(str, Field(description="text")),
+    ok=(bool, Field(description="true or false")),
+    **{part.name: (_types[part.name], Field(description=f"{part.type}")) for part in fields(Report)},  # type: ignore[call-overload]
+)
 _VERSIONS = ("steer-utils", "transformers", "torch")
+_VERSION = re.compile(r"\d+(\.[\w+-]+)+")
+#: A GPU's name; or the kind of CPU and how many cores (`verification`).
+_DEVICE = re.compile(r"(NVIDIA|Tesla|Quadro|AMD|Intel|Apple|GRID) ?[\w ()/-]*|\w+, \w*, \d+ cores")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -78,7 +119,7 @@ def contribute(table: Path, report: Path, name: str, folder: Path = RESULTS) -> 
         raise ValueError(f"there is no folder {folder}; contribute from a checkout of the project")
     full = read_table(table)
     kept = full[[column for column in COLUMNS if column in full]].copy()
-    kept.attrs = {fact: full.attrs[fact] for fact in FACTS if fact in full.attrs}
+    kept.attrs = {fact: full.attrs[fact] for fact in _Facts.model_fields if fact in full.attrs}
     run = ContributedRun(name, kept, _json(report))
     check(run)
     write_table(kept, folder / f"{name}{TABLE}")
@@ -116,41 +157,90 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _wrong_table(table: pd.DataFrame) -> list[str]:
-    facts, wrong = table.attrs, []
-    if fields := _fields(facts, FACTS):
-        return [f"the table's facts {fields}"]
-    if fields := _fields(table, COLUMNS):
-        return [f"the table's columns {fields}"]
-    seed, count = facts["scenes"].get("seed"), facts["scenes"].get("scenes")
-    if not (isinstance(seed, int) and isinstance(count, int) and count == table["scene"].nunique()):
-        wrong.append(f"its facts say seed {seed!r} and {count!r} scenes, its rows hold {table['scene'].nunique()}")
-    if unknown := set(table["method"]) - set(METHODS):
-        wrong.append(f"unknown methods: {', '.join(sorted(unknown))}")
-    if "random" not in set(table["method"]):
+    facts = table.attrs
+    if differing := _differing(table, COLUMNS):
+        return [f"the table's columns {differing}"]
+    if strange := [name for name in COLUMNS if name not in _TEXTS and not pd.api.types.is_numeric_dtype(table[name])]:
+        return [f"the table's columns hold no numbers: {', '.join(strange)}"]
+    try:
+        scenes = config(_Facts, facts, "the table's facts").scenes
+        chosen_on = Settings(**facts["settings"]).development_events
+    except (ValueError, TypeError) as error:
+        return [f"the table's facts: {error}"]
+    wrong = (
+        []
+        if scenes.scenes == table["scene"].nunique()
+        else [f"its facts say {scenes.scenes} scenes, its rows hold {table['scene'].nunique()}"]
+    )
+    methods = set(table["method"])
+    known = {
+        "methods": (methods, METHODS),
+        "slots": (set(table["slot"]), SLOTS),
+        "events that its facts do not name": (set(table["event"]), scenes.classes),
+        "reasons why an answer was not read": (set(table["unread"]), ("", "no time", "ambiguous", "outside")),
+    }
+    for what, (names, right) in known.items():
+        if unknown := names.difference(right):
+            wrong.append(f"{'' if what.startswith('events') else 'unknown '}{what}: {', '.join(sorted(unknown))}")
+    if methods != set(facts["methods"]):
+        wrong.append(f"its facts name the methods {', '.join(facts['methods'])}, its rows {', '.join(sorted(methods))}")
+    if "random" not in methods:
         wrong.append("the random window is missing, which shows the chance of its scenes")
-    if unknown := set(table["slot"]) - set(SLOTS):
-        wrong.append(f"unknown slots: {', '.join(sorted(unknown))}")
-    if unknown := set(table["event"]) - set(facts["scenes"].get("classes", [])):
-        wrong.append(f"events that its facts do not name: {', '.join(sorted(unknown))}")
-    if unknown := set(table["unread"]) - {"", "no time", "ambiguous", "outside"}:
-        wrong.append(f"unknown reasons why an answer was not read: {', '.join(sorted(unknown))}")
+    if developed := set(table["event"]).intersection(chosen_on):
+        wrong.append(f"its settings were chosen on {', '.join(sorted(developed))}, which it tests")
+    queries = table.groupby("method")[["scene", "slot"]].apply(
+        lambda rows: tuple(sorted(zip(rows["scene"], rows["slot"], strict=True)))
+    )
+    if queries.nunique() != 1 or len(set(queries.iloc[0])) < len(queries.iloc[0]):
+        wrong.append("not every method has one row for each query")
+    return wrong + _wrong_scores(table) + _private("its facts", facts) + _versions("the table", facts["versions"])
+
+
+def _wrong_scores(table: pd.DataFrame) -> list[str]:
+    """Scores that are not those of their windows and events, as `metrics.score_row` makes them."""
+    truth, width = table["truth_end"] - table["truth_start"], table["end"] - table["start"]
     shared = np.minimum(table["end"], table["truth_end"]) - np.maximum(table["start"], table["truth_start"])
-    expected = (shared.clip(lower=0) / (table["truth_end"] - table["truth_start"])).fillna(0.0)
-    if not np.allclose(table["overlap"], expected, atol=1e-6):
-        wrong.append("overlaps are not those of its windows and events")
-    return wrong + _private("its facts", facts) + _versions("the table", facts["versions"])
+    shared = shared.clip(lower=0)
+    off = (table["start"] + table["end"] - table["truth_start"] - table["truth_end"]).abs() / 2
+    scores = {
+        "overlap": (shared / truth).fillna(0.0),
+        "iou": (shared / (truth + width - shared)).fillna(0.0),
+        "center_error": off,
+        "failed": table["start"].isna(),
+    }
+    wrong = [
+        f"{name} is not that of its windows and events"
+        for name, expected in scores.items()
+        if not np.allclose(
+            table[name].astype(float), expected.astype(float), atol=1e-6, equal_nan=name == "center_error"
+        )
+    ]
+    if ((width - truth).abs() > 0.51 * table["token_seconds"]).any() or not (truth > 0).all():
+        wrong.append("windows are not as wide as their events")
+    for name in ("chance", "auroc", "pointing"):
+        if not table[name].dropna().between(0, 1).all() or (name == "chance" and not (table[name] > 0).all()):
+            wrong.append(f"{name} is not between 0 and 1")
+    return wrong
 
 
 def _wrong_report(report: Mapping[str, Any]) -> list[str]:
     if report.get("format") != FORMAT:
         return [f"the report's format is {report.get('format')!r}, not {FORMAT!r}"]
-    if lacking := [name for name in _REPORT if name not in report]:
-        return [f"the report lacks {', '.join(lacking)}"]
-    off = [f"{name}: {said}" for name, said in report["checks"].items() if not str(said).startswith("OK")]
-    wrong = [] if report["ok"] is True and not off else [f"the report is not OK ({'; '.join(off) or 'ok is false'})"]
+    try:
+        config(_Report, report, "the report")
+    except ValueError as error:
+        return [f"the report: {error}"]
+    off = [
+        f"{name}: {said}" for name, said in report["checks"].items() if not re.fullmatch(r"OK( up to token .*)?", said)
+    ]
+    wrong = [] if report["ok"] and not off else [f"the report is not OK ({'; '.join(off) or 'ok is false'})"]
+    if set(report["checks"]) != set(CHECKS):
+        wrong.append(f"the report's checks are {', '.join(report['checks']) or 'none'}, not {', '.join(CHECKS)}")
     if report["family"] not in {family.name for family in FAMILIES.values()}:
         wrong.append(f"the report's family is {report['family']!r}")
-    return wrong + _private("the report", report) + _versions("the report", report["versions"])
+    if not _DEVICE.fullmatch(report["device"]):
+        wrong.append(f"the report's device is {report['device']!r}, no name of a GPU")
+    return wrong + _private("the report", report) + _versions("the report", report["versions"], "python")
 
 
 def _apart(facts: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
@@ -171,16 +261,17 @@ def _apart(facts: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def _fields(found: Any, needed: tuple[str, ...]) -> str:
-    """Which fields are missing or unknown, in words; empty where none are."""
+def _differing(found: Any, needed: tuple[str, ...]) -> str:
+    """Which columns are missing or unknown, in words; empty where none are."""
     lacking, more = [name for name in needed if name not in found], set(found) - set(needed)
     parts = [f"lack {', '.join(lacking)}"] * bool(lacking) + [f"hold {', '.join(sorted(more))} too"] * bool(more)
     return " and ".join(parts)
 
 
-def _versions(what: str, versions: Any) -> list[str]:
-    lacking = [name for name in _VERSIONS if not re.match(r"\d+\.\d", str(dict(versions or {}).get(name, "")))]
-    return [f"{what} does not say the version of {', '.join(lacking)}"] if lacking else []
+def _versions(what: str, versions: Mapping[str, str], *more: str) -> list[str]:
+    strange = {name for name, version in versions.items() if not _VERSION.fullmatch(version)}
+    strange |= set(_VERSIONS).difference(versions) | set(versions).difference(_VERSIONS, more)
+    return [f"{what} does not say the version of {', '.join(sorted(strange))}"] if strange else []
 
 
 def _private(what: str, value: Any) -> list[str]:

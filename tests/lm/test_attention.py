@@ -265,6 +265,11 @@ def test_large_key_biases_in_half_precision(dtype: torch.dtype, rows: float, out
     assert output.dtype == dtype and weights.dtype == torch.float32
     assert 0.5 * float((weights - whole).abs().sum(-1).max()) <= rows
     assert float((output.double() - expected).abs().max()) <= outputs * float(expected.abs().max())
+    # And so are the rows that are kept beside SDPA.
+    keys, last = torch.cat([half["prefix"][0], half["key"][None]], dim=2), torch.tensor([5])  # it sees only its own
+    own = torch.cat([torch.ones(1, 200, dtype=torch.bool), tensors["mask"][5:]], dim=1).expand(6, -1)[None, None]
+    recorded = row_weights(half["query"][None], keys, own, tensors["scaling"], last)[0, :, :, :200]
+    assert 0.5 * float((recorded - whole[:, 5:]).abs().sum(-1).max()) <= rows
 
 
 def test_flat_attention_over_many_tokens_in_float16() -> None:

@@ -58,7 +58,10 @@ def a_table() -> pd.DataFrame:
         "model": MODEL,
         "revision": COMMIT,
         "numbers": "bfloat16, nf4 by bitsandbytes",
-        "scenes": {"scenes": 4, "seed": 7, "classes": list(NAMES), "sounds": "procedural"},
+        "scenes": {
+            **{"scenes": 4, "seed": 7, "classes": list(NAMES), "sounds": "procedural"},
+            **{"left_out": 0, "seconds": [17.0, 17.0], "event_seconds": [5.0, 5.0]},
+        },
         "settings": {"question": "Describe the sound.", "strength": 1.0},
         "methods": ["steering", "random", "asking"],
         "versions": VERSIONS,
@@ -70,6 +73,11 @@ def a_report() -> dict[str, Any]:
     return {
         **{"format": FORMAT, "ok": True, "model": MODEL, "revision": COMMIT, "family": "Qwen2-Audio"},
         **{"dtype": "bfloat16", "quantisation": "nf4 by bitsandbytes", "device": "NVIDIA L4", "versions": VERSIONS},
+        **{"date": "2026-11-27", "parameters": 8_397_094_912, "decoder": "model.language_model", "blocks": 32},
+        **{"hidden_size": 4096, "weight_bytes": 7_200_000_000, "audio_seconds": 5.0, "audio_tokens": 125},
+        **{"seconds_per_token": 0.04, "row_distance": 0.004, "row_noise": 0.005, "logit_distance": 0.02},
+        **{"logit_noise": 0.02, "steering_distance": 0.02, "largest_qk": [900.0] * 32, "peak_bytes": None},
+        **{"hear_seconds": 0.5, "row_seconds": 0.01, "token_seconds": 0.03},
         "checks": dict.fromkeys(CHECKS, "OK"),
     }
 
@@ -120,6 +128,15 @@ def changed(**facts: Any) -> pd.DataFrame:
     return table
 
 
+def scenes(**facts: Any) -> pd.DataFrame:
+    return changed(scenes={**a_table().attrs["scenes"], **facts})
+
+
+def rows(kept: Callable[[pd.DataFrame], Any]) -> pd.DataFrame:
+    table = a_table()
+    return table.loc[kept(table)]
+
+
 @pytest.mark.parametrize(
     ("table", "report", "wrong"),
     [
@@ -133,18 +150,42 @@ def changed(**facts: Any) -> pd.DataFrame:
         (changed(), {"revision": "f" * 40}, "revision is '0a1b.*' in the table and 'ffff.*' in the report"),
         (changed(numbers="bfloat16"), {}, "numbers is 'bfloat16' in the table and 'bfloat16, nf4 by .*' in the report"),
         (changed(versions={"torch": "2.13.0"}), {}, "the table does not say the version of steer-utils, transformers"),
-        (changed(scenes={"scenes": 4, "classes": list(NAMES), "sounds": "procedural"}), {}, "say seed None"),
-        (changed(scenes={**a_table().attrs["scenes"], "scenes": 9}), {}, "9 scenes, its rows hold 4"),
+        (scenes(seed=None), {}, "seed is None; pass a whole number"),
+        (scenes(seed=True), {}, "seed is True; pass a whole number"),
+        (scenes(scenes=9), {}, "9 scenes, its rows hold 4"),
+        (scenes(who="Ann"), {}, "unknown key 'who' in scenes"),
+        (changed(scenes=None), {}, "scenes is None"),
+        (changed(versions={**VERSIONS, "torch": "2.13 on Ann's"}), {}, "the table does not say the version of torch"),
+        (changed(settings={"author": "Ann"}), {}, "author is no setting"),
+        (changed(settings={"chosen_on": {"events": [NAMES[0]]}}), {}, f"were chosen on {NAMES[0]}, which it tests"),
+        (changed(methods=["steering", "random"]), {}, "name the methods steering, random, its rows asking, "),
+        (rows(lambda table: (table["method"] != "steering") | (table["scene"] < 2)), {}, "one row for each query"),
+        (rows(lambda table: [0, *range(len(table))]), {}, "one row for each query"),
+        (a_table().assign(iou=0.99), {}, "iou is not that of its windows"),
+        (a_table().assign(failed=False), {}, "failed is not that of its windows"),
+        (a_table().assign(chance=0.0), {}, "chance is not between 0 and 1"),
+        (a_table().assign(auroc=90.0), {}, "auroc is not between 0 and 1"),
+        (
+            a_table().assign(end=lambda table: table["end"] + 9, overlap=0.9),
+            {},
+            "windows are not as wide as their events",
+        ),
+        (a_table().assign(start="1.0"), {}, "hold no numbers: start"),
         (changed(settings={"question": "Read ~/notes.txt"}), {}, "hold a path or an address: 'Read ~/notes.txt'"),
         (changed(settings={"question": "mail ann@example.org"}), {}, "hold a path or an address"),
         (a_table().assign(event="Ann's kitchen"), {}, "events that its facts do not name: Ann's kitchen"),
         (a_table().assign(method="mine"), {}, "unknown methods: mine.*random window is missing"),
-        (a_table().assign(overlap=0.9), {}, "overlaps are not those of its windows"),
+        (a_table().assign(overlap=0.9), {}, "overlap is not that of its windows"),
         (a_table().drop(columns="truth_end"), {}, "columns lack truth_end"),
         (a_table().assign(unread="Ann did not say"), {}, "unknown reasons .*: Ann did not say"),
         (a_table(), {"format": "mine"}, "format is 'mine', not 'steer-utils verify 1'"),
         (a_table(), {"checks": {"rows": "attention rows differ by 3"}}, "not OK .rows: attention rows differ by 3"),
         (a_table(), {"ok": False}, "not OK"),
+        (a_table(), {"checks": {}}, "checks are none, not layout, "),
+        (a_table(), {"checks": ["OK"]}, "checks is ..OK.."),
+        (a_table(), {"author": "Ann"}, "unknown key 'author'"),
+        (a_table(), {"versions": {**VERSIONS, "kernel": "6.1"}}, "version of kernel"),
+        (a_table(), {"device": "cpu, x86_64, anns-laptop"}, "device is .*, no name of a GPU"),
         (a_table(), {"family": "Ann's model"}, 'family is "Ann\'s model"'),
         (a_table(), {"device": r"C:\Users\ann"}, "the report hold a path"),
     ],
@@ -173,7 +214,9 @@ def test_facts_and_columns_that_are_not_known_are_left_out_and_refused_in_the_fo
     put(changed(author="Ann").assign(place="kitchen"), a_report())
     kept = tmp_path / "results" / "qwen2-audio-nf4.parquet"
     assert b"kitchen" not in kept.read_bytes() and b"Ann" not in kept.read_bytes()
-    for table, wrong in ((changed(author="Ann"), "facts hold author"), (a_table(), "columns hold answer, curve, ")):
+    plain = a_table()[list(COLUMNS)]
+    plain.attrs = changed(author="Ann").attrs
+    for table, wrong in ((plain, "unknown key 'author'"), (a_table(), "columns hold answer, curve, ")):
         write_table(table, kept)
         with pytest.raises(ValueError, match=wrong):
             contributed_runs(tmp_path / "results")
@@ -197,7 +240,7 @@ def test_half_a_run_and_damaged_reports_are_refused(
 
 
 def test_hub_ids_and_texts_of_settings_are_no_paths() -> None:
-    table = changed(settings={"question": "Is it high/low, or both (and/or)?", "note": "10 m/s: fast"})
+    table = changed(settings={"question": "Is it high/low, or both (and/or)?", "negative": "10 m/s: fast"})
     check(contributed.ContributedRun("a", table[list(COLUMNS)].copy(), a_report()))
 
 
