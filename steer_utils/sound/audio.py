@@ -26,12 +26,14 @@ from steer_utils.sound.measures import FRAME, SILENCE, frame_rms
 TARGET_RATE = 16_000
 SHORTEST = 0.1  # seconds
 OFFSET = 0.005  # of the peak: a larger mean is taken out
+DRIFT, SLOW = 0.1, 20.0  # where the mean of a half second is still above DRIFT of the peak, so is all below SLOW Hz
 QUIET, LOUD, LEVEL = 0.03, 1.5, 0.7  # peaks outside QUIET ... LOUD are brought to LEVEL, as pocket models were taught
+CLICK = 0.1  # of the peak: what is softer all through but for one or two frames is softer than a click
 #: Raised sound whose quietest frame is this far below its peak (-70 dB) was rounded to digital silence, which pocket
 #: models were never taught: noise of a level that they were taught, -42 dBFS, goes over it.
 SILENT_BELOW, DITHER = 10**-3.5, 10**-2.1
 INTEGERS = 100.0  # a peak above this is that of integers, stored as floating point
-CANCELLED = 0.1  # a mean of channels with less than this share of what unrelated ones would leave has lost its sound
+CANCELLED = 0.35  # a mean with less than this share of what unrelated channels would leave has lost the loudest one
 IN_MEMORY = 256 * 2**20  # bytes of samples, 70 minutes at 16 kHz; more go into a temporary file
 
 
@@ -138,6 +140,11 @@ def _recording(blocks: Callable[[], Iterable[np.ndarray]], rate: int, label: str
         for part in parts:
             part -= np.float32(mean)
         peak = _peak(parts)
+    drift = float(np.abs([half.mean() for part in parts for half in _frames(part, target_rate // 2)]).max(initial=0.0))
+    if drift > DRIFT * peak:
+        found.append(f"{label} has an offset that changes (by {drift:.2f}); what is below {SLOW:g} Hz is taken out")
+        _without_drift(parts, target_rate)
+        peak = _peak(parts)
     if peak < SILENCE:
         raise AudioError(f"{label} is silent (peak below 1e-6 after averaging its channels)")
     if not QUIET <= peak <= LOUD:
@@ -154,7 +161,30 @@ def _recording(blocks: Callable[[], Iterable[np.ndarray]], rate: int, label: str
         else:
             what, how = f"is too loud (peak {peak:.2f})", f"{-change:.0f} dB softer"
         found.append(f"{label} {what}; it is heard {how}")
+    tops = np.concatenate([np.abs(_frames(part, round(FRAME * target_rate))).max(axis=1) for part in parts])
+    rest = float(np.partition(tops, -3)[-3])  # a click lies in one frame, or in two
+    if rest < min(QUIET, CLICK * tops.max()):
+        found.append(
+            f"{label} is very quiet (peak {20 * math.log10(max(rest, SILENCE)):.0f} dBFS) but for a click at "
+            f"{int(tops.argmax()) * FRAME:.2f} s; cut that out, or the rest is hardly heard"
+        )
     return Recording(samples, target_rate, tuple(found))
+
+
+def _frames(samples: np.ndarray, size: int) -> np.ndarray:
+    """Consecutive frames, (frames, size); a last, shorter one is left out."""
+    return samples[: len(samples) // size * size].reshape(-1, size)
+
+
+def _without_drift(parts: Iterable[np.ndarray], rate: int) -> None:
+    """High-pass filter the parts of a sound in place."""
+    from scipy.signal import butter, sosfilt, sosfilt_zi
+
+    sections = butter(2, SLOW, "highpass", fs=rate, output="sos")
+    state: np.ndarray | None = None
+    for part in parts:
+        state = sosfilt_zi(sections) * part[0] if state is None else state
+        part[:], state = sosfilt(sections, part, zi=state)
 
 
 def _peak(parts: Iterable[np.ndarray]) -> float:
@@ -164,7 +194,7 @@ def _peak(parts: Iterable[np.ndarray]) -> float:
 class _Mix:
     """One channel of a sound, or the mean of all, at another rate, from blocks (frames, channels) of it.
 
-    `cancelling`: seconds in which the mean of the channels is much softer than they are. `loudest`: a channel.
+    `cancelling`: seconds in which the mean of the channels has lost the loudest one. `loudest`: a channel, in them.
     """
 
     def __init__(
@@ -172,7 +202,7 @@ class _Mix:
     ) -> None:
         frames = bad = 0
         whole, peak, self.channels = True, 0.0, 1
-        powers: list[np.ndarray] = []  # of 50 ms each: of the mean, and of each channel
+        powers: list[np.ndarray] = []  # (2, frames, channels) of 50 ms: each channel's own, and what the mean has of it
         store = _Store()
         stream = soxr.ResampleStream(rate, target_rate, 1, dtype="float32", quality="HQ")
         for block in blocks:
@@ -188,7 +218,7 @@ class _Mix:
                 raise AudioError(_out_of_range(label, peak))
             mono = floats.mean(axis=1) if channel is None else floats[:, channel]
             if channel is None and self.channels > 1:
-                powers.append(_frame_powers(np.column_stack([mono, floats]), max(1, round(0.05 * rate))))
+                powers.append(_frame_powers(mono, floats, max(1, round(0.05 * rate))))
             store.add(mono if rate == target_rate else stream.resample_chunk(mono))
         if rate != target_rate and frames:
             store.add(stream.resample_chunk(np.zeros(0, np.float32), last=True))
@@ -202,18 +232,26 @@ class _Mix:
         self.samples = store.array()
         self.cancelling, self.loudest = 0.0, 0
         if powers:
-            power = np.concatenate(powers)
-            each = power[:, 1:].mean(axis=1)
+            power, kept = np.concatenate(powers, axis=1)
+            each = power.mean(axis=1)
             heard = each > max(SILENCE**2, 1e-4 * each.max())  # not what is 40 dB below the loudest
-            # Uncorrelated channels give a mean of 1 / channels of their power, opposite ones give nothing.
-            self.cancelling = 0.05 * int((heard & (self.channels * power[:, 0] < CANCELLED * each)).sum())
-            self.loudest = int(power[:, 1:].sum(axis=0).argmax())
+            # Unrelated channels leave 1 / channels of the loudest one in their mean, opposite ones nothing.
+            loudest = power.argmax(axis=1)[:, None]
+            share = self.channels * np.take_along_axis(kept / np.maximum(power, SILENCE**2), loudest, axis=1)[:, 0]
+            lost = heard & (share < CANCELLED)
+            self.cancelling = 0.05 * int(lost.sum())
+            self.loudest = int(power[lost].sum(axis=0).argmax())
 
 
-def _frame_powers(columns: np.ndarray, size: int) -> np.ndarray:
-    """Variance of each column in frames of `size` rows: (frames, columns); a last, shorter frame is left out."""
-    count = len(columns) // size
-    return columns[: count * size].reshape(count, size, columns.shape[1]).var(axis=1)
+def _frame_powers(mean: np.ndarray, channels: np.ndarray, size: int) -> np.ndarray:
+    """Variance of each channel, and its covariance with their mean, in frames of `size`: (2, frames, channels).
+
+    A last, shorter frame is left out.
+    """
+    count = len(channels) // size
+    frames = channels[: count * size].reshape(count, size, channels.shape[1])
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    return np.stack([frames.var(axis=1), (frames * mean[: count * size].reshape(count, size, 1)).mean(axis=1)])
 
 
 class _Store:

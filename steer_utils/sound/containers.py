@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import BinaryIO, cast
 
+from soundfile import SoundFile
+
 from steer_utils.sound.file_parts import UNKNOWN_LENGTH, AudioError, Part, Pieces, Walk, joined, positions, title_length
 from steer_utils.sound.mp3 import frame_at, walk_mp3
 
@@ -49,8 +51,45 @@ def walk(stream: BinaryIO, label: str) -> Walk:
     whole = Part(Pieces(stream, [(0, size)]))
     with whole.opened(label) as file:
         found = walk_mp3(stream, size) if file.format == "MP3" else None  # one with something before its first frame
-        sizes = re.findall(r": (\d+) \(should be (\d+)\)", file.extra_info)  # in libsndfile's log: written, and real
-    return found or Walk([whole], share=max((int(written) / max(1, int(real)) for written, real in sizes), default=1.0))
+        return found or _walk_other(stream, size, label, file, whole)
+
+
+#: Formats in which libsndfile compares the length that the header says with the file's; in others it cannot.
+_COMPARED = ("AU", "CAF", "HTK", "SVX", "W64", "WAV")
+_WIDTHS = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+_BESIDE = 8192  # bytes of a file that may well be no sound
+
+
+def _walk_other(stream: BinaryIO, size: int, label: str, file: SoundFile, whole: Part) -> Walk:
+    """A file that is decoded as it is. Raises AudioError for a header that announces nothing, with sound behind it."""
+    sizes = [(int(w), int(r)) for w, r in re.findall(r": (\d+) \(should be (\d+)\)", file.extra_info)]  # written, real
+    result = Walk([whole], share=max((written / max(1, real) for written, real in sizes), default=1.0))
+    if file.format == "NIST":
+        stream.seek(0)
+        count = re.search(rb"sample_count -i (\d+)", stream.read(1024))
+        result.announced = int(count[1]) if count else 0
+    elif file.format not in _COMPARED:
+        result.faults.append(f"is in the format {file.format}, in which it cannot be seen whether sound is missing")
+    beside = size - file.frames * file.channels * _WIDTHS.get(file.subtype, size)
+    if beside > _BESIDE and not file.frames:
+        raise AudioError(f"{label} has an unfinished header: it announces no sound, and {beside} bytes follow it")
+    if beside > _BESIDE:
+        result.faults.append(
+            f"holds {beside} bytes beside the sound that it announces; if they are sound, it is not heard"
+        )
+    elif any(written < real for written, real in sizes) or 0 < result.announced < file.frames:
+        result.faults.append("is longer than its header announces; all is heard")
+    return result
 
 
 # -- Ogg: pages with a checksum, a number and the time at their end ----------------------------------------------------
@@ -73,7 +112,8 @@ class _Page:
 def _walk_ogg(stream: BinaryIO, size: int) -> Walk | None:
     """One part for each stream of a chain, and for each stretch between two holes.
 
-    Behind a hole the granule position says what time it is. Pages of other streams beside the sound are left out.
+    Behind a hole the granule position says what time it is. Pages of other streams beside the sound are left out, and
+    those that come twice, or too late.
     """
     links: list[list[_Page]] = []
     for page in _ogg_pages(stream, size):
@@ -88,7 +128,10 @@ def _walk_ogg(stream: BinaryIO, size: int) -> Walk | None:
             continue
         if {page.stream for page in link} - {page.stream for page in firsts}:
             result.faults.append("holds sound whose beginning is missing; it is left out")
-        pages = [page for page in link if page.stream == sound.stream]
+        pages = [sound]
+        for page in link:
+            if page.stream == sound.stream and page.number > pages[-1].number:
+                pages.append(page)
         result.parts += _ogg_parts(stream, pages)
         if not pages[-1].flags & _LAST:
             where = "is cut short" if index == len(links) - 1 else "was cut short before it was joined to another"

@@ -217,6 +217,35 @@ def test_channels_that_cancel_at_one_time_only() -> None:
     assert 1.0 < float(recording.warnings[0].split(" for ")[1].split()[0]) < 2.0  # of 3 s, half of it silent
 
 
+def test_channels_with_noise_of_their_own_cancel_too() -> None:
+    """And of the channels that do, the loudest is heard, not one beside them."""
+    noise = (0.03 * np.random.default_rng(1).normal(size=(3, len(bursts())))).astype(np.float32)
+    opposite = np.stack([bursts() + noise[0], noise[1] - bursts()], axis=1)
+    assert "cancel" in read_recording(opposite, sampling_rate=RATE).warnings[0]
+    beside = np.stack([4 * noise[2], bursts(), -bursts()], axis=1)
+    recording = read_recording(beside, sampling_rate=RATE)
+    np.testing.assert_array_equal(recording.samples, bursts())
+
+
+@pytest.mark.parametrize("offset", ["step", "ramp"])
+def test_an_offset_that_changes_is_taken_out_and_said(offset: str) -> None:
+    sound = 0.5 * bursts(6.0)
+    line = np.linspace(-0.3, 0.3, len(sound), dtype=np.float32)
+    recording = read_recording(sound + (0.3 * np.sign(line) if offset == "step" else line), sampling_rate=RATE)
+    assert "offset that changes" in recording.warnings[0]
+    middle = slice(round(2.9 * RATE), round(3.3 * RATE))  # the step itself is heard
+    left = np.abs(recording.samples - sound)
+    left[middle] = 0
+    assert left.max() < 0.03
+
+
+def test_what_is_quiet_but_for_a_click_is_said() -> None:
+    samples = (1e-3 * bursts()).astype(np.float32)
+    samples[round(1.5 * RATE)] = 0.8
+    (warning,) = read_recording(samples, sampling_rate=RATE).warnings
+    assert "very quiet" in warning and "click at 1.50 s" in warning
+
+
 def test_usual_stereo_is_averaged() -> None:
     rng = np.random.default_rng(0)
     left, right = bursts(), bursts() * np.float32(0.5)

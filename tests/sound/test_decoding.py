@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,43 @@ def test_half_a_download_is_said_to_be_cut_short(kind: str, share: float) -> Non
     ) > 0.98
 
 
-def test_other_formats_cut_short_are_said_to_be() -> None:
-    for form in ("W64", "AU"):
-        file = io.BytesIO()
-        soundfile.write(file, NOISE, RATE, format=form, subtype="PCM_16")
-        assert decode(file.getvalue())[1] == []
-        assert "announces 8.00 s, 4.00 s are there" in decode(file.getvalue()[: 4 * RATE * 2])[1][0]
+@pytest.mark.parametrize("form", ["W64", "AU", "NIST", "CAF", "VOC", "PVF"])
+def test_of_other_formats_what_is_cut_short_or_joined_is_said(form: str) -> None:
+    """Or refused, or, where the format does not tell, it is said that nobody can know."""
+    file = io.BytesIO()
+    soundfile.write(file, NOISE, RATE, format=form, subtype="PCM_16")
+    whole = file.getvalue()
+    samples, said = decode(whole)
+    assert len(samples) == len(NOISE) and ([] if form in ("W64", "AU", "NIST", "CAF") else ["cannot be seen"]) == [
+        part for line in said for part in ["cannot be seen"] if part in line
+    ]
+    for content in (whole[: 4 * RATE * 2], whole * 2):
+        try:
+            _, said = decode(content)
+        except AudioError:
+            continue
+        assert said, (form, len(content))
+
+
+def test_a_header_that_announces_no_sound_is_refused_by_that_cause() -> None:
+    file = io.BytesIO()
+    soundfile.write(file, NOISE, RATE, format="AU", subtype="PCM_16")
+    content = file.getvalue()
+    with pytest.raises(AudioError, match="unfinished header"):
+        decode(content[:8] + bytes(4) + content[12:])
+    half = content[:8] + struct.pack(">I", 4 * RATE * 2) + content[12:]
+    assert "beside the sound" in decode(half)[1][0]
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_pages_that_come_twice_or_too_late_move_nothing(kind: str) -> None:
+    starts = [at for at in range(len(WHOLE[kind])) if WHOLE[kind][at : at + 5] == b"OggS\0"]
+    pages = [WHOLE[kind][start:stop] for start, stop in pairwise([*starts, len(WHOLE[kind])])]
+    middle = len(pages) // 2
+    twice, said = decode(b"".join([*pages[:middle], pages[middle], *pages[middle:]]))
+    assert said == [] and alike(twice, SOUND[kind]) > 0.999
+    late, said = decode(b"".join([*pages[:middle], pages[middle + 1], pages[middle], *pages[middle + 2 :]]))
+    assert len(said) == 1 and "are lost" in said[0] and abs(len(late) - len(NOISE)) < 0.05 * RATE
 
 
 def bare_mp3(**options: object) -> bytes:
