@@ -26,6 +26,7 @@ from tinies import EVENTS, shared, tiny
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
+from steer_utils.lm.plan import Row
 from steer_utils.pocket.architecture import FAMILIES, save
 from steer_utils.runs.clusters import local_workers
 from steer_utils.runs.executors import SerialExecutor
@@ -183,6 +184,20 @@ def full_inputs() -> Callable[..., dict[str, Any]]:
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     return make
+
+
+@pytest.fixture
+def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each call of `read_rows` has: a list that grows."""
+    sizes: list[int] = []
+    read = Hearing.read_rows
+
+    def counted(self: Hearing, rows: list[Row], **options: Any) -> Any:
+        sizes.append(len(rows))
+        return read(self, rows, **options)
+
+    monkeypatch.setattr(Hearing, "read_rows", counted)
+    return sizes
 
 
 @pytest.fixture

@@ -47,7 +47,6 @@ class Dataset:
     restriction: str
     citation: str
     homepage: str
-    loader: str
     obtain: str
     remote: Remote | None = None
 
@@ -68,7 +67,6 @@ DATASETS = {
             citation="K. J. Piczak. ESC: Dataset for Environmental Sound Classification. ACM Multimedia 2015. "
             "doi:10.1145/2733373.2806390",
             homepage="https://github.com/karolpiczak/ESC-50",
-            loader="datasets.esc50",
             obtain="downloads.fetch('esc50', folder), or unpack the zip of its homepage",
             # GitHub packs this archive on demand: two md5 sums are in circulation (629e8e9e... and 7771e4b9...), so
             # neither can be demanded. The first download's sha256 is kept beside it instead.
@@ -87,7 +85,6 @@ DATASETS = {
             citation="C.-K. Yang, N. Ho, Y.-T. Piao, H.-Y. Lee. SAKURA: On the Multi-hop Reasoning of Large "
             "Audio-Language Models Based on Speech and Audio Information. Interspeech 2025. arXiv:2505.13237",
             homepage="https://github.com/b08202033/SAKURA",
-            loader="questions.sakura",
             obtain="clone its homepage and pass the clone",
         ),
         Dataset(
@@ -100,7 +97,6 @@ DATASETS = {
             citation="S. Sakshi, U. Tyagi, S. Kumar, A. Seth, R. Selvakumar, O. Nieto, R. Duraiswami, S. Ghosh, "
             "D. Manocha. MMAU: A Massive Multi-Task Audio Understanding and Reasoning Benchmark. arXiv:2410.19168",
             homepage="https://github.com/Sakshi113/MMAU",
-            loader="questions.mmau",
             obtain="take mmau-test-mini.json and the folder test-mini-audios from its homepage",
         ),
     )

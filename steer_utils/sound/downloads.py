@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path, PureWindowsPath
 
 from steer_utils.sound.datasets import find_dataset
-from steer_utils.sound.files import whole_file
+from steer_utils.sound.files import write_whole
 
 TIMEOUT = 30  # seconds without an answer
 
@@ -69,8 +69,7 @@ def fetch(name: str, folder: str | os.PathLike[str], *, keep_archive: bool = Fal
     _unpack(archive, target)
     if checksum is None:
         digest = pooch.file_hash(str(archive))
-        with whole_file(record) as part:
-            part.write_text(f"{digest}  {archive.name}\n", encoding="utf-8")
+        write_whole(record, f"{digest}  {archive.name}\n")
         _note(f"no checksum of {archive.name} is published; its sha256 is {digest}, kept in {record.name}", quiet)
     if not keep_archive:
         archive.unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import done, invoke, refused
-from interrupted import stopped
+from watched_work import stopped
 
 import steer_utils.methods.tuning
 from steer_utils.lm.hearing import Hearing

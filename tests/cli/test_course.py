@@ -9,8 +9,8 @@ from typing import Any
 import nbformat
 import pytest
 from command_line import invoke, refused
-from interrupted import stopped
 from small_notebooks import write_notebook
+from watched_work import stopped
 
 import steer_utils.course.doctor
 import steer_utils.lm.environment

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from command_line import invoke, refused
 from distributed import LocalCluster
-from interrupted import stopped
 from sweep_work import SIX
+from watched_work import stopped
 
 import steer_utils.runs.clusters
 import steer_utils.runs.executors

@@ -1,4 +1,4 @@
-"""One model and its hearing, for tests in which a model's class plays no part."""
+"""A hearing of one model, for tests in which a model's class plays no part."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ import pytest
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-
-
-@pytest.fixture(scope="session")
-def one_model(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    return tiny_models["qwen2_audio"]
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interrupted import failed
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from watched_work import failed
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM

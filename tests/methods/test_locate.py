@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from watched_work import noting
 
 import steer_utils
 from steer_utils.lm import hearing as hearings
@@ -148,14 +149,8 @@ def test_long_audio_is_heard_in_windows_and_the_interval_shifted(
 
 
 def test_long_audio_with_the_models_own_presence(one_model: AudioLM) -> None:
-    samples, seen = noise(10.0, level=0.1), []
-
-    def progress(starts: Iterable[float]) -> Iterable[float]:
-        for start in starts:
-            seen.append(start)
-            yield start
-
-    located = locate(one_model, samples, "siren", sampling_rate=RATE, progress=progress)
+    samples, seen = noise(10.0, level=0.1), list[float]()
+    located = locate(one_model, samples, "siren", sampling_rate=RATE, progress=noting(seen))
     assert seen == [0.0, 2.0, 4.0, 6.0]
     windows = [Hearing(one_model, samples[int(start * RATE) : int((start + 4) * RATE)]) for start in seen]
     probabilities = [presence_probability(window, "siren", PAPER) for window in windows]

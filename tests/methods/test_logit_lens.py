@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interrupted import failed
+from watched_work import failed
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM

@@ -11,13 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interrupted import failed
 from localising import OWN, PAPER_LIKE, QUERY, curve, find
 from tinies import covering_padding
+from watched_work import failed
 
-from steer_utils.lm.hearing import Hearing, Reading
+from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.plan import Row
 from steer_utils.methods.base import Query
 from steer_utils.methods.settings import PAPER, Scaling, Settings, Specialists, StateSwap, VectorUse
 from steer_utils.methods.table import (
@@ -112,18 +111,10 @@ def test_what_is_there_is_not_lacking() -> None:
 
 @pytest.mark.parametrize("name", [name for name in FINDERS if METHODS[name].suffixes])
 def test_the_suffixes_of_an_entry_are_those_that_the_method_reads(
-    one_hearing: Hearing, name: str, monkeypatch: pytest.MonkeyPatch
+    one_hearing: Hearing, name: str, rows_read: list[int]
 ) -> None:
-    rows: list[int] = []
-    read = Hearing.read_rows
-
-    def counted(self: Hearing, asked: list[Row], **options: Any) -> list[Reading]:
-        rows.append(len(asked))  # behind silence too
-        return read(self, asked, **options)
-
-    monkeypatch.setattr(Hearing, "read_rows", counted)
     find(name, one_hearing, replace(PAPER, read_heads=((3, 0),)))
-    assert sum(rows) == METHODS[name].suffixes
+    assert sum(rows_read) == METHODS[name].suffixes
 
 
 def test_the_standard_passes_are_those_of_all_that_read_a_steered_or_prompted_row() -> None:

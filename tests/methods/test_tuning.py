@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from interrupted import stopping
+from watched_work import noting, stopping
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
-from steer_utils.lm.plan import Row
 from steer_utils.methods import tuning
 from steer_utils.methods.base import Query
 from steer_utils.methods.controls import unsteered
@@ -189,15 +188,8 @@ def test_norm_ratios_are_the_mean_over_the_contrasts(tuned: Tuned, one_model: Au
 
 def test_tuning_again_gives_the_same(tuned: Tuned, one_model: AudioLM) -> None:
     counted: list[int] = []
-
-    def progress(steps: Any) -> Any:
-        for step in steps:
-            counted.append(step)
-            yield step
-
-    again = tune(
-        one_model, NAMES, start=START, scenes=2, strengths=STRENGTHS, prompt_questions=QUESTIONS, progress=progress
-    )
+    options: dict[str, Any] = {"strengths": STRENGTHS, "prompt_questions": QUESTIONS}
+    again = tune(one_model, NAMES, start=START, scenes=2, progress=noting(counted), **options)
     assert counted == [0, 1]
     assert again.settings == tuned.settings
     assert again.overlaps == tuned.overlaps
@@ -221,18 +213,10 @@ def test_what_cannot_be_tuned_is_refused_before_any_work(
         tune(one_model, full.pop("names"), start=START, **full)
 
 
-def test_rows_of_a_query_are_one_batch(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    read = Hearing.read_rows
-
-    def counted(self: Hearing, rows: list[Row], **options: Any) -> Any:
-        sizes.append(len(rows))
-        return read(self, rows, **options)
-
-    monkeypatch.setattr(Hearing, "read_rows", counted)
+def test_rows_of_a_query_are_one_batch(one_model: AudioLM, rows_read: list[int]) -> None:
     tune(one_model, NAMES, start=START, scenes=1, strengths=(1.0,))
     candidates = len(block_sets(4)) * 2
-    assert sizes == [2, *([2, candidates + 1] * 3)]  # at first the plain question, alone and after p-
+    assert rows_read == [2, *([2, candidates + 1] * 3)]  # at first the plain question, alone and after p-
 
 
 def test_a_killed_run_goes_on_and_chooses_the_same(one_model: AudioLM, tmp_path: Path) -> None:
@@ -240,16 +224,10 @@ def test_a_killed_run_goes_on_and_chooses_the_same(one_model: AudioLM, tmp_path:
     with pytest.raises(KeyboardInterrupt):
         tune(one_model, NAMES, progress=stopping(1), **full)
     heard: list[int] = []
-
-    def noted(indices: Any) -> Any:
-        for index in indices:
-            heard.append(index)
-            yield index
-
     with pytest.MonkeyPatch.context() as patch:
         scenes: list[Any] = []
         patch.setattr(tuning, "Hearing", lambda lm, samples: scenes.append(samples) or Hearing(lm, samples))
-        resumed = tune(one_model, NAMES, progress=noted, **full)
+        resumed = tune(one_model, NAMES, progress=noting(heard), **full)
     assert heard == [0, 1] and len(scenes) == 1
     whole = tune(one_model, NAMES, **{**full, "resume_file": None})
     assert resumed.settings == whole.settings and resumed.overlaps == whole.overlaps

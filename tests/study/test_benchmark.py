@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from interrupted import stopping
 from tinies import FIVE, knowing_five
+from watched_work import stopping
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.base import Localisation

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interrupted import stopping
+from watched_work import stopping
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER

@@ -1,8 +1,9 @@
-"""Work that is stopped: by Ctrl-C, or by an error."""
+"""Work that is stopped, by Ctrl-C or by an error, and progress that is noted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 
 def stopped(*_: object, **__: object) -> None:
@@ -22,6 +23,17 @@ def stopping(after: int) -> Callable[[Iterable[int]], Iterator[int]]:
         for done, unit in enumerate(units):
             if done == after:
                 raise KeyboardInterrupt
+            yield unit
+
+    return steps
+
+
+def noting(units: list) -> Callable[[Iterable[Any]], Iterator[Any]]:
+    """Progress that appends each unit that is begun to `units`."""
+
+    def steps(every: Iterable[Any]) -> Iterator[Any]:
+        for unit in every:
+            units.append(unit)
             yield unit
 
     return steps
