@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 from unittest.mock import patch
 
 import matplotlib
@@ -48,13 +49,16 @@ def assert_good(make: Callable[[], Figure], *, more_than: int = 8) -> None:
     assert dict(matplotlib.rcParams) == before and plt.get_fignums() == open_figures
 
 
-def title_test(figures: Mapping[str, Callable[[], tuple[Figure, str, Figure]]]) -> Callable[[str], None]:
-    """The test of titles that say what is seen: `test_titles = title_test(TITLED)`. A case makes a figure with its alt
-    text, and the same figure of other data."""
+def title_test(module: Any, cases: Mapping[str, tuple[str, tuple, tuple]]) -> Callable[[str], None]:
+    """The test of titles that say what is seen: `test_titles = title_test(plots, {name: ("norm", given, other)})`;
+    `plots.norm_figure` and `plots.alt_text_norms` take what is given; `other`: the same of other data."""
 
-    @pytest.mark.parametrize("name", figures)
+    @pytest.mark.parametrize("name", cases)
     def test(name: str) -> None:
-        figure, alt, other = figures[name]()
+        kind, given, different = cases[name]
+        draw = getattr(module, f"{kind}_figure")
+        said = getattr(module, f"alt_text_{kind}", None) or getattr(module, f"alt_text_{kind}s")
+        figure, alt, other = draw(*given), said(*given), draw(*different)
         title, another = (one.get_suptitle().replace("\n", " ").replace(r"\$", "$") for one in (figure, other))
         assert re.search(r"\d", title) and "nan" not in title, title
         assert title != another, "it is made of the data"

@@ -38,6 +38,7 @@ from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import (
 
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.models import AudioLM
+from steer_utils.methods.settings import PAPER
 from steer_utils.pocket import architecture
 from steer_utils.pocket.architecture import AUDIO_FLAMINGO_3_TEMPLATE, Size, sinusoids, tower_shape, word_tokenizer
 from steer_utils.pocket.text import vocabulary_words
@@ -56,6 +57,17 @@ TINY = Size(
     heads=4,
     key_value_heads=2,  # grouped queries, as in Audio Flamingo 3
     feed_forward=64,
+)
+
+#: Settings for models of four blocks of four heads that differ from the paper's in what a choice of steering can say.
+STEERED = replace(
+    PAPER,
+    question="How many sounds are there?",
+    vector_question="Is it high or low?",
+    strength=4.0,
+    blocks=(0, 1),
+    read_blocks=(2, 3),
+    read_heads=((1, 2), (3, 0)),
 )
 
 CHAT = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>")

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from pictures import drawn_texts, figure_test, title_test
 
-from steer_utils.show.plots import activations as activation_plots
+from steer_utils.show.plots import activations as plots
 from steer_utils.show.plots.activations import MapMemory
 
 
@@ -34,33 +34,29 @@ def memory(name: str, factor: float, longest: float) -> MapMemory:
 
 MODELS = [memory("pocket-qwen2-audio", 36 * 4, 8), memory("Audio Flamingo 3", 784 * 2, 600)]
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "norms": lambda: activation_plots.norm_figure(norms()),
-    "norms of a deep model": lambda: activation_plots.norm_figure(norms(32)),
-    "words": lambda: activation_plots.lens_figure(words()),
-    "words of a deep model": lambda: activation_plots.lens_figure(words(32)),
-    "memory": lambda: activation_plots.memory_figure(MODELS),
-    "memory of one model": lambda: activation_plots.memory_figure(MODELS[1:]),
+    "norms": lambda: plots.norm_figure(norms()),
+    "norms of a deep model": lambda: plots.norm_figure(norms(32)),
+    "words": lambda: plots.lens_figure(words()),
+    "words of a deep model": lambda: plots.lens_figure(words(32)),
+    "memory": lambda: plots.memory_figure(MODELS),
+    "memory of one model": lambda: plots.memory_figure(MODELS[1:]),
 }
 
 
 test_figures = figure_test(FIGURES)
 
-plots = activation_plots
 test_titles = title_test(
+    plots,
     {
-        "norms": lambda: (plots.norm_figure(norms()), plots.alt_text_norms(norms()), plots.norm_figure(norms(4))),
-        "words": lambda: (
-            plots.lens_figure(words()),
-            plots.alt_text_lens(words()),
-            plots.lens_figure({"Now?": (["no", "no", "yes"], np.ones(3))}),
-        ),
-        "memory": lambda: (plots.memory_figure(MODELS), plots.alt_text_memory(MODELS), plots.memory_figure(MODELS[1:])),
-    }
+        "norms": ("norm", (norms(),), (norms(4),)),
+        "words": ("lens", (words(),), ({"Now?": (["no", "no", "yes"], np.ones(3))},)),
+        "memory": ("memory", (MODELS,), (MODELS[1:],)),
+    },
 )
 
 
 def test_norms_stand_at_their_medians() -> None:
-    figure = activation_plots.norm_figure(norms())
+    figure = plots.norm_figure(norms())
     (ax,) = figure.axes
     lines = [line for line in ax.lines if len(line.get_xdata()) == 7]
     for line, factor in zip(lines, (1, 2, 3, 1), strict=True):
@@ -75,17 +71,17 @@ def test_norms_stand_at_their_medians() -> None:
 
 
 def test_words_stand_in_their_cells() -> None:
-    figure = activation_plots.lens_figure(words())
+    figure = plots.lens_figure(words())
     texts = {
         (round(text.get_position()[0]), round(text.get_position()[1])): text.get_text() for text in figure.axes[0].texts
     }
     assert len(texts) == 24
     assert texts[2, 0] == "nothing  0.10" and texts[0, 3] == r"\$x_1\$  0.64" and texts[1, 1].startswith("antidisesta…")
-    assert activation_plots.plain(" the\n") == "the" and activation_plots.plain("中") == r"\u4e2d"
+    assert plots.plain(" the\n") == "the" and plots.plain("中") == r"\u4e2d"
 
 
 def test_memory_stands_at_the_numbers() -> None:
-    figure = activation_plots.memory_figure(MODELS)
+    figure = plots.memory_figure(MODELS)
     for ax, model in zip(figure.axes, MODELS, strict=True):
         full, kept = [line for line in ax.lines if len(line.get_xdata()) == 30]
         np.testing.assert_allclose(full.get_ydata(), model.full)
@@ -99,15 +95,15 @@ def test_memory_stands_at_the_numbers() -> None:
     ("count", "said"), [(12, "12 B"), (1500, "1.5 kB"), (7.29e6, "7.29 MB"), (352.8e9, "353 GB"), (2e12, "2 TB")]
 )
 def test_sizes_are_decimal(count: float, said: str) -> None:
-    assert activation_plots.size(count) == said
+    assert plots.size(count) == said
 
 
 def test_alt_texts_hold_the_numbers() -> None:
-    said = activation_plots.alt_text_norms(norms())
+    said = plots.alt_text_norms(norms())
     assert "audio: 2 on entering, 4 after block 0, 14 at last" in said
-    read = activation_plots.alt_text_lens(words())
+    read = plots.alt_text_lens(words())
     assert "Which sound is second? nothing 0.10, antidisesta… 0.28" in read
-    weighed = activation_plots.alt_text_memory(MODELS)
+    weighed = plots.alt_text_memory(MODELS)
     assert "Audio Flamingo 3, 1 to 600 s: full maps 980 kB to 353 GB (more than 80 GB from" in weighed
     assert "8 rows 314 kB to 188 MB" in weighed and "never more than 80 GB" in weighed
 
@@ -120,9 +116,9 @@ def test_what_cannot_be_drawn_is_said() -> None:
         {"audio": np.ones((3, 2)), "text": np.ones((4, 2))},
     ):
         with pytest.raises(ValueError, match=r"kinds? "):
-            activation_plots.norm_figure(kinds)
+            plots.norm_figure(kinds)
     for columns in ({}, {"a": (["x"], np.ones(2))}):
         with pytest.raises(ValueError, match="for each block"):
-            activation_plots.lens_figure(columns)
+            plots.lens_figure(columns)
     with pytest.raises(ValueError, match="one to three models"):
-        activation_plots.memory_figure([])
+        plots.memory_figure([])

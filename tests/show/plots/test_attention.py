@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from pictures import figure_test, title_test
 
+from steer_utils.show.plots import attention as plots
 from steer_utils.show.plots.attention import RowPanel, alt_text_rows, alt_text_sound, rows_figure, sound_figure
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.spans import AudioSpan, Interval
@@ -43,28 +46,20 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 test_figures = figure_test(FIGURES)
 
 
-def _titled(*panels: RowPanel, query: str | None = "bell") -> tuple[Figure, str, Figure]:
-    other = rows_figure([panel(rows=2)], SCENE, SPAN, "decoder block", query="person sneeze")
-    words = alt_text_rows(panels, SCENE, SPAN, "decoder block", query=query)
-    return rows_figure(panels, SCENE, SPAN, "decoder block", query=query), words, other
-
-
-test_titles = title_test(
-    {
-        "rows": lambda: _titled(panel(), panel("steered")),
-        "rows without a query": lambda: _titled(panel(), query=None),
-        "curves": lambda: (
-            curves(),
-            alt_text_sound(SCENE, {"unsteered": LATE, "steered": BELL}, SPAN, "bell"),
-            sound_figure(SCENE, {"unsteered": LATE}, SPAN),
-        ),
-        "curves without a query": lambda: (
-            sound_figure(SCENE, {"unsteered": LATE}, SPAN),
-            alt_text_sound(SCENE, {"unsteered": LATE}, SPAN),
-            curves(),
-        ),
-    }
+BLOCKS = ([panel(), panel("steered")], SCENE, SPAN, "decoder block")
+SOUGHT = SimpleNamespace(
+    rows_figure=partial(plots.rows_figure, query="bell"), alt_text_rows=partial(plots.alt_text_rows, query="bell")
 )
+BOTH, ONE = {"unsteered": LATE, "steered": BELL}, {"unsteered": LATE}
+test_titles = title_test(
+    plots,
+    {
+        "rows without a query": ("rows", ([panel()], *BLOCKS[1:]), ([panel(rows=2)], *BLOCKS[1:])),
+        "curves": ("sound", (SCENE, BOTH, SPAN, "bell"), (SCENE, ONE, SPAN)),
+        "curves without a query": ("sound", (SCENE, ONE, SPAN), (SCENE, BOTH, SPAN, "bell")),
+    },
+)
+test_titles_of_a_sought_event = title_test(SOUGHT, {"rows": ("rows", BLOCKS, ([panel(rows=2)], *BLOCKS[1:]))})
 
 
 def test_heat_maps_hold_the_curves_in_even_shares_on_one_scale() -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from pictures import figure_test, title_test
 
+from steer_utils.show.plots import block_map
 from steer_utils.show.plots.block_map import alt_text_block_map, block_map_figure
 from steer_utils.study.block_map import PROMPTING
 
@@ -31,7 +32,7 @@ def figure(blocks: int = 30) -> Figure:
 
 test_figures = figure_test({"deep": figure, "shallow": lambda: figure(4)}, more_than=15)
 
-test_titles = title_test({"deep": lambda: (figure(), alt_text_block_map(summary(30)), figure(6))})
+test_titles = title_test(block_map, {"deep": ("block_map", (summary(30),), (summary(6),))})
 
 
 def test_cells_stand_at_their_places_and_the_best_is_framed() -> None:

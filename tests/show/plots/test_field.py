@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from pictures import figure_test, title_test
 
-from steer_utils.show.plots.field import alt_text_field, field_figure
+from steer_utils.show.plots import field
+from steer_utils.show.plots.field import field_figure
 from steer_utils.study.field import CRITERIA, LOUDNESS
 
 METHODS = ("steering", "prompting-best", LOUDNESS, "clap")
@@ -27,18 +28,11 @@ def summary(**changes: float) -> pd.DataFrame:
 test_figures = figure_test({"field": lambda: field_figure(summary())})
 
 test_titles = title_test(
+    field,
     {
-        "field": lambda: (
-            field_figure(summary()),
-            alt_text_field(summary()),
-            field_figure(summary(precision_low=0.0, precision_high=1.0)),
-        ),
-        "one method": lambda: (
-            field_figure(summary()[:4]),
-            alt_text_field(summary()[:4]),
-            field_figure(summary(precision=float("nan"))),
-        ),
-    }
+        "field": ("field", (summary(),), (summary(precision_low=0.0, precision_high=1.0),)),
+        "one method": ("field", (summary()[:4],), (summary(precision=float("nan")),)),
+    },
 )
 
 

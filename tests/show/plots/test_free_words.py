@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from pictures import figure_test, title_test
 
+from steer_utils.show.plots import free_words
 from steer_utils.show.plots.free_words import alt_text_words, words_figure
 from steer_utils.study.free_words import PHRASES, SYNONYMS
 
@@ -28,14 +29,11 @@ def figure(sounds: int = 9) -> Figure:
 test_figures = figure_test({"all": figure, "one": lambda: figure(1)}, more_than=15)
 
 test_titles = title_test(
+    free_words,
     {
-        "all": lambda: (figure(), alt_text_words(summary()), words_figure(summary().assign(steering_low=0.1))),
-        "no interval": lambda: (
-            words_figure(summary(1).assign(steering_low=float("nan"))),
-            alt_text_words(summary(1).assign(steering_low=float("nan"))),
-            figure(1),
-        ),
-    }
+        "all": ("words", (summary(),), (summary().assign(steering_low=0.1),)),
+        "no interval": ("words", (summary(1).assign(steering_low=float("nan")),), (summary(1),)),
+    },
 )
 
 

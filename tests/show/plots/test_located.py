@@ -44,20 +44,12 @@ def scene() -> SimpleNamespace:
 
 def summary(**changes: float) -> pd.DataFrame:
     rows = [
-        {
-            "method": name,
-            "slot": slot,
-            "n": 600,
-            "overlap": 0.7 - 0.05 * place,
-            "low": 0.6 - 0.05 * place,
-            "high": 0.8 - 0.05 * place,
-            "chance": chance,
-            **changes,
-        }
+        (name, slot, 600, 0.7 - 0.05 * place, chance)
         for place, name in enumerate(METHODS)
         for slot, chance in (("all", 0.28), ("first", 0.21), ("middle", 0.42), ("last", 0.21))
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["method", "slot", "n", "overlap", "chance"])
+    return table.assign(**{"low": table["overlap"] - 0.1, "high": table["overlap"] + 0.1, **changes})
 
 
 CURVES = {"unsteered": EVEN, "prompting": 0.5 * (EVEN + SHARE), "steered": SHARE, "difference": SHARE - EVEN}
@@ -81,25 +73,23 @@ FIGURES = {
 test_figures = figure_test(FIGURES)
 
 
-def _overlap(panels: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> tuple[Figure, str, Figure]:
-    return plots.overlap_figure(panels), plots.alt_text_overlap(panels), plots.overlap_figure(other)
-
-
-def _slots(table: pd.DataFrame, other: pd.DataFrame) -> tuple[Figure, str, Figure]:
-    return plots.slot_figure(table), plots.alt_text_slots(table), plots.slot_figure(other)
-
-
+NO_ENDS = summary(low=np.nan, high=np.nan)
 test_titles = title_test(
+    plots,
     {
-        "one model": lambda: _overlap({"a": summary()}, {"a": summary(high=0.5)}),
-        "no intervals": lambda: _overlap({"a": summary(low=np.nan, high=np.nan)}, {"a": summary()}),
-        "no steering": lambda: _overlap({"a": summary().query("method == 'mavs'")}, {"a": summary()}),
-        "two models": lambda: _overlap({"a": summary(), "b": summary()}, {"a": summary(), "c": summary(overlap=0.5)}),
-        "many models": lambda: _overlap(dict.fromkeys("abcd", summary()), dict.fromkeys("abc", summary())),
-        "slots": lambda: _slots(summary(), summary(chance=0.9)),
-        "slots without intervals": lambda: _slots(summary(low=np.nan, high=np.nan), summary(overlap=0.3)),
-        "one slot": lambda: _slots(summary().query("slot == 'first'"), summary(overlap=0.3)),
-    }
+        "one model": ("overlap", ({"a": summary()},), ({"a": summary(high=0.5)},)),
+        "no intervals": ("overlap", ({"a": NO_ENDS},), ({"a": summary()},)),
+        "no steering": ("overlap", ({"a": summary().query("method == 'mavs'")},), ({"a": summary()},)),
+        "two models": (
+            "overlap",
+            (dict.fromkeys("ab", summary()),),
+            ({"a": summary(), "c": summary(overlap=0.5)},),
+        ),
+        "many models": ("overlap", (dict.fromkeys("abcd", summary()),), (dict.fromkeys("abc", summary()),)),
+        "slots": ("slot", (summary(),), (summary(chance=0.9),)),
+        "slots without intervals": ("slot", (NO_ENDS,), (summary(overlap=0.3),)),
+        "one slot": ("slot", (summary().query("slot == 'first'"),), (summary(overlap=0.3),)),
+    },
 )
 
 
@@ -238,13 +228,9 @@ def test_saved_files_are_the_same_each_time_and_carry_their_alt_text(tmp_path: P
         plots.write_figure(FIGURES["no curve"](), tmp_path / "a.jpg", alt)
 
 
-def test_show_gives_notebooks_the_alt_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    import IPython.display
-
-    shown: list[tuple[dict, dict]] = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata: shown.append((data, metadata)))
+def test_show_gives_notebooks_the_alt_text(displayed: list[tuple[dict, dict]], capsys: pytest.CaptureFixture) -> None:
     plots.show(FIGURES["no curve"](), "In words.", "A caption.")
-    ((data, metadata),) = shown
+    ((data, metadata),) = displayed
     assert metadata == {"image/png": {"alt": "In words."}} and data["text/plain"] == "In words."
     assert data["image/png"].startswith("iVBOR")  # a PNG in base64
     assert capsys.readouterr().out == "A caption.\n"

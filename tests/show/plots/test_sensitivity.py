@@ -24,28 +24,16 @@ OWN = Settings(question="How many?", strength=16.0, blocks=(2,), keep_norm=False
 def summary(settings: Settings = OWN, *, thorough: bool = False, scenes: int = 100, **changes: float) -> pd.DataFrame:
     """What `sensitivity_summary` gives, with made figures: each combination has an overlap of its own, 20 to 98 %."""
     made = grid_combinations(8, settings, thorough=thorough, event_named=["own"])
-    rows = []
-    for number, each in enumerate(made):
-        for place, width in enumerate(WIDTHS):
-            overlap = 0.2 + 0.7 * ((37 * number) % len(made)) / len(made) + 0.02 * place
-            rows.append(
-                {
-                    "combination": number,
-                    "width": width,
-                    **each.levels(),
-                    "n": 3 * scenes,
-                    "scenes": scenes,
-                    "overlap": overlap,
-                    "low": overlap - 0.04,
-                    "high": overlap + 0.05,
-                    "iou": overlap / 2,
-                    "iou_low": 0.1,
-                    "iou_high": 0.9,
-                    "chance": 0.278 * width,
-                    **changes,
-                }
-            )
-    return pd.DataFrame(rows)
+    rows = [
+        {"combination": number, "width": width, **each.levels(), "overlap": 0.02 * place}
+        for number, each in enumerate(made)
+        for place, width in enumerate(WIDTHS)
+    ]
+    table = pd.DataFrame(rows)
+    table["overlap"] += 0.2 + 0.7 * (37 * table["combination"] % len(made)) / len(made)
+    ends = {"low": table["overlap"] - 0.04, "high": table["overlap"] + 0.05, "iou_low": 0.1, "iou_high": 0.9}
+    given = {"n": 3 * scenes, "scenes": scenes, "iou": table["overlap"] / 2, "chance": 0.278 * table["width"]}
+    return table.assign(**{**given, **ends, **changes})
 
 
 FIGURES = {
@@ -61,18 +49,18 @@ FIGURES = {
 test_figures = figure_test(FIGURES, more_than=30)
 
 
-def _titled(kind: str, table: pd.DataFrame, around: str = "own") -> tuple[Figure, str, Figure]:
-    draw, said = (getattr(plots, name) for name in (f"{kind}_figure", f"alt_text_{kind}"))
-    return draw(table, around), said(table, around), draw(table.assign(overlap=0.5), around)
+def _of(kind: str, table: pd.DataFrame, around: str = "own") -> tuple[str, tuple, tuple]:
+    return kind, (table, around), (table.assign(overlap=0.5), around)
 
 
 test_titles = title_test(
+    plots,
     {
-        "plane": lambda: _titled("plane", summary()),
-        "plane of one scene": lambda: _titled("plane", summary(scenes=1, low=np.nan, high=np.nan), "paper"),
-        "star": lambda: _titled("star", summary()),
-        "star of one scene": lambda: _titled("star", summary(low=np.nan, high=np.nan)),
-    }
+        "plane": _of("plane", summary()),
+        "plane of one scene": _of("plane", summary(scenes=1, low=np.nan, high=np.nan), "paper"),
+        "star": _of("star", summary()),
+        "star of one scene": _of("star", summary(low=np.nan, high=np.nan)),
+    },
 )
 
 

@@ -17,71 +17,36 @@ from steer_utils.study.causality import SWAP_MEASURES, SWAPS, WINDOWS
 
 def shifts(blocks: int = 8, **changes: float) -> pd.DataFrame:
     """Condition c moves measure m of block b by 0.01 (c + 1) (b + 1); the interval is a tenth of it to each side."""
-    rows = []
-    for measure in ("mass", "js", "inside"):
-        for place, condition in enumerate(CONDITIONS):
-            for block in range(blocks):
-                mean = 0.01 * (place + 1) * (block + 1)
-                rows.append(
-                    {
-                        "measure": measure,
-                        "condition": condition,
-                        "block": block,
-                        "mean": mean,
-                        "low": 0.9 * mean,
-                        "high": 1.1 * mean,
-                        **changes,
-                    }
-                )
-    return pd.DataFrame(rows)
+    rows = [
+        (measure, condition, block, 0.01 * (place + 1) * (block + 1))
+        for measure in ("mass", "js", "inside")
+        for place, condition in enumerate(CONDITIONS)
+        for block in range(blocks)
+    ]
+    table = pd.DataFrame(rows, columns=["measure", "condition", "block", "mean"])
+    return table.assign(**{"low": 0.9 * table["mean"], "high": 1.1 * table["mean"], **changes})
 
 
 def occlusions(**changes: float) -> pd.DataFrame:
-    rows = []
-    for measure in ("presence", "listed", "changed"):
-        for window, drop in zip(WINDOWS, (0.6, 0.1, 0.8), strict=True):
-            rows.append(
-                {
-                    "measure": measure,
-                    "window": window,
-                    "before": 0.9,
-                    "after": 0.9 - drop,
-                    "drop": drop,
-                    "low": drop - 0.05,
-                    "high": drop + 0.05,
-                    "p": 0.02,
-                    **changes,
-                }
-            )
-        rows.append(
-            {
-                "measure": measure,
-                "window": "found - random",
-                "drop": 0.5,
-                "low": 0.4,
-                "high": 0.6,
-                "p": 0.0002,
-                **changes,
-            }
-        )
-    return pd.DataFrame(rows)
+    cuts = [(window, drop, 0.05, 0.02) for window, drop in zip(WINDOWS, (0.6, 0.1, 0.8), strict=True)]
+    rows = [
+        (measure, window, drop, drop - half, drop + half, p)
+        for measure in ("presence", "listed", "changed")
+        for window, drop, half, p in (*cuts, ("found - random", 0.5, 0.1, 0.0002))
+    ]
+    table = pd.DataFrame(rows, columns=["measure", "window", "drop", "low", "high", "p"])
+    return table.assign(**{"before": 0.9, "after": 0.9 - table["drop"], **changes})
 
 
 def swaps() -> pd.DataFrame:
     rows = [
-        {
-            "measure": measure,
-            "condition": condition,
-            "against": against,
-            "mean": 0.2 * place,
-            "low": 0.2 * place - 0.1,
-            "high": 0.2 * place + 0.1,
-        }
+        (measure, condition, against, 0.2 * place)
         for measure in SWAP_MEASURES
         for place, condition in enumerate(SWAPS)
         for against in ("", "unsteered")
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["measure", "condition", "against", "mean"])
+    return table.assign(low=table["mean"] - 0.1, high=table["mean"] + 0.1)
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -95,19 +60,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 test_figures = figure_test(FIGURES)
 
 
-def _titled(kind: str, table: pd.DataFrame, other: pd.DataFrame) -> tuple[Figure, str, Figure]:
-    draw, said = (getattr(shift_plots, name) for name in (f"{kind}_figure", f"alt_text_{kind}"))
-    return draw(table), said(table), draw(other)
-
-
+NO_ENDS = {"low": np.nan, "high": np.nan}
 test_titles = title_test(
+    shift_plots,
     {
-        "shift": lambda: _titled("shift", shifts(), shifts(4)),
-        "shift of one scene": lambda: _titled("shift", shifts(low=np.nan, high=np.nan), shifts()),
-        "occlusion": lambda: _titled("occlusion", occlusions(), occlusions(before=0.7)),
-        "occlusion of one scene": lambda: _titled("occlusion", occlusions(low=np.nan, high=np.nan), occlusions()),
-        "swap": lambda: _titled("swap", swaps(), swaps().assign(mean=0.5, low=0.3, high=0.7)),
-    }
+        "shift": ("shift", (shifts(),), (shifts(4),)),
+        "shift of one scene": ("shift", (shifts(**NO_ENDS),), (shifts(),)),
+        "occlusion": ("occlusion", (occlusions(),), (occlusions(before=0.7),)),
+        "occlusion of one scene": ("occlusion", (occlusions(**NO_ENDS),), (occlusions(),)),
+        "swap": ("swap", (swaps(),), (swaps().assign(mean=0.5, low=0.3, high=0.7),)),
+    },
 )
 
 

@@ -49,19 +49,20 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 test_figures = figure_test(FIGURES)
 
 test_titles = title_test(
+    plots,
     {
-        "reach": lambda: (plots.reach_figure(reach()), plots.alt_text_reach(reach()), plots.reach_figure(reach(4))),
-        "strength": lambda: (
-            plots.strength_figure(STRENGTHS, shares(), LIMITS),
-            plots.alt_text_strength(STRENGTHS, shares(), LIMITS),
-            plots.strength_figure(STRENGTHS, {"bell": shares()["engine"]}, LIMITS),
+        "reach": ("reach", (reach(),), (reach(4),)),
+        "strength": (
+            "strength",
+            (STRENGTHS, shares(), LIMITS),
+            (STRENGTHS, {"bell": shares()["engine"]}, LIMITS),
         ),
-        "control": lambda: (
-            plots.control_figure(LEVELS, OWN, NOISE),
-            plots.alt_text_control(LEVELS, OWN, NOISE),
-            plots.control_figure(LEVELS, NOISE | {"share": NOISE["share"][0], "kl": NOISE["kl"][0]}, NOISE),
+        "control": (
+            "control",
+            (LEVELS, OWN, NOISE),
+            (LEVELS, {name: rows[0] for name, rows in NOISE.items()}, NOISE),
         ),
-    }
+    },
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from pictures import figure_test, title_test
 
+from steer_utils.show.plots import training
 from steer_utils.show.plots.training import ANSWERS, METHODS, alt_text_over_steps, over_steps_figure
 
 STEPS = (0, 50, 100, 150, 200, 250, 300, 400, 500, 600)
@@ -32,15 +33,7 @@ def figure() -> Figure:
 
 test_figures = figure_test({"figure": figure}, more_than=20)
 
-test_titles = title_test(
-    {
-        "figure": lambda: (
-            figure(),
-            alt_text_over_steps(rows(), answers()),
-            over_steps_figure(rows().assign(low=0.1), answers()),
-        )
-    }
-)
+test_titles = title_test(training, {"figure": ("over_steps", (rows(), answers()), (rows().assign(low=0.1), answers()))})
 
 
 def test_lines_stand_at_the_numbers() -> None:

@@ -8,24 +8,16 @@ import pytest
 from matplotlib.figure import Figure
 from pictures import figure_test, title_test
 
+from steer_utils.show.plots import transfer
 from steer_utils.show.plots.transfer import alt_text_transfer, transfer_figure
 
 VECTORS = ("its own", "carried, names in the fit", "carried, names not in it", "carried by shuffled pairs", "random")
 
 
 def summary(**changes: float) -> pd.DataFrame:
-    rows = [
-        {
-            "vector": name,
-            "overlap": 0.9 - 0.15 * place,
-            "low": 0.85 - 0.15 * place,
-            "high": 0.95 - 0.15 * place,
-            "chance": 0.24,
-            **changes,
-        }
-        for place, name in enumerate(VECTORS)
-    ]
-    return pd.DataFrame(rows)
+    overlap = 0.9 - 0.15 * np.arange(len(VECTORS))
+    columns = {"vector": VECTORS, "overlap": overlap, "low": overlap - 0.05, "high": overlap + 0.05, "chance": 0.24}
+    return pd.DataFrame({**columns, **changes})
 
 
 def curve(lift: float = 0.0) -> pd.DataFrame:
@@ -45,14 +37,11 @@ def figure() -> Figure:
 test_figures = figure_test({"figure": figure}, more_than=25)
 
 test_titles = title_test(
+    transfer,
     {
-        "figure": lambda: (figure(), alt_text_transfer(PANELS, CURVES), transfer_figure({"a": summary()}, CURVES)),
-        "no interval": lambda: (
-            transfer_figure({"a": summary(low=np.nan)}, {}),
-            alt_text_transfer({"a": summary(low=np.nan)}, {}),
-            transfer_figure({"a": summary()}, {}),
-        ),
-    }
+        "figure": ("transfer", (PANELS, CURVES), ({"a": summary()}, CURVES)),
+        "no interval": ("transfer", ({"a": summary(low=np.nan)}, {}), ({"a": summary()}, {})),
+    },
 )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from pictures import assert_good, drawn_texts
-from tinies import knowing_five
 
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
@@ -32,8 +31,8 @@ QUERY = Query("dog bark", 0.8, seed=3, others=("bell",))
 
 
 @pytest.fixture
-def hearing(tiny_models: dict[str, AudioLM], samples: np.ndarray) -> Hearing:
-    return tiny_models["qwen2_audio"].hear(samples, sampling_rate=16_000)
+def hearing(one_model: AudioLM, samples: np.ndarray) -> Hearing:
+    return one_model.hear(samples, sampling_rate=16_000)
 
 
 def test_each_row_is_the_method_itself(hearing: Hearing) -> None:
@@ -118,26 +117,13 @@ PICKED = ("steering", "asking", "loudest")
 
 
 @pytest.fixture
-def five(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    return knowing_five(tiny_models["qwen2_audio"])
-
-
-@pytest.fixture
 def scene(five: AudioLM) -> Scene:
     return SceneMaker(five.events or (), seconds=4.0).scene(1, 0)
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., CompareView]]:
-    made: list[CompareView] = []
-
-    def one(*args: Any, **options: Any) -> CompareView:
-        made.append(CompareView(*args, **{"settings": VIEWED, "methods": PICKED, **options}))
-        return made[-1]
-
-    yield one
-    for view in made:
-        view.close()
+def make(closed: Callable[[Any], Any]) -> Callable[..., CompareView]:
+    return lambda *args, **options: closed(CompareView(*args, **{"settings": VIEWED, "methods": PICKED, **options}))
 
 
 def test_what_is_picked_is_what_is_shown(five: AudioLM, scene: Scene, make: Callable[..., CompareView]) -> None:
@@ -177,12 +163,11 @@ def test_without_a_truth(five: AudioLM, samples: np.ndarray, make: Callable[...,
 
 
 def test_its_twin_is_the_figure(
-    five: AudioLM, scene: Scene, make: Callable[..., CompareView], monkeypatch: pytest.MonkeyPatch
+    five: AudioLM, scene: Scene, make: Callable[..., CompareView], displayed: list[tuple[dict[str, Any], Any]]
 ) -> None:
-    shown: list[dict[str, Any]] = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
     view = make(five, scene)
     view._ipython_display_()
+    shown = [data for data, _ in displayed]
     assert shown[0]["text/plain"] == f"Static twin. {view.alt_text()}" and "image/png" in shown[0]
     assert f"3 methods look for the {scene.names[0]}" in shown[1]["text/plain"] and "3 methods" in repr(view)
     assert view.twin().axes[0].get_xlim() == comparison_figure(view.compared).axes[0].get_xlim()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from tinies import STEERED, taking_any_text
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER, Settings
@@ -19,15 +20,7 @@ from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval
 
-OURS = replace(
-    PAPER,
-    question="How many sounds are there?",
-    vector_question="Is it high or low?",
-    strength=4.0,
-    blocks=(0, 2),
-    read_blocks=(2, 3),
-    read_heads=((1, 2), (3, 0)),
-)
+OURS = replace(STEERED, blocks=(0, 2))
 SCENE = (Event("siren", Interval(0.2, 1.0)), Event("bell", Interval(1.4, 1.9)))
 
 
@@ -45,29 +38,18 @@ class Turned:
         return Choice(**self.dials.values())
 
 
-@pytest.fixture
-def one(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows three sounds and takes 4 s."""
-    return tiny_models["qwen2_audio"]
-
-
-@pytest.fixture
-def any_text(one: AudioLM) -> AudioLM:
-    """The same, as if it took any text."""
-    return AudioLM(one.model, one.processor, one.family, "any", revision="test", events=None)
-
-
 @pytest.mark.parametrize("settings", [OURS, PAPER, replace(OURS, blocks=(-1, 0), strength=-0.5, read="share")])
-def test_they_begin_as_the_settings_are(one: AudioLM, settings: Settings) -> None:
-    turned = Turned(one, settings)
+def test_they_begin_as_the_settings_are(one_model: AudioLM, settings: Settings) -> None:
+    turned = Turned(one_model, settings)
     turned.dials.offer(SCENE)
-    wanted = Choice.of(settings, "siren", seconds=0.8)
-    assert turned.choice().fitted(one) == replace(wanted, contrast_question=settings.contrast_question).fitted(one)
+    chosen = Choice.of(settings, "siren", seconds=0.8)
+    wanted = replace(chosen, contrast_question=settings.contrast_question)
+    assert turned.choice().fitted(one_model) == wanted.fitted(one_model)
     assert turned.count == 0  # nothing was turned yet
 
 
-def test_reset_undoes_every_dial(one: AudioLM) -> None:
-    turned = Turned(one)
+def test_reset_undoes_every_dial(one_model: AudioLM) -> None:
+    turned = Turned(one_model)
     dials, before = turned.dials, turned.choice()
     changes: dict[str, Any] = {
         "width": 2.0,
@@ -92,26 +74,26 @@ def test_reset_undoes_every_dial(one: AudioLM) -> None:
     assert turned.choice() == before and turned.count == len(changes)
 
 
-def test_a_block_range_replaces_blocks_that_are_none(one: AudioLM) -> None:
-    turned = Turned(one)
+def test_a_block_range_replaces_blocks_that_are_none(one_model: AudioLM) -> None:
+    turned = Turned(one_model)
     assert turned.choice().blocks == (0, 2)
     turned.dials.blocks.value = (1, 2)
     assert turned.choice().blocks == (1, 2)
 
 
-def test_read_outs(one: AudioLM) -> None:
-    turned = Turned(one)
+def test_read_outs(one_model: AudioLM) -> None:
+    turned = Turned(one_model)
     labels = [label for label, _ in turned.dials.read_from.options]
     assert labels[:3] == ["blocks 2-3 (the settings')", "the blocks after the first steered", "2 chosen heads"]
-    assert len(labels) == 3 + one.num_blocks
+    assert len(labels) == 3 + one_model.num_blocks
     turned.dials.read_from.value = ("heads", ((1, 2), (3, 0)))
     assert (turned.choice().read_heads, turned.choice().read_blocks) == (((1, 2), (3, 0)), None)
     turned.dials.read_from.value = ("blocks", (3,))
     assert turned.choice().read_blocks == (3,)
 
 
-def test_a_pocket_model_offers_what_it_knows_the_scene_first(one: AudioLM) -> None:
-    turned = Turned(one)
+def test_a_pocket_model_offers_what_it_knows_the_scene_first(one_model: AudioLM) -> None:
+    turned = Turned(one_model)
     assert turned.choice().query == "dog bark"
     turned.dials.offer((*SCENE, Event("cow", Interval(2.0, 2.5))))
     assert [value for _, value in turned.dials.query.options] == ["siren", "bell", "dog bark"]
@@ -125,8 +107,8 @@ def test_a_pocket_model_offers_what_it_knows_the_scene_first(one: AudioLM) -> No
     assert turned.choice().query == "dog bark" and turned.count == 1
 
 
-def test_other_models_take_any_text(any_text: AudioLM) -> None:
-    turned = Turned(any_text)
+def test_other_models_take_any_text(one_model: AudioLM) -> None:
+    turned = Turned(taking_any_text(one_model))
     assert turned.dials.values()["query"] == ""
     turned.dials.offer(SCENE)
     assert turned.choice().query == "siren" and turned.dials.query.options == ("siren", "bell")
@@ -166,8 +148,8 @@ def as_wav(samples: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def test_scenes_by_number_and_seed(one: AudioLM) -> None:
-    chosen = Chosen(one)
+def test_scenes_by_number_and_seed(one_model: AudioLM) -> None:
+    chosen = Chosen(one_model)
     assert chosen.maker is not None
     np.testing.assert_array_equal(chosen.dials.scene().samples, chosen.maker.scene(2, 5).samples)
     chosen.dials.index.value = 3
@@ -176,19 +158,19 @@ def test_scenes_by_number_and_seed(one: AudioLM) -> None:
     chosen.dials.index.value = -4  # the control keeps it within bounds
     assert chosen.heard[-1].title == "scene 0 (seed 6)" and chosen.errors == []
     with pytest.raises(ValueError, match="no scenes can be made"):
-        Chosen(one, made_scene(chosen.maker, 0, 0), scenes=False).dials.scene()
+        Chosen(one_model, made_scene(chosen.maker, 0, 0), scenes=False).dials.scene()
 
 
-def test_only_what_belongs_to_the_kind_is_seen(one: AudioLM) -> None:
-    dials = Chosen(one).dials
+def test_only_what_belongs_to_the_kind_is_seen(one_model: AudioLM) -> None:
+    dials = Chosen(one_model).dials
     parts = (dials.index, dials.seed, dials.upload, dials.recorder)
     for kind, seen in (("file", [dials.upload]), ("microphone", [dials.recorder]), ("scene", [*parts[:2]])):
         dials.kind.value = kind
         assert [part for part in parts if part.layout.display != "none"] == seen
 
 
-def test_a_file_is_heard_or_its_error_told(one: AudioLM, samples: np.ndarray) -> None:
-    chosen = Chosen(one)
+def test_a_file_is_heard_or_its_error_told(one_model: AudioLM, samples: np.ndarray) -> None:
+    chosen = Chosen(one_model)
     chosen.dials.kind.value = "file"
     chosen.upload(as_wav(samples))
     assert chosen.heard[-1].title == "street.wav"
@@ -200,20 +182,20 @@ def test_a_file_is_heard_or_its_error_told(one: AudioLM, samples: np.ndarray) ->
     assert "cannot decode '<b>none.wav'" in chosen.errors[1]
 
 
-def test_a_recording_is_heard_or_its_error_told(one: AudioLM, samples: np.ndarray) -> None:
-    chosen = Chosen(one)
+def test_a_recording_is_heard_or_its_error_told(one_model: AudioLM, samples: np.ndarray) -> None:
+    chosen = Chosen(one_model)
     chosen.dials.kind.value = "microphone"
     recorder = chosen.dials.recorder
     recorder.set_state({"pcm": memoryview(samples.astype("<f4").tobytes()), "rate": 16_000, "take": 1})
     np.testing.assert_array_equal(chosen.heard[-1].samples, samples)
     recorder.set_state({"pcm": np.zeros(16_000, "<f4").tobytes(), "rate": 16_000, "take": 2})
     assert len(chosen.heard) == 1 and "the recording is silent" in chosen.errors[0]
-    assert recorder.longest == one.window_seconds
+    assert recorder.longest == one_model.window_seconds
 
 
-def test_back_to_what_was_given(one: AudioLM) -> None:
+def test_back_to_what_was_given(one_model: AudioLM) -> None:
     first = made_scene(SceneMaker(["bell", "siren", "dog bark"], seconds=4.0), 0, 0)
-    chosen = Chosen(one, first)
+    chosen = Chosen(one_model, first)
     assert chosen.dials.kind.value == "given"
     chosen.dials.kind.value = "scene"
     chosen.dials.kind.value = "given"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tinies import STEERED as OURS
 
 import steer_utils
 from steer_utils.lm.hearing import Hearing
@@ -25,15 +26,6 @@ from steer_utils.sound.scenes import Event
 from steer_utils.sound.spans import Interval, best_segment
 from steer_utils.study.statistics import random_overlap
 
-OURS = replace(
-    PAPER,
-    question="How many sounds are there?",
-    vector_question="Is it high or low?",
-    strength=4.0,
-    blocks=(0, 1),
-    read_blocks=(2, 3),
-    read_heads=((1, 2), (3, 0)),
-)
 TRUTH = Interval(0.4, 1.2)
 
 

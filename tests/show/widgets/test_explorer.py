@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tinies import FIVE, knowing_five
+from tinies import FIVE, taking_any_text
+from tinies import STEERED as OURS
 
 import steer_utils
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.base import Query
 from steer_utils.methods.locate import UnknownEventError
-from steer_utils.methods.settings import PAPER
 from steer_utils.methods.table import METHODS
 from steer_utils.show.widgets.exploration import Choice, explore
 from steer_utils.show.widgets.explorer import SteeringExplorer
@@ -26,36 +26,13 @@ from steer_utils.sound.audio import AudioError
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 
-OURS = replace(
-    PAPER,
-    question="How many sounds are there?",
-    vector_question="Is it high or low?",
-    strength=4.0,
-    blocks=(0, 1),
-    read_blocks=(2, 3),
-    read_heads=((1, 2), (3, 0)),
-)
 RATE = 16_000
 
 
 @pytest.fixture
-def five(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that knows enough sounds for scenes."""
-    return knowing_five(tiny_models["qwen2_audio"])
-
-
-@pytest.fixture
-def make() -> Iterator[Callable[..., SteeringExplorer]]:
-    """Makes explorers, and closes them."""
-    made: list[SteeringExplorer] = []
-
-    def one(*args: Any, **options: Any) -> SteeringExplorer:
-        made.append(SteeringExplorer(*args, **{"settings": OURS, **options}))
-        return made[-1]
-
-    yield one
-    for explorer in made:
-        explorer.close()
+def make(closed: Callable[[Any], Any]) -> Callable[..., SteeringExplorer]:
+    """Makes explorers that are closed at the end."""
+    return lambda *args, **options: closed(SteeringExplorer(*args, **{"settings": OURS, **options}))
 
 
 def lines(explorer: SteeringExplorer) -> str:
@@ -233,8 +210,7 @@ def test_scenes_of_recordings(five: AudioLM, make: Callable[..., SteeringExplore
 
 def test_a_model_that_takes_any_text(tiny_models: dict[str, AudioLM], make: Callable[..., SteeringExplorer]) -> None:
     """As a checkpoint of the hub does: the same code."""
-    one = tiny_models["audioflamingo3"]
-    free = AudioLM(one.model, one.processor, one.family, "owner/model", revision="test", events=None)
+    free = taking_any_text(tiny_models["audioflamingo3"])
     explorer = make(free)
     assert explorer.seen.choice.query == explorer.session.events[0].name
     explorer.dials.query.value = "a man who laughs <script>"
@@ -253,13 +229,11 @@ def test_text_is_never_markup(five: AudioLM, make: Callable[..., SteeringExplore
 
 
 def test_the_twin_comes_before_the_widget(
-    five: AudioLM, make: Callable[..., SteeringExplorer], monkeypatch: pytest.MonkeyPatch
+    five: AudioLM, make: Callable[..., SteeringExplorer], displayed: list[tuple[dict[str, Any], Any]]
 ) -> None:
-    shown: list[dict[str, Any]] = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
     explorer = make(five)
     explorer._ipython_display_()
-    picture, words, widget = shown
+    picture, words, widget = (data for data, _ in displayed)
     assert "image/png" in picture and picture["text/plain"].startswith("Static twin. Spectrogram")
     assert words["text/plain"].startswith(f"Static twin. {explorer.seen.choice.query}: located")
     assert widget["text/plain"] == repr(explorer) and "application/vnd.jupyter.widget-view+json" in widget

@@ -23,12 +23,6 @@ from steer_utils.sound.scenemaker import SceneMaker
 RATE = 16_000
 
 
-@pytest.fixture
-def one(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    """A tiny model that takes 4 s."""
-    return tiny_models["qwen2_audio"]
-
-
 def as_file(samples: np.ndarray, rate: int = RATE, kind: str = "WAV", subtype: str | None = None) -> bytes:
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, format=kind, subtype=subtype)
@@ -52,11 +46,11 @@ def said(error: AudioError) -> str:
 
 
 @pytest.mark.parametrize(("kind", "rate", "channels"), [("WAV", 16_000, 1), ("FLAC", 44_100, 2), ("OGG", 22_050, 1)])
-def test_an_upload_is_the_file(one: AudioLM, tmp_path: Path, kind: str, rate: int, channels: int) -> None:
+def test_an_upload_is_the_file(one_model: AudioLM, tmp_path: Path, kind: str, rate: int, channels: int) -> None:
     content = as_file(noise(1.5, rate, channels), rate, kind)
     path = tmp_path / f"street.{kind.lower()}"
     path.write_bytes(content)
-    sound = uploaded(memoryview(content), path.name, one)
+    sound = uploaded(memoryview(content), path.name, one_model)
     np.testing.assert_array_equal(sound.samples, read_audio(path))
     assert (sound.rate, sound.title, sound.duration) == (RATE, path.name, pytest.approx(1.5, abs=0.01))
     assert sound.code.startswith(f"hearing = lm.hear('{path.name}')")
@@ -75,39 +69,41 @@ def test_an_upload_is_the_file(one: AudioLM, tmp_path: Path, kind: str, rate: in
         ("nan.wav", as_file(with_nan(), subtype="FLOAT")),
     ],
 )
-def test_a_bad_upload_gives_the_error_of_the_file(one: AudioLM, tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_bad_upload_gives_the_error_of_the_file(
+    one_model: AudioLM, tmp_path: Path, name: str, content: bytes
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(AudioError) as of_file:
         read_audio(path)
     with pytest.raises(AudioError) as of_upload:
-        uploaded(content, name, one)
+        uploaded(content, name, one_model)
     assert said(of_upload.value) == said(of_file.value).replace(str(path), name)
     assert list(tmp_path.iterdir()) == [path]  # nothing was written
 
 
-def test_a_long_upload_is_refused_before_decoding(one: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_upload_is_refused_before_decoding(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
     hours = as_file(np.zeros(300 * RATE, np.int16), kind="FLAC")
     assert len(hours) < 100_000
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
     with pytest.raises(AudioError, match=r"'hours.flac' is 300.0 s long.* at most 4 s .* steer_utils.locate"):
-        uploaded(hours, "hours.flac", one)
+        uploaded(hours, "hours.flac", one_model)
 
 
-def test_a_large_upload_is_refused(one: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_upload_is_refused(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake, "MOST_BYTES", 2**20)
     with pytest.raises(AudioError, match=r"'big.wav' has 1.5 MiB; a browser can hand over 1 MiB: cut it"):
-        uploaded(bytes(3 * 2**19), "big.wav", one)
+        uploaded(bytes(3 * 2**19), "big.wav", one_model)
 
 
-def test_only_the_name_of_the_file_is_kept(one: AudioLM) -> None:
-    sound = uploaded(as_file(noise(1)), "../../etc/<b>x.wav", one)
+def test_only_the_name_of_the_file_is_kept(one_model: AudioLM) -> None:
+    sound = uploaded(as_file(noise(1)), "../../etc/<b>x.wav", one_model)
     assert sound.title == "<b>x.wav"
 
 
-def test_a_recording_is_its_samples(one: AudioLM) -> None:
+def test_a_recording_is_its_samples(one_model: AudioLM) -> None:
     samples = noise(1, 48_000)
-    sound = recorded(samples.astype("<f4").tobytes(), 48_000, one)
+    sound = recorded(samples.astype("<f4").tobytes(), 48_000, one_model)
     np.testing.assert_array_equal(sound.samples, read_audio(samples, sampling_rate=48_000))
     assert sound.title == "your recording" and sound.events == ()
 
@@ -124,16 +120,15 @@ def test_a_recording_is_its_samples(one: AudioLM) -> None:
         (noise(1).tobytes(), 0, "sampling_rate is 0"),
     ],
 )
-def test_a_bad_recording(one: AudioLM, content: bytes, rate: int, says: str) -> None:
+def test_a_bad_recording(one_model: AudioLM, content: bytes, rate: int, says: str) -> None:
     with pytest.raises(AudioError, match=says):
-        recorded(content, rate, one)
+        recorded(content, rate, one_model)
 
 
 @how(max_examples=60, deadline=None)
 @drawn(st.binary(max_size=400), st.sampled_from([0, 8000, 16_000, 44_100, 10**7]))
-def test_any_bytes_are_sound_or_an_error_of_ours(tiny_models: dict[str, AudioLM], content: bytes, rate: int) -> None:
-    one = tiny_models["qwen2_audio"]
-    for take in (lambda: uploaded(content, "x.wav", one), lambda: recorded(content, rate, one)):
+def test_any_bytes_are_sound_or_an_error_of_ours(one_model: AudioLM, content: bytes, rate: int) -> None:
+    for take in (lambda: uploaded(content, "x.wav", one_model), lambda: recorded(content, rate, one_model)):
         try:
             sound = take()
         except AudioError:
@@ -141,25 +136,25 @@ def test_any_bytes_are_sound_or_an_error_of_ours(tiny_models: dict[str, AudioLM]
         assert sound.samples.dtype == np.float32 and np.isfinite(sound.samples).all()
 
 
-def test_what_is_given_is_what_a_model_hears(one: AudioLM, tmp_path: Path) -> None:
+def test_what_is_given_is_what_a_model_hears(one_model: AudioLM, tmp_path: Path) -> None:
     path = tmp_path / "street.wav"
     path.write_bytes(as_file(noise(1, 8000), 8000))
-    np.testing.assert_array_equal(given(path, None, one).samples, one.hear(path).samples)
-    array = given(noise(1, 8000), 8000, one)
-    np.testing.assert_array_equal(array.samples, one.hear(noise(1, 8000), sampling_rate=8000).samples)
+    np.testing.assert_array_equal(given(path, None, one_model).samples, one_model.hear(path).samples)
+    array = given(noise(1, 8000), 8000, one_model)
+    np.testing.assert_array_equal(array.samples, one_model.hear(noise(1, 8000), sampling_rate=8000).samples)
     assert array.code == "hearing = lm.hear(samples, sampling_rate=8000)"
     with pytest.raises(AudioError, match="there is no file"):
-        given(tmp_path / "none.wav", None, one)
+        given(tmp_path / "none.wav", None, one_model)
     with pytest.raises(AudioError, match="pass sampling_rate"):
-        given(noise(1), None, one)
+        given(noise(1), None, one_model)
     with pytest.raises(AudioError, match=r"5.0 s long.*at most 4 s"):
-        given(noise(5), RATE, one)
+        given(noise(5), RATE, one_model)
 
 
-def test_the_code_of_a_scene_makes_it_again(one: AudioLM) -> None:
+def test_the_code_of_a_scene_makes_it_again(one_model: AudioLM) -> None:
     maker = SceneMaker(["dog bark", "bell", "siren"], seconds=4.0, min_gap=0.1, event_seconds=(0.8, 1.0))
     sound = made_scene(maker, 2, 5)
-    names: dict[str, object] = {"su": steer_utils, "lm": one}
+    names: dict[str, object] = {"su": steer_utils, "lm": one_model}
     exec(sound.code, names)
     hearing = names["hearing"]
     np.testing.assert_array_equal(hearing.samples, sound.samples)  # type: ignore[attr-defined]
@@ -168,10 +163,10 @@ def test_the_code_of_a_scene_makes_it_again(one: AudioLM) -> None:
         made_scene(maker, -1, 0)
 
 
-def test_a_scene_of_ones_own_and_its_hearing(one: AudioLM) -> None:
+def test_a_scene_of_ones_own_and_its_hearing(one_model: AudioLM) -> None:
     scene = SceneMaker(["dog bark", "bell"], seconds=3.0, events=(2, 2)).make(0)
     sound = scene_sound(scene)
     assert sound.events == scene.events and "scene.samples" in sound.code
-    np.testing.assert_array_equal(sound.heard(one).samples, scene.samples)
+    np.testing.assert_array_equal(sound.heard(one_model).samples, scene.samples)
     with pytest.raises(AudioError, match=r"5\.0 s long"):
-        Sound(noise(5), RATE, "long", "").heard(one)
+        Sound(noise(5), RATE, "long", "").heard(one_model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 from pictures import assert_good
-from tinies import FIVE, knowing_five
+from tinies import FIVE
 
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import PAPER
@@ -25,11 +25,6 @@ from steer_utils.study.report import read_table, write_table
 
 METHODS = ("steering", "asking", "random", "loudest")
 OURS = replace(PAPER, blocks=(0, 1), strength=4.0)
-
-
-@pytest.fixture(scope="module")
-def five(tiny_models: dict[str, AudioLM]) -> AudioLM:
-    return knowing_five(tiny_models["qwen2_audio"])
 
 
 @pytest.fixture(scope="module")
@@ -166,16 +161,8 @@ def gallery_table(five: AudioLM) -> pd.DataFrame:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., MissGallery]]:
-    made: list[MissGallery] = []
-
-    def one(*args: Any, **options: Any) -> MissGallery:
-        made.append(MissGallery(*args, **options))
-        return made[-1]
-
-    yield one
-    for gallery in made:
-        gallery.close()
+def make(closed: Callable[[Any], Any]) -> Callable[..., MissGallery]:
+    return lambda *args, **options: closed(MissGallery(*args, **options))
 
 
 def test_forth_and_back(five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery]) -> None:
@@ -235,12 +222,11 @@ def test_what_cannot_be_shown_is_refused_at_once(
 
 
 def test_its_twin_is_the_worst_few(
-    five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery], monkeypatch: pytest.MonkeyPatch
+    five: AudioLM, gallery_table: pd.DataFrame, make: Callable[..., MissGallery], displayed: list[tuple[dict, Any]]
 ) -> None:
-    shown: list[dict[str, Any]] = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
     gallery = make(five, gallery_table, method="random")
     gallery._ipython_display_()
+    shown = [data for data, _ in displayed]
     assert "image/png" in shown[0] and shown[0]["text/plain"].startswith("Static twin. Spectrograms of 4 misses")
     assert gallery.caption() in shown[1]["text/plain"] and shown[2]["text/plain"] == repr(gallery)
     assert len(gallery.twin().axes) == 4

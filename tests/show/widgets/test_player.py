@@ -132,14 +132,10 @@ def test_the_text_of_a_player_is_short() -> None:
     assert said == "ListeningPlayer('dog bark', 2.00 s, located 0.40-1.00 s; true 0.50-1.10 s; overlap 83 %)"
 
 
-def test_displaying_publishes_the_twin_and_then_the_widget(monkeypatch: pytest.MonkeyPatch) -> None:
-    import IPython.display
-
-    shown: list[dict] = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata=None: shown.append(data))
+def test_displaying_publishes_the_twin_and_then_the_widget(displayed: list[tuple[dict, Any]]) -> None:
     made = ListeningPlayer(picture())
     made._ipython_display_()
-    image, words, widget = shown
+    image, words, widget = (data for data, _ in displayed)
     assert "image/png" in image and words["text/plain"].startswith(f"{TWIN}dog bark: located 0.40-1.00 s")
     assert widget[WIDGET]["model_id"] == made.model_id and len(widget["text/plain"]) < 200
 

@@ -10,10 +10,9 @@ from steer_utils.show.widgets.intake import MOST_BYTES, recorded
 from steer_utils.show.widgets.recorder import MOST_SECONDS, STATIC, Recorder, Uploader
 
 
-def test_a_recording_arrives(tiny_models: dict[str, AudioLM]) -> None:
-    one = tiny_models["qwen2_audio"]
+def test_a_recording_arrives(one_model: AudioLM) -> None:
     recorder, heard = Recorder(longest=4.0), []
-    recorder.observe(lambda _: heard.append(recorded(recorder.pcm, recorder.rate, one)), "take")
+    recorder.observe(lambda _: heard.append(recorded(recorder.pcm, recorder.rate, one_model)), "take")
     samples = np.sin(np.arange(48_000, dtype=np.float32) / 20)
     recorder.set_state({"pcm": memoryview(samples.astype("<f4").tobytes()), "rate": 48_000, "take": 1})
     (sound,) = heard

@@ -39,13 +39,9 @@ def test_twins_are_said_in_words() -> None:
     assert "steering (ours)" not in twins.alt_text_twin(TWINS["no truth"])
 
 
-def test_publishing_puts_picture_and_words_into_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    import IPython.display
-
-    shown: list[tuple[dict, dict | None]] = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata=None: shown.append((data, metadata)))
+def test_publishing_puts_picture_and_words_into_the_output(displayed: list[tuple[dict, dict | None]]) -> None:
     twins.publish(twins.twin(picture()), "In <words>.", "A <b>caption</b>.")
-    (data, metadata), (words, _) = shown
+    (data, metadata), (words, _) = displayed
     assert data["image/png"].startswith("iVBOR") and metadata == {"image/png": {"alt": f"{twins.TWIN}In <words>."}}
     assert words["text/plain"] == f"{twins.TWIN}A <b>caption</b>."
     assert "A &lt;b&gt;caption&lt;/b&gt;." in words["text/html"] and "<b>" not in words["text/html"]  # text, not markup
