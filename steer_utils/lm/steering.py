@@ -34,14 +34,7 @@ from torch import nn
 from steer_utils.lm.blocks import blocks_text
 from steer_utils.lm.caches import cache_of
 from steer_utils.lm.checkpoints import Checkpoint
-from steer_utils.lm.positions import (
-    Layout,
-    Positions,
-    batch_layouts,
-    check_positions,
-    prompt_slots,
-    steers_generated,
-)
+from steer_utils.lm.positions import Layout, Positions, batch_layouts, check_positions, prompt_slots, steers_generated
 from steer_utils.lm.vectors import SteeringVector
 
 Rule = Literal["add", "vista"]

@@ -24,12 +24,7 @@ import pandas as pd
 
 from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.methods.base import Method
-from steer_utils.methods.calibration import (
-    Calibration,
-    brier_score,
-    calibration_error,
-    fit_calibration,
-)
+from steer_utils.methods.calibration import Calibration, brier_score, calibration_error, fit_calibration
 from steer_utils.methods.locate import NoTimeError, locate_events
 from steer_utils.methods.settings import Settings
 from steer_utils.sound.measures import rms_curve

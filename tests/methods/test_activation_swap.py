@@ -13,12 +13,7 @@ from localising import curve
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.lm.plan import Row
-from steer_utils.methods.activation_swap import (
-    exchange_at,
-    exchanged,
-    rows_with_swapped_states,
-    swapped_block,
-)
+from steer_utils.methods.activation_swap import exchange_at, exchanged, rows_with_swapped_states, swapped_block
 from steer_utils.methods.settings import StateSwap
 
 FOCUS = "Listen for the dog bark. What do you hear?"

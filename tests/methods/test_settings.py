@@ -13,14 +13,7 @@ import pytest
 from steer_utils.lm import models
 from steer_utils.lm.checkpoints import Checkpoint, CheckpointError
 from steer_utils.lm.models import AudioLM
-from steer_utils.methods.settings import (
-    PAPER,
-    Settings,
-    folder_of,
-    model_settings,
-    paper_settings,
-    trained_recordings,
-)
+from steer_utils.methods.settings import PAPER, Settings, folder_of, model_settings, paper_settings, trained_recordings
 
 OWN = Settings(
     positive="Listen for the {event}.",

@@ -24,14 +24,7 @@ from distributed import Client
 from short_work import environment, short_units
 
 from steer_utils.runs import clusters
-from steer_utils.runs.clusters import (
-    Profile,
-    connected,
-    local_workers,
-    read_profile,
-    slurm_cluster,
-    slurm_workers,
-)
+from steer_utils.runs.clusters import Profile, connected, local_workers, read_profile, slurm_cluster, slurm_workers
 from steer_utils.runs.executors import DaskExecutor
 from steer_utils.sound.config_files import config
 

@@ -10,13 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from steer_utils.pocket.recipe import RECORDED_EVENTS
-from steer_utils.sound.datasets import (
-    DATASETS,
-    esc50,
-    find_dataset,
-    open_clips,
-    same_recordings,
-)
+from steer_utils.sound.datasets import DATASETS, esc50, find_dataset, open_clips, same_recordings
 from steer_utils.sound.recordings import NAMES, Clip, ClipBank, read_clips
 
 HEADER = "filename,fold,target,category,esc10,src_file,take\n"

@@ -64,9 +64,6 @@ EVEN = attention(np.full((1, 2, 20), 0.5 / 20))
 PEAK = attention(0.8 * np.eye(20)[None, [7, 7]])
 
 
-# One reading against another -------------------------------------------------------------------------------------
-
-
 def test_known_answers() -> None:
     moved = shift(EVEN, PEAK, EVENT, [OTHER])
     assert moved.mass_base[0] == pytest.approx(0.5) and moved.mass[0] == pytest.approx(0.8)

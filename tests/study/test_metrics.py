@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 
 from steer_utils.methods.base import Localisation
 from steer_utils.sound.spans import AudioSpan, Interval, best_window
-from steer_utils.study.metrics import (
-    center_error,
-    frame_auroc,
-    pointing,
-    rotated_overlaps,
-    score_row,
-    slot_of,
-)
+from steer_utils.study.metrics import center_error, frame_auroc, pointing, rotated_overlaps, score_row, slot_of
 
 SPAN = AudioSpan(5, 50)  # 2 s
 EVENT = Interval(0.4, 0.8)  # tokens 10 to 19

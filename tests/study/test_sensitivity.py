@@ -205,9 +205,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return sensitivity_summary(table)
 
 
-# Measuring -------------------------------------------------------------------------------------------------------
-
-
 def test_the_last_token_is_read_as_the_method_reads_it(thorough: pd.DataFrame, qwen2: AudioLM) -> None:
     scene = scenes(1).maker.scene(0, 3)
     hearing, event = Hearing(qwen2, scene.samples), scene.events[1]
