@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from steer_utils.sound.measures import FRAME, frame_rms
+from steer_utils.sound.measures import FRAME, frame_rms, rms
 from steer_utils.sound.spans import Interval
 
 FADE = 0.01  # seconds of the crossfade at each edge of a masked stretch
@@ -56,14 +56,14 @@ def background(samples: np.ndarray, rate: int, count: int, seed: int = 0) -> np.
     sums = np.convolve(power, np.ones(frames), mode="valid")
     start = int(np.argmin(sums)) * size
     quiet = np.asarray(samples[start : start + frames * size], dtype=np.float64)
-    level = float(np.sqrt(np.mean(quiet**2)))
+    level = rms(quiet)
     colour = np.abs(np.fft.rfft(quiet * np.hanning(len(quiet))))
     if level == 0 or not colour.any():
         return np.zeros(count)
     bins = np.fft.rfftfreq(count)
     phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, len(bins))
     noise = np.fft.irfft(np.interp(bins, np.fft.rfftfreq(len(quiet)), colour) * np.exp(1j * phases), count)
-    loudness = float(np.sqrt(np.mean(noise**2)))
+    loudness = rms(noise)
     return noise * (level / loudness) if loudness > 0 else noise
 
 

@@ -14,6 +14,11 @@ FRAME = 0.02  # seconds of an RMS frame
 MEL_FLOOR = 40.0  # Hz, lower edge of the mel spectrogram
 
 
+def rms(samples: np.ndarray) -> float:
+    """Root mean square of all samples."""
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+
+
 def frame_rms(samples: np.ndarray, size: int) -> np.ndarray:
     """Root mean square of consecutive frames of `size` samples; the last frame may be shorter."""
     starts = np.arange(0, len(samples), size)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.signal import lfilter
 
+from steer_utils.sound.measures import rms
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenes import Event, Scene
 from steer_utils.sound.sounds import PITCHES, SOUNDS, synthesise
@@ -207,7 +208,7 @@ class SceneMaker:
             gain = np.float32(10 ** (rng.uniform(*LOUDNESS[str(loudness)]) / 20))
             place = slice(position, position + len(samples))
             if self.bed_db is not None:
-                loudness, gain = None, np.float32(10 ** (self.bed_db / 20) * _rms(bed[place]) / _rms(samples))
+                loudness, gain = None, np.float32(10 ** (self.bed_db / 20) * rms(bed[place]) / rms(samples))
             track[place] += gain * samples
             events.append(
                 Event(name, Interval(position / RATE, (position + len(samples)) / RATE), pitch, loudness, source)
@@ -225,7 +226,7 @@ class SceneMaker:
     def _bed(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """A background (n,): noise of a random colour that rises and falls a few times a second, at BED_LEVEL."""
         bed = self._noise(n, rng) * 10 ** (BED_SWELL * wander(n, 2.0, rng) / 20)
-        return (bed * (10 ** (BED_LEVEL / 20) / _rms(bed))).astype(np.float32)
+        return (bed * (10 ** (BED_LEVEL / 20) / rms(bed))).astype(np.float32)
 
     def _durations(self, count: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
         """Event durations, shortened towards the least one where they would not fit the scene."""
@@ -272,10 +273,6 @@ def _repeated(names: tuple[str, ...], turn: int) -> tuple[str, ...]:
     pairs = list(itertools.combinations(range(len(names)), 2))
     first, second = pairs[turn % len(pairs)]
     return (*names[:second], names[first], *names[second + 1 :])
-
-
-def _rms(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
 def _seed(rng: np.random.Generator | int) -> int | None:

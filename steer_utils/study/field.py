@@ -27,7 +27,7 @@ from steer_utils.methods.base import Method
 from steer_utils.methods.calibration import Calibration, brier_score, calibration_error, fit_calibration
 from steer_utils.methods.locate import NoTimeError, locate_events
 from steer_utils.methods.settings import Settings
-from steer_utils.sound.measures import rms_curve
+from steer_utils.sound.measures import rms, rms_curve
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
@@ -86,23 +86,16 @@ def field_scene(maker: SceneMaker, index: int, seed: int) -> FieldScene:
         else synthesise(bed, seconds=seconds, rng=rng)
     )
     under = np.resize(under, len(scene.samples))
-    loud = np.concatenate([scene.samples[_samples_of(event.span)] for event in scene.events])
+    spans = [event.span for event in scene.events]
+    loud = np.concatenate([scene.samples[round(span.start * RATE) : round(span.end * RATE)] for span in spans])
     below = float(rng.uniform(*BELOW))
-    track = scene.samples + under * np.float32(_rms(loud) / _rms(under) * 10 ** (-below / 20))
+    track = scene.samples + under * np.float32(rms(loud) / rms(under) * 10 ** (-below / 20))
     track = track / max(1.0, float(np.abs(track).max()))
     sounding = {event.name for event in scene.events}
     absent = rng.permutation([name for name in names if name not in sounding])[:ABSENT]
     return FieldScene(
         replace(scene, samples=track.astype(np.float32), index=index), bed, below, tuple(map(str, absent))
     )
-
-
-def _samples_of(span: Interval) -> slice:
-    return slice(round(span.start * RATE), round(span.end * RATE))
-
-
-def _rms(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
 def field_table(

@@ -10,7 +10,7 @@ same queries (measure x condition x block), one a column: scenes are drawn, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -351,17 +351,15 @@ def _flip_p(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     observed, above, below = sums.sum(axis=0), np.zeros(sums.shape[1]), np.zeros(sums.shape[1])
     slack = 1e-12 * np.abs(sums).sum(axis=0)  # an equal total counts, however its sum was rounded
     exact = 2 ** len(sums) <= resamples
-    for signs in _all_signs(len(sums)) if exact else _drawn_signs(len(sums), resamples, seed):
+    patterns: Iterable[np.ndarray] = _drawn_signs(len(sums), resamples, seed)
+    if exact:
+        patterns = [np.array(list(product((-1.0, 1.0), repeat=len(sums))))]
+    for signs in patterns:
         totals = signs @ sums
         above += (totals >= observed - slack).sum(axis=0)
         below += (totals <= observed + slack).sum(axis=0)
     fewer = np.minimum(above, below)
     return np.minimum(1.0, 2 * fewer / 2 ** len(sums) if exact else 2 * (fewer + 1) / (resamples + 1))
-
-
-def _all_signs(clusters: int) -> Iterator[np.ndarray]:
-    """All 2^clusters patterns of signs."""
-    yield np.array(list(product((-1.0, 1.0), repeat=clusters)))
 
 
 def _drawn_signs(clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
