@@ -22,7 +22,7 @@ from pydantic import Field, create_model
 from steer_utils.lm.families import FAMILIES
 from steer_utils.lm.verification import CHECKS, FORMAT, Report
 from steer_utils.methods.settings import Settings
-from steer_utils.methods.table import METHODS
+from steer_utils.methods.table import METHODS, without_equal_rows
 from steer_utils.sound.conditions import CONDITIONS, PLAIN
 from steer_utils.sound.config_files import Config, Count, config
 from steer_utils.sound.files import write_json
@@ -37,7 +37,7 @@ COLUMNS = (
     *("scene", "slot", "event", "method", "truth_start", "truth_end", "token_seconds", "chance", "start", "end"),
     *("overlap", "iou", "center_error", "own", "failed", "unread", "auroc", "pointing"),
 )
-_TEXTS, _TRUTHS = ("slot", "event", "method", "unread"), ("own", "failed")
+_TEXTS = ("slot", "event", "method", "unread")
 
 
 class _Scenes(Config):
@@ -63,6 +63,7 @@ class _Facts(Config):
     scenes: _Scenes = Field(description="what tells the scenes")
     settings: dict[str, Any] = Field(description="settings")
     methods: list[str] = Field(description="names of methods")
+    equal: dict[str, str] = Field({}, description="methods that find the same, as nothing was chosen for the model")
     versions: dict[str, str] = Field(description="versions by package")
 
 
@@ -101,8 +102,11 @@ class ContributedRun:
         return f"{facts['model']} ({facts['numbers']}), {sounds}"
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The summary of each method over all slots, by its name."""
-        return {row["method"]: row for row in summary(self.table).to_dict("records") if row["slot"] == "all"}
+        """The summary of each method over all slots, by its name; where two find the same, `same_as` names the one that
+        was run."""
+        rows = {row["method"]: row for row in summary(self.table).to_dict("records") if row["slot"] == "all"}
+        equal: dict[str, str] = self.table.attrs.get("equal", {})
+        return rows | {name: rows[other] | {"same_as": other} for name, other in equal.items()}
 
 
 def contributed_runs(folder: Path = RESULTS) -> list[ContributedRun]:
@@ -164,14 +168,12 @@ def _wrong_table(table: pd.DataFrame) -> list[str]:
         return [f"the table's columns hold no numbers: {', '.join(strange)}"]
     try:
         scenes = config(_Facts, facts, "the table's facts").scenes
-        chosen_on = Settings(**facts["settings"]).development_events
+        settings = Settings(**facts["settings"])
     except (ValueError, TypeError) as error:
         return [f"the table's facts: {error}"]
-    wrong = (
-        []
-        if scenes.scenes == table["scene"].nunique()
-        else [f"its facts say {scenes.scenes} scenes, its rows hold {table['scene'].nunique()}"]
-    )
+    wrong, equal = list[str](), facts.get("equal", {})
+    if scenes.scenes != table["scene"].nunique():
+        wrong.append(f"its facts say {scenes.scenes} scenes, its rows hold {table['scene'].nunique()}")
     methods = set(table["method"])
     known = {
         "methods": (methods, METHODS),
@@ -186,7 +188,9 @@ def _wrong_table(table: pd.DataFrame) -> list[str]:
         wrong.append(f"its facts name the methods {', '.join(facts['methods'])}, its rows {', '.join(sorted(methods))}")
     if "random" not in methods:
         wrong.append("the random window is missing, which shows the chance of its scenes")
-    if developed := set(table["event"]).intersection(chosen_on):
+    if equal and without_equal_rows([*methods, *equal], settings)[1] != equal:
+        wrong.append(f"methods that it says are equal are not under its settings: {equal}")
+    if developed := set(table["event"]).intersection(settings.development_events):
         wrong.append(f"its settings were chosen on {', '.join(sorted(developed))}, which it tests")
     queries = table.groupby("method")[["scene", "slot"]].apply(
         lambda rows: tuple(sorted(zip(rows["scene"], rows["slot"], strict=True)))

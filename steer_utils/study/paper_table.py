@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steer_utils.lm.models import MAIN_MODELS, MINI_MODELS, WEIGHTS
-from steer_utils.methods.table import FURTHER, METHODS, RIVALS
+from steer_utils.methods.table import FURTHER, METHODS, RIVALS, label_of
 from steer_utils.sound.files import write_whole
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.contributed import ContributedRun, contributed_runs
@@ -91,25 +91,26 @@ def results_table() -> str:
 
 
 def main_table() -> str:
-    """Five rows of `results_table`, in Markdown: overlap in per cent on synthetic scenes, without intervals.
+    """Five rows of `results_table`, in Markdown: overlap in per cent on synthetic scenes, without intervals; of
+    contributed runs, on the scenes that their columns name.
 
     The paper's steering, by its own settings, stands beside ours.
     """
-    names = (*MAIN_MODELS, *MINI_MODELS)
-    rows_of: dict[str, dict[str, dict]] = {}
-    for name in names:
+    columns: list[tuple[str, dict]] = []
+    for name in (*MAIN_MODELS, *MINI_MODELS):
         evaluation = evaluation_of(name) or {}
         rows = evaluation.get("procedural", {}).get("where", {}).get("rows", [])
-        rows_of[name] = {row["method"]: row for row in rows if row["slot"] == "all"}
+        columns.append((f"`{name}`", {row["method"]: row for row in rows if row["slot"] == "all"}))
+    columns += [(run.title, run.rows()) for run in contributed_runs()]
     table = [
         [
             METHODS[method].label,
-            *(f"{100 * rows[method]['overlap']:.1f}" if method in rows else NOT_RUN for rows in rows_of.values()),
+            *(f"{100 * rows[method]['overlap']:.1f}" if method in rows else NOT_RUN for _, rows in columns),
             " / ".join(PAPER_FIGURES.get("steering-paper" if method == "steering" else method, ("",))),
         ]
         for method in MAIN_METHODS
     ]
-    heads = ["overlap, %", *(f"`{name}`" for name in names), "paper, its 7B models"]
+    heads = ["overlap, %", *(title for title, _ in columns), "paper, its 7B models"]
     return "\n".join(markdown_table(heads, table))
 
 
@@ -136,6 +137,7 @@ def _cell(row: dict | None, reference: dict | None) -> str:
         return NOT_RUN
     fewer = f", n = {row['n']}" if reference is not None and row["n"] != reference["n"] else ""
     fewer += ", as declared" if row.get("declared") else ""
+    fewer += f", the same as {label_of(row['same_as'])}" if row.get("same_as") else ""
     unread = f", {100 * row['failed']:.0f} % of answers not read" if row.get("failed") else ""
     return f"{100 * row['overlap']:.1f} ({100 * row['low']:.1f}-{100 * row['high']:.1f}{fewer}{unread})"
 

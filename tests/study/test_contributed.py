@@ -19,7 +19,7 @@ from steer_utils.sound.sounds import SOUNDS
 from steer_utils.study import contributed
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.contributed import COLUMNS, RESULTS, check, contribute, contributed_runs
-from steer_utils.study.paper_table import results_table
+from steer_utils.study.paper_table import main_table, results_table
 from steer_utils.study.report import write_table
 
 NAMES = tuple(SOUNDS)[:3]
@@ -158,6 +158,7 @@ def rows(kept: Callable[[pd.DataFrame], Any]) -> pd.DataFrame:
         (changed(versions={**VERSIONS, "torch": "2.13 on Ann's"}), {}, "the table does not say the version of torch"),
         (changed(settings={"author": "Ann"}), {}, "author is no setting"),
         (changed(settings={"chosen_on": {"events": [NAMES[0]]}}), {}, f"were chosen on {NAMES[0]}, which it tests"),
+        (changed(equal={"prompting": "random"}), {}, "equal are not under its settings"),
         (changed(methods=["steering", "random"]), {}, "name the methods steering, random, its rows asking, "),
         (rows(lambda table: (table["method"] != "steering") | (table["scene"] < 2)), {}, "one row for each query"),
         (rows(lambda table: [0, *range(len(table))]), {}, "one row for each query"),
@@ -247,7 +248,7 @@ def test_hub_ids_and_texts_of_settings_are_no_paths() -> None:
 def test_the_result_table_shows_a_run_beside_the_pocket_models(
     put: Callable[..., contributed.ContributedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = put(a_table(), a_report())
+    run = put(changed(equal={"steering-paper": "steering"}), a_report())
     monkeypatch.setattr("steer_utils.study.paper_table.contributed_runs", lambda: [run])
     head, _, *rows = results_table().splitlines()
     heads = [cell.strip() for cell in head.strip("|").split("|")]
@@ -259,8 +260,12 @@ def test_the_result_table_shows_a_run_beside_the_pocket_models(
     cells = {line.split("|")[1].strip(): line.split("|")[1 + column].strip() for line in rows if line.startswith("|")}
     assert cells[METHODS["steering"].label].startswith("80.0 (80.0-80.0")
     assert cells[METHODS["asking"].label].startswith("0.0 (0.0-0.0, 100 % of answers not read")
+    same = cells[METHODS["steering-paper"].label]
+    assert same.startswith("80.0 (80.0-80.0") and same.endswith(f"the same as {METHODS['steering'].label})")
     assert cells[METHODS["occlusion"].label] == "not run here"
     assert f"{MODEL} at 0a1b2c3, 4 scenes, seed 7, on NVIDIA L4" in rows[-1]
+    head, _, first, *_ = main_table().splitlines()
+    assert [line.split("|")[-3].strip() for line in (head, first)] == [run.title, "80.0"]
 
 
 @pytest.mark.filterwarnings("ignore:.*does not know")
