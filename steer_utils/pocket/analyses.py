@@ -14,12 +14,10 @@ import pandas as pd
 from steer_utils.methods.settings import model_settings
 from steer_utils.methods.table import FURTHER, METHODS
 from steer_utils.pocket.card import gap_text
-from steer_utils.pocket.commands import open_pocket, progress_bar
+from steer_utils.pocket.commands import banks_of, open_pocket, progress_bar
 from steer_utils.show.analyses import ANALYSES, Drawn, analysis_named, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
-from steer_utils.sound.datasets import open_clips
 from steer_utils.sound.files import json_safe, read_json, write_json, write_whole
-from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.tables import markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
@@ -29,8 +27,11 @@ _STUDIES = {
     "over steps": "When does it learn to be steered?",
     "between trainings": "Do vectors carry over from other trainings and models?",
 }
-_OF_SOUNDS = {"procedural": "", "recordings": ", recordings"}  # what follows an analysis' name in analyses.json
-_SUFFIXES = {"procedural": "", "recordings": "-recordings"}  # and its figures' files
+#: What follows the name of an analysis in analyses.json, what follows it in its figures' names, and a title.
+_SOUNDS = {
+    "procedural": ("", "", "Procedural scenes"),
+    "recordings": (", recordings", "-recordings", "Scenes of recordings"),
+}
 FURTHER_METHODS = ("steering", *FURTHER)  # steering again, on the same scenes, so that the pairs can be compared
 
 
@@ -51,23 +52,29 @@ def analyse(
 
     The scenes are the first ones of `measure` (same seed). Finished scenes are kept in `work`: the same command goes
     on after a kill. `only`: names of analyses; what others found on the same weights stays in the file.
-    `further_scenes`: 0 leaves the slower methods out. Raises ValueError, before any work, for a model that is no pocket
-    model, or an analysis that does not exist.
+    `further_scenes`: 0 leaves the slower methods out. An analysis that this model or its settings will not do for is
+    left out, which is printed. Raises ValueError, before any work, for a model that is no pocket model, and where
+    `only` names an analysis that does not exist, or one that would be left out.
     """
     chosen_analyses = [analysis_named(analysis) for analysis in only] or list(ANALYSES.values())
     checkpoint, folder = open_pocket(name)
     settings = model_settings(checkpoint)
+    refusals = {one.name: why for one in chosen_analyses if (why := one.refusal(checkpoint, settings))}
+    for analysis_name, why in refusals.items():
+        if only:
+            raise ValueError(f"no {analysis_name}: {why}")
+        print(f"{analysis_name} is left out: {why}")
     for needed in (figures, work):
         needed.mkdir(parents=True, exist_ok=True)
 
     results: dict[str, Any] = {}
-    banks = {"procedural": None} | ({"recordings": ClipBank(open_clips(clips))} if clips is not None else {})
+    banks = banks_of(clips)
     for kind, bank in banks.items():
+        after, suffix, _ = _SOUNDS[kind]
         chosen = scene_set(checkpoint, settings, count=scenes, seed=seed, clips=bank)
         for analysis in chosen_analyses:
-            if (analysis.any_text and checkpoint.events is not None) or (bank is not None and not analysis.recordings):
+            if analysis.name in refusals or (bank is not None and not analysis.recordings):
                 continue
-            suffix = _SUFFIXES[kind]
             table = analysis.run(
                 checkpoint,
                 chosen,
@@ -75,17 +82,15 @@ def analyse(
                 resume_file=work / f"{folder.name}-{analysis.name}{suffix}.partial",
                 progress=progress_bar(f"{analysis.name}, {kind}", quiet),
             )
-            results[analysis.name + _OF_SOUNDS[kind]] = analysis_report(analysis, table)
+            results[analysis.name + after] = analysis_report(analysis, table)
             _save(analysis.figures(table), figures, analysis.name, f"{suffix}_{folder.name}")
     for kind, bank in banks.items() if further_scenes else ():
-        chosen = scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank)
-        resume_file = work / f"{folder.name}-further-{kind}.partial"
         table = run_benchmark(
             checkpoint,
-            chosen,
+            scene_set(checkpoint, settings, count=further_scenes, seed=seed, clips=bank),
             settings,
             methods=FURTHER_METHODS,
-            resume_file=resume_file,
+            resume_file=work / f"{folder.name}-further-{kind}.partial",
             progress=progress_bar(f"further methods, {kind}", quiet),
         )
         results[f"further, {kind}"] = report_dict(table)
@@ -110,11 +115,11 @@ def redraw(name: str, *, figures: Path, only: Sequence[str] = ()) -> tuple[list[
     figures.mkdir(parents=True, exist_ok=True)
     pictures, lacking = list[Path](), list[str]()
     for analysis in chosen_analyses:
-        for kind, after in _OF_SOUNDS.items():
+        for after, suffix, _ in _SOUNDS.values():
             if (result := results.get(analysis.name + after)) is None:
                 continue
             drawn = analysis.figures_of_rows(result["rows"])
-            pictures += _save(drawn, figures, analysis.name, f"{_SUFFIXES[kind]}_{folder.name}")
+            pictures += _save(drawn, figures, analysis.name, f"{suffix}_{folder.name}")
             lacking += [] if drawn else [analysis.name + after]
     return pictures, lacking
 
@@ -147,7 +152,7 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
         "hand. The figures are in the course's figures/. What this small model shows is its own behaviour.",
     ]
     for analysis in ANALYSES.values():
-        for kind, after in _OF_SOUNDS.items():
+        for kind, (after, _, _) in _SOUNDS.items():
             if (result := results.get(analysis.name + after)) is None:  # not for this model, or not measured yet
                 continue
             scenes, sentences = result["scenes"], analysis.first(pd.DataFrame(result["rows"]))
@@ -169,9 +174,8 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
             lines += _markdown(result["rows"])
     if any(name.startswith("further, ") for name in results):
         lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
-    for kind, sounds in (("procedural", "Procedural scenes"), ("recordings", "Scenes of recordings")):
-        result = results.get(f"further, {kind}")
-        if result is None:
+    for kind, (_, _, sounds) in _SOUNDS.items():
+        if (result := results.get(f"further, {kind}")) is None:
             continue
         rows = [row for row in result["rows"] if row["slot"] == "all"]
         lines += [f"{sounds}, the same for all rows, overlap in %:", ""]

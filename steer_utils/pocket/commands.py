@@ -182,10 +182,7 @@ def measure(
     settings.save(folder / "settings.json")
     rivals = RIVALS if "rivals" in settings.chosen_on else ()
     measured: dict[str, object] = {"model": checkpoint.name, "revision": checkpoint.revision, **chosen_by}
-    banks: dict[str, ClipBank | None] = {"procedural": None}
-    if clips is not None:
-        banks["recordings"] = ClipBank(open_clips(clips))
-    for kind, bank in banks.items():
+    for kind, bank in banks_of(clips).items():
         unseen = None
         if bank is not None:
             unseen = bank.subset(exclude_files=same_recordings(bank.clips, trained_recordings(checkpoint)))
@@ -210,6 +207,11 @@ def measure(
     write_json(folder / "evaluation.json", measured, indent=1)
     write_card(folder)
     return folder / "README.md"
+
+
+def banks_of(clips: Path | None) -> dict[str, ClipBank | None]:
+    """What scenes are made of, by kind: nothing but procedural sounds, and the recordings of `clips`, where given."""
+    return {"procedural": None} | ({} if clips is None else {"recordings": ClipBank(open_clips(clips))})
 
 
 def development_names(checkpoint: AudioLM) -> list[str]:

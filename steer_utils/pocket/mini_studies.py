@@ -23,15 +23,14 @@ from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.lm.vectors import SteeringVector
 from steer_utils.methods.base import Query
-from steer_utils.methods.settings import Settings, model_settings, taught_events
+from steer_utils.methods.settings import Settings, model_settings
 from steer_utils.methods.tuning import tune
 from steer_utils.pocket.analyses import add_results
-from steer_utils.pocket.commands import POCKET_SETTINGS, PROMPT_QUESTIONS, open_pocket, progress_bar
+from steer_utils.pocket.commands import POCKET_SETTINGS, PROMPT_QUESTIONS, development_names, open_pocket, progress_bar
 from steer_utils.pocket.language_model import read_language_model
 from steer_utils.pocket.mini_architecture import build_mini
 from steer_utils.pocket.mini_training import Learnt
 from steer_utils.pocket.parts import load_parts
-from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS
 from steer_utils.sound.files import json_safe
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.study.alignment import align_all, shared_states
@@ -76,7 +75,7 @@ def over_steps(
     checkpoint, folder = open_pocket(name)
     model, processor, family = untrained(folder)
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    names = [event for event in DEVELOPMENT_EVENTS if event in taught_events(checkpoint)]
+    names = development_names(checkpoint)
     order = sorted(steps)
     contrast = model_settings(checkpoint).vector_question
 

@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steer_utils.lm.models import AudioLM
 from steer_utils.methods.settings import Settings
 from steer_utils.methods.table import RIVALS, in_order, method_named
 from steer_utils.methods.tuning_rivals import tune_rivals
 from steer_utils.pocket.card import write_card
-from steer_utils.pocket.commands import development_names, open_pocket, progress_bar
-from steer_utils.sound.datasets import open_clips
+from steer_utils.pocket.commands import banks_of, development_names, open_pocket, progress_bar
 from steer_utils.sound.files import json_safe, read_json, write_json
-from steer_utils.sound.recordings import ClipBank
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
 from steer_utils.study.statistics import holm
@@ -60,11 +57,15 @@ def measure_more(
     work.mkdir(parents=True, exist_ok=True)
     settings = Settings.load(folder / "settings.json")
     if tuning_scenes and set(methods) & set(RIVALS) and "rivals" not in settings.chosen_on:
-        settings = _rivals_chosen(checkpoint, settings, tuning_scenes, work / f"{folder.name}-rivals.partial", quiet)
-    banks: dict[str, ClipBank | None] = {"procedural": None}
-    if clips is not None:
-        banks["recordings"] = ClipBank(open_clips(clips))
-    for kind, bank in banks.items():
+        settings = tune_rivals(
+            checkpoint,
+            development_names(checkpoint),
+            start=settings,
+            scenes=tuning_scenes,
+            resume_file=work / f"{folder.name}-rivals.safetensors",
+            progress=progress_bar("settings of rivals", quiet),
+        )
+    for kind, bank in banks_of(clips).items():
         before = measured[kind]["where"]["settings"]["scenes"]
         count = before["scenes"] if scenes is None else scenes
         table = run_benchmark(
@@ -79,17 +80,6 @@ def measure_more(
     settings.save(folder / "settings.json")
     write_json(path, json_safe(measured), indent=1)
     return write_card(folder)
-
-
-def _rivals_chosen(checkpoint: AudioLM, settings: Settings, scenes: int, work: Path, quiet: bool) -> Settings:
-    return tune_rivals(
-        checkpoint,
-        development_names(checkpoint),
-        start=settings,
-        scenes=scenes,
-        resume_file=work.with_suffix(".safetensors"),
-        progress=progress_bar("settings of rivals", quiet),
-    )
 
 
 def merged(before: dict[str, Any], added: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from steer_utils.study.attention_shift import averaged, shift_summary, shift_tab
 from steer_utils.study.benchmark import SceneSet
 from steer_utils.study.block_map import PROMPTING, block_map_summary, block_map_table
 from steer_utils.study.causality import occlusion_summary, occlusion_table, swap_summary, swap_table
-from steer_utils.study.field import field_summary, field_table, presence_summary
+from steer_utils.study.field import field_summary, field_table, lacking_of_settings, presence_summary
 from steer_utils.study.free_words import word_summary, word_table
 from steer_utils.study.harder_scenes import harder_summary, harder_table, limits
 from steer_utils.study.report import left_out_lines, numbers_text, p_text
@@ -93,6 +93,7 @@ class Analysis:
     `draw`: of the summary; or, where the figures need more than its rows hold, of what `detail` makes of a table.
     `any_text`: only for models that take any text, not for those that know their own words alone. `recordings`: of a
     pocket model it is run on recordings too. `first`: sentences made of the summary, which stand before its rows.
+    `lacking`: why settings will not do for procedural scenes; empty where they do.
     """
 
     name: str
@@ -105,6 +106,13 @@ class Analysis:
     any_text: bool = False
     recordings: bool = False
     first: Callable[[pd.DataFrame], list[str]] = lambda summary: []
+    lacking: Callable[[Settings], str] = lambda settings: ""
+
+    def refusal(self, checkpoint: Checkpoint, settings: Settings) -> str:
+        """Why it cannot be run on procedural scenes with this model and these settings; empty where it can."""
+        if self.any_text and checkpoint.events is not None:
+            return f"{checkpoint.name} knows no words but its own"
+        return self.lacking(settings)
 
     def figures(self, table: pd.DataFrame) -> dict[str, Drawn]:
         """The figures of a run by name."""
@@ -330,6 +338,7 @@ ANALYSES: dict[str, Analysis] = {
                 "Files of 6 to 20 s with one to three events over a bed: what each method finds, and what of it is "
                 "true.",
             ),
+            lacking=lacking_of_settings,
         ),
         Analysis(
             "conditions",

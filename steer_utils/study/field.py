@@ -141,12 +141,16 @@ def _makers(maker: SceneMaker, settings: Settings) -> tuple[SceneMaker, SceneMak
     if maker.clips is not None:
         first, second = halves(maker.clips)
         return SceneMaker(maker.names, clips=first), SceneMaker(maker.names, clips=second)
-    names = settings.development_events
-    if len(names) < 4:
-        raise ValueError(
-            f"a threshold is chosen on files of at least four development classes; the settings name {len(names)}"
-        )
-    return SceneMaker(names), maker
+    if lacking := lacking_of_settings(settings):
+        raise ValueError(lacking)
+    return SceneMaker(settings.development_events), maker
+
+
+def lacking_of_settings(settings: Settings) -> str:
+    """Why these settings will not do for procedural files; empty where they do."""
+    if (count := len(settings.development_events)) >= 4:
+        return ""
+    return f"a threshold is chosen on files of at least four development classes; the settings name {count}"
 
 
 def halves(clips: ClipBank) -> tuple[ClipBank, ClipBank]:

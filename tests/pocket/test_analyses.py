@@ -28,14 +28,16 @@ def folder(tiny_models: dict[str, AudioLM], tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_study_writes_rows_page_and_figures(folder: Path, tmp_path: Path) -> None:
+def test_a_study_writes_rows_page_and_figures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures, work = tmp_path / "figures", tmp_path / "work"
+    run = {name for name, entry in ANALYSES.items() if not entry.any_text and name != "field"}
     page = analyse(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
     found = json.loads((folder / "analyses.json").read_text())
-    assert {name for name in ANALYSES if not ANALYSES[name].any_text} | {"further, procedural"} <= set(found)
+    assert set(found) == run | {"model", "revision", "further, procedural"}
+    assert "field is left out: a threshold is chosen on files of at least four development" in capsys.readouterr().out
     assert {row["method"] for row in found["further, procedural"]["rows"]} == {"steering", *FURTHER}
     assert page.read_text() == analyses_page(found, "pocket-tiny")
-    for analysis in (entry for entry in ANALYSES.values() if not entry.any_text):
+    for analysis in (ANALYSES[name] for name in run):
         assert list(figures.glob(f"{analysis.name}_*_pocket-tiny.png")) and analysis.question in page.read_text()
     again = analyse(str(folder), clips=None, figures=figures, work=work, scenes=2, further_scenes=2, quiet=True)
     assert again.read_text() == page.read_text()
@@ -59,6 +61,9 @@ def test_chosen_analyses_are_added_to_what_is_there(folder: Path, tmp_path: Path
     assert set(json.loads((folder / "analyses.json").read_text())) == {"model", "revision", "shift"}
     with pytest.raises(ValueError, match="no analysis 'block'"):
         analyse(str(folder), only=["block"], **options)  # type: ignore[arg-type]
+    for name, why in (("field", "the settings name 0"), ("words", "knows no words but its own")):
+        with pytest.raises(ValueError, match=f"no {name}: .*{why}"):
+            analyse(str(folder), only=["blocks", name], **options)  # type: ignore[arg-type]
 
 
 def test_conditions_are_measured_on_recordings_too(

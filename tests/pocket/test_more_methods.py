@@ -94,16 +94,16 @@ def test_rows_are_added_and_the_rest_stays(folder: Path, tmp_path: Path) -> None
 def test_rivals_are_tuned_first_and_only_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Path] = []
 
-    def chosen(checkpoint: Any, settings: Settings, scenes: int, work: Path, quiet: bool) -> Settings:
-        calls.append(work)
-        return replace(settings, chosen_on={**settings.chosen_on, "rivals": {"scenes": scenes}})
+    def chosen(*_: object, start: Settings, scenes: int, resume_file: Path, progress: object) -> Settings:
+        calls.append(resume_file)
+        return replace(start, chosen_on={**start.chosen_on, "rivals": {"scenes": scenes}})
 
-    monkeypatch.setattr(module, "_rivals_chosen", chosen)
+    monkeypatch.setattr(module, "tune_rivals", chosen)
     for scenes in (None, 2):
         measure_more(
             str(folder), ["specialist-heads"], clips=None, work=tmp_path, scenes=scenes, tuning_scenes=5, quiet=True
         )
-    assert calls == [tmp_path / "model-rivals.partial"]
+    assert calls == [tmp_path / "model-rivals.safetensors"]
     assert Settings.load(folder / "settings.json").chosen_on["rivals"] == {"scenes": 5}
     rows = {row["method"]: row["n"] for row in evaluation(folder)["rows"] if row["slot"] == "all"}
     assert rows == {"steering": 9, "prompting": 9, "unsteered": 9, "specialist-heads": 6}

@@ -6,14 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from steer_utils.course.checks.answers import Wrong, called, correct, judge, number, refuse, values
+from steer_utils.course.checks.answers import Wrong, called, correct, judge, number, values
 from steer_utils.lm.patch_grid import Box, PatchGrid
 
 GRID = PatchGrid(0, 10, 10, 6.0)  # of the pictures that the functions are tried on
-
-
-def _same(one: Any, other: Any) -> bool:
-    return np.shape(one) == np.shape(other) and np.allclose(one, other, atol=1e-6)
 
 
 def box_sums(answer: Any) -> None:
@@ -25,11 +21,9 @@ def box_sums(answer: Any) -> None:
         expected, given = windows.sum(axis=(2, 3)), called(answer, picture.copy(), high, wide)
         if np.shape(given) == (rows - high, columns - wide):
             raise Wrong("a row and a column are missing: the table needs a row and a column of zeros in front")
-        given = values(given, expected.shape)
-        if not _same(given, expected):
-            mistakes = ((windows.mean(axis=(2, 3)), "these are means; the sum of each box is asked for"),)
-            refuse(given, mistakes, same=_same)
-            raise Wrong("these are not the sums: lower right - upper right - lower left + upper left of the table")
+        mistakes = ((windows.mean(axis=(2, 3)), "these are means; the sum of each box is asked for"),)
+        corners = "these are not the sums: lower right - upper right - lower left + upper left of the table"
+        judge(values(given, expected.shape), expected, mistakes, corners, same=np.allclose)
     correct("Four numbers a box, however large it is: all boxes of a picture cost as much as one look at it.")
 
 
