@@ -122,11 +122,13 @@ class Checkpoint:
 
     @property
     def numbers(self) -> str:
-        """The number type of the weights, and how they are quantised: "bfloat16", or "bfloat16, nf4 by bitsandbytes".
-
-        Part of what a run is told by: another one gives other results.
-        """
+        """The number type of the weights, and how they are quantised: "bfloat16", "bfloat16, nf4 by bitsandbytes"."""
         return ", ".join(filter(None, [str(self.dtype).removeprefix("torch."), self.quantisation]))
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What a run is told by: another model, revision or number type gives other results."""
+        return {"model": self.name, "revision": self.revision, "numbers": self.numbers}
 
     @property
     def sampling_rate(self) -> int:

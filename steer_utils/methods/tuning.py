@@ -114,9 +114,7 @@ def tune(
     questions = list(dict.fromkeys((start.question, *prompt_questions)))
     neutral = [f"{start.negative} {question}" for question in questions]
     identity = {
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "numbers": checkpoint.numbers,
+        **checkpoint.identity,
         "scenes": {
             "count": scenes,
             "names": list(names),

@@ -103,9 +103,7 @@ def tune_rivals(
         SwapTrial(start, checkpoint.num_blocks),
     )
     identity = {
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "numbers": checkpoint.numbers,
+        **checkpoint.identity,
         "scenes": [scenes, list(names), maker.seconds, seed, clips and len(clips)],
         "start": asdict(start),
         "candidates": [list(strengths), list(factors), list(POWERS)],

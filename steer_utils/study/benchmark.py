@@ -234,9 +234,7 @@ def run_benchmark(
             raise ValueError(f"{method.name} cannot run here: it needs {lacking}; scenes: got {scenes.count}")
     check_batch(batch)
     identity: dict[str, object] = {
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "numbers": checkpoint.numbers,
+        **checkpoint.identity,
         "scenes": scenes.as_dict(),
         "settings": asdict(settings),
         "methods": methods,

@@ -74,13 +74,7 @@ def resumable_table(
 
 def analysis_identity(analysis: str, checkpoint: Checkpoint, settings: Settings) -> dict[str, object]:
     """What every run is told by: which analysis, on which model, in which number type, with which settings."""
-    return {
-        "analysis": analysis,
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "numbers": checkpoint.numbers,
-        "settings": asdict(settings),
-    }
+    return {"analysis": analysis, **checkpoint.identity, "settings": asdict(settings)}
 
 
 def through_json(value: Any) -> Any:
