@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
@@ -21,6 +24,8 @@ except ImportError:  # the fixture `browser` says how to get it, before a test c
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
+
+Shot = Callable[["Notebook | Locator", str], Path]  # what the fixture `shot` is
 
 RUN_SECONDS = 400
 #: What JupyterLab itself says or asks in vain, each with its reason.
@@ -184,6 +189,27 @@ class Notebook:
         """End its kernel."""
         self.call("await panel.sessionContext.shutdown();")
 
+    @contextmanager
+    def dark(self) -> Iterator[None]:
+        """Inside, JupyterLab's theme is the dark one."""
+        self.theme("JupyterLab Dark")
+        try:
+            self.page.wait_for_timeout(300)  # the style sheet of a theme comes late, and colours fade over
+            yield
+        finally:
+            self.theme("JupyterLab Light")
+
+    @contextmanager
+    def narrow(self, width: int, source: str) -> Iterator[None]:
+        """Inside, the page is so many pixels wide, and shows the cell that holds `source`."""
+        self.resize(width)
+        try:
+            self.cell_of(source)
+            self.page.wait_for_timeout(300)
+            yield
+        finally:
+            self.resize(1200)
+
     def theme(self, name: str) -> None:
         """Switch JupyterLab's theme: "JupyterLab Dark" or "JupyterLab Light"."""
         self.call("await window.jupyterapp.commands.execute('apputils:change-theme', {theme: args[0]});", name)
@@ -239,3 +265,8 @@ class Notebook:
         assert index >= 0, f"no cell holds {source!r}"
         self.call("await panel.content.scrollToItem(args[0], 'start');", index)
         return self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")
+
+
+def part(shown: Locator, name: str) -> Locator:
+    """The part of a player or explorer that is called so."""
+    return shown.locator(f"[data-steer={name}]")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from .lab import Notebook, expect
+from .lab import Notebook, Shot, expect, part
 from .legibility import cut_off, faint_words
 from .notebooks import write_notebook
 from .server import Server
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
-
-Shot = Callable[["Notebook | Locator", str], Path]
 
 SETUP = """
 import steer_utils as su
@@ -61,11 +59,6 @@ def explorer(notebook: Notebook) -> Locator:
     cell = notebook.cell_of(SHOWN)
     expect(part(cell, "interval")).to_have_text(located(notebook))
     return cell.locator(".jp-Cell-outputArea")
-
-
-def part(explorer: Locator, name: str) -> Locator:
-    """The part of the explorer, or of its player, that is called so."""
-    return explorer.locator(f"[data-steer={name}]")
 
 
 def located(notebook: Notebook) -> str:
@@ -321,21 +314,12 @@ def send_file(explorer: Locator, path: Path) -> None:
 
 # -- looks ---------------------------------------------------------------------------------------------------------
 def test_legible_in_the_dark_theme(notebook: Notebook, explorer: Locator, shot: Shot) -> None:
-    notebook.theme("JupyterLab Dark")
-    try:
-        notebook.page.wait_for_timeout(300)  # the style sheet of a theme comes late, and colours fade over
+    with notebook.dark():
         shot(explorer, "dark")
         assert not faint_words(explorer)
-    finally:
-        notebook.theme("JupyterLab Light")
 
 
 def test_nothing_is_cut_off_in_a_narrow_window(notebook: Notebook, explorer: Locator, shot: Shot) -> None:
-    notebook.resize(620)
-    try:
-        notebook.cell_of(SHOWN)
-        notebook.page.wait_for_timeout(300)
+    with notebook.narrow(620, SHOWN):
         shot(explorer, "narrow")
         assert not cut_off(explorer)
-    finally:
-        notebook.resize(1200)

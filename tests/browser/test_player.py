@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .lab import Notebook, expect
+from .lab import Notebook, Shot, expect, part
 from .legibility import cut_off, faint_words
 from .notebooks import write_notebook
 from .server import Server
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
-
-Shot = Callable[["Notebook | Locator", str], Path]
 
 SETUP = """
 from dataclasses import replace
@@ -58,11 +55,6 @@ def player(notebook: Notebook) -> Locator:
     notebook.idle()
     expect(part(shown, "time")).to_have_text("0.00 / 8.00 s")
     return shown
-
-
-def part(player: Locator, name: str) -> Locator:
-    """The part of the player that is called so."""
-    return player.locator(f"[data-steer={name}]")
 
 
 def drawn(player: Locator) -> str:
@@ -289,24 +281,15 @@ def test_a_view_that_goes_away_leaves_no_sound(notebook: Notebook, player: Locat
 
 # -- looks ---------------------------------------------------------------------------------------------------------
 def test_legible_in_the_dark_theme(notebook: Notebook, player: Locator, shot: Shot) -> None:
-    notebook.theme("JupyterLab Dark")
-    try:
-        notebook.page.wait_for_timeout(300)  # the style sheet of a theme comes late, and colours fade over
+    with notebook.dark():
         shot(player, "dark")
         assert not faint_words(player)
-    finally:
-        notebook.theme("JupyterLab Light")
 
 
 def test_nothing_is_cut_off_in_a_narrow_window(notebook: Notebook, player: Locator, shot: Shot) -> None:
-    notebook.resize(560)
-    try:
-        notebook.cell_of(SHOWN)
-        notebook.page.wait_for_timeout(300)
+    with notebook.narrow(560, SHOWN):
         shot(player, "narrow")
         assert not cut_off(player)
-    finally:
-        notebook.resize(1200)
 
 
 # -- saved ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .lab import Notebook, expect
+from .lab import Notebook, Shot, expect
 from .legibility import cut_off, faint_words
 from .server import Server
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
-
-Shot = Callable[["Notebook | Locator", str], Path]
 
 LESSONS = Path(__file__).resolve().parents[2] / "notebooks"
 LESSON = "electives/playground.ipynb"
@@ -154,17 +152,10 @@ def test_the_gallery_goes_on_to_the_next_miss(running: Notebook, shot: Shot) -> 
 
 
 def test_legible_in_the_dark_theme(running: Notebook, shot: Shot) -> None:
-    running.theme("JupyterLab Dark")
-    try:
-        running.page.wait_for_timeout(300)  # the style sheet of a theme comes late, and colours fade over
-        faint = {}
+    faint = {}
+    with running.dark():
         for name in WIDGETS:
             output = live(running, name)
             shot(output, name)
             faint[name] = faint_words(output)
-        assert not any(faint.values()), faint
-    finally:
-        running.theme("JupyterLab Light")
-
-
-# -- other lessons -------------------------------------------------------------------------------------------------
+    assert not any(faint.values()), faint
