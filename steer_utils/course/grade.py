@@ -160,14 +160,14 @@ def _grade(path: Path, folder: Path, lessons: Mapping[str, Lesson], run: bool, t
         return grade
     grade.lesson = lesson.title
     placed = _placed(cells, lesson)
-    edited = {
-        number for number, (_, check) in placed.items()
-        if check is not None and not _same(_source(cells[check]), _check_of(lesson, number))
-    }  # fmt: skip
+    edited = set()
+    for exercise in lesson.exercises:
+        _, check = placed[exercise.number]
+        if check is not None and not _same(_source(cells[check]), exercise.check):
+            edited.add(exercise.number)
+            if run:
+                cells[check]["source"] = exercise.check
     if run:
-        for number, (_, check) in placed.items():
-            if check is not None:
-                cells[check]["source"] = _check_of(lesson, number)
         cells, note = _executed(path, cells, timeout)
         if note:
             grade.remarks.append(note)
@@ -290,9 +290,11 @@ def _executed(path: Path, cells: list[dict[str, Any]], timeout: float) -> tuple[
         source.write_text(json.dumps({**_read(path), "cells": cells}), encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, "-c", _RUNNER, str(source), str(target)],
-            cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         note = ""
         try:
             process.wait(timeout)
@@ -384,10 +386,6 @@ def _errors(cells: Sequence[dict[str, Any]]) -> int:
         if output.get("output_type") == "error"
     ]
     return sum(kind != "Wrong" for kind in kinds)
-
-
-def _check_of(lesson: Lesson, number: str) -> str:
-    return next(exercise.check for exercise in lesson.exercises if exercise.number == number)
 
 
 def _text(lines: str | list[str]) -> str:

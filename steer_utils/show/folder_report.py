@@ -49,6 +49,7 @@ COLUMNS = (
     "problem",
 )
 ASSETS = ("player.js", "player.css")
+TITLE = "Where the sounds are"
 
 Heard = Callable[[Path, list[EventAnswer] | AudioError], None]
 
@@ -236,7 +237,7 @@ def presence_words(row: Record) -> str:
 
 def report_page(table: pd.DataFrame, pages: Sequence[str]) -> str:
     """The page of a table of `locate_folder`: a line a file, a column a sound. `pages`: where each file's player is."""
-    from steer_utils.show.widgets.standalone import PAGE_STYLE
+    from steer_utils.show.widgets.standalone import STATIC, html_page
 
     events, level = table.attrs["events"], table.attrs["threshold"]
     files = list(table.groupby("file", sort=False))
@@ -255,16 +256,15 @@ def report_page(table: pd.DataFrame, pages: Sequence[str]) -> str:
         f"A sound counts as there from a presence of {level:.2f} on ({sure}): {counts}."
         + (f" {failed} could not be heard." if failed else "")
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Where the sounds are</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{PAGE_STYLE}{REPORT_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Where the sounds are</h1>\n"
+    main = (
         f'<p>{said} A heading sorts by it.</p>\n<div class="scroll" tabindex="0" role="region" '
         'aria-label="Table of files">\n<table>\n<thead>\n<tr><th scope="col" aria-sort="none">'
         f'<button type="button">file</button></th>{heads}<th scope="col">hear it</th></tr>\n</thead>\n<tbody>\n'
         + "\n".join(lines)
-        + f"\n</tbody>\n</table>\n</div>\n</main>\n<script>\n{REPORT_SCRIPT}</script>\n</body>\n</html>\n"
+        + "\n</tbody>\n</table>\n</div>"
     )
+    style, script = ((STATIC / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    return html_page(TITLE, f"<style>\n{style}</style>", main, f"<script>\n{script}</script>")
 
 
 def _line(name: str, rows: Sequence[Record], page: str) -> str:
@@ -287,61 +287,3 @@ def _cell(row: Record) -> str:
     if not row["there"]:
         return f'<td class="away" data-value="{row["presence"]}">not there {chance}</td>'
     return f'<td data-value="{row["presence"]}"><b>{row["start"]:.2f}-{row["end"]:.2f} s</b> {chance}</td>'
-
-
-REPORT_STYLE = """
-main { max-width: none; } .scroll { overflow-x: auto; } small { font-weight: normal; opacity: 0.85; }
-table { border-collapse: collapse; font-size: 0.92rem; min-width: min(100%, 34rem); }
-th, td { border-bottom: 1px solid #8886; padding: 4px 10px 4px 0; text-align: left; vertical-align: top; }
-tbody th { font-weight: 600; max-width: 24rem; min-width: 8rem; overflow-wrap: anywhere; }
-td { white-space: nowrap; } .away { opacity: 0.8; } small.problem { display: block; }
-td.problem { max-width: 36rem; min-width: 12rem; overflow-wrap: anywhere; white-space: normal; }
-button { background: none; border: 0; color: inherit; cursor: pointer; font: inherit; font-weight: 600; padding: 2px 0;
-  text-decoration: underline; min-height: 24px; }
-[aria-sort="descending"] button::after { content: " \\2193"; }
-[aria-sort="ascending"] button::after { content: " \\2191"; }
-a { color: #0b4f8a; display: inline-block; min-height: 24px; }
-@media (prefers-color-scheme: dark) { a { color: #7cc4ff; } }
-iframe { border: 1px solid #8886; display: block; height: 620px; left: 0; max-width: calc(100vw - 24px);
-  position: sticky; width: 1020px; }
-"""
-
-#: Sorts by a column, and opens a file's page under its line. Without it links lead to the pages.
-REPORT_SCRIPT = """
-const body = document.querySelector("tbody"), heads = [...document.querySelectorAll("th button")];
-const close = (line) => {
-  if (line.nextElementSibling?.matches(".player")) line.nextElementSibling.remove();
-  line.querySelector("a")?.setAttribute("aria-expanded", "false");
-};
-heads.forEach((button, column) => button.addEventListener("click", () => {
-  const head = button.parentElement, down = head.getAttribute("aria-sort") !== (column ? "descending" : "ascending");
-  for (const other of heads) other.parentElement.setAttribute("aria-sort", "none");
-  head.setAttribute("aria-sort", down === (column > 0) ? "descending" : "ascending");
-  const lines = [...body.children].filter((line) => !line.matches(".player"));
-  lines.forEach(close);
-  const value = (line) => column ? Number(line.children[column]?.dataset.value ?? -1) : line.children[0].textContent;
-  const order = (a, b) => column ? value(a) - value(b) : value(a).localeCompare(value(b), undefined, { numeric: true });
-  lines.sort((a, b) => (down === (column > 0) ? -1 : 1) * order(a, b));
-  body.append(...lines);
-}));
-for (const link of body.querySelectorAll("a")) link.setAttribute("aria-expanded", "false");
-body.addEventListener("click", (event) => {
-  const link = event.target.closest("a");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const line = link.closest("tr");
-  if (line.nextElementSibling?.matches(".player")) return close(line);
-  const row = document.createElement("tr"), cell = row.insertCell(), frame = document.createElement("iframe");
-  row.className = "player";
-  cell.colSpan = line.parentElement.previousElementSibling.rows[0].cells.length;
-  frame.src = link.getAttribute("href");
-  frame.title = link.getAttribute("aria-label");
-  cell.append(frame);
-  line.after(row);
-  link.setAttribute("aria-expanded", "true");
-});
-addEventListener("message", ({ source, data }) => { // a page of ours says how tall it is
-  const frame = [...document.querySelectorAll("iframe")].find((each) => each.contentWindow === source);
-  if (frame && data?.steerHeight > 0) frame.style.height = `${Math.min(4000, data.steerHeight + 20)}px`;
-});
-"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from steer_utils.course.checks.answers import Wrong, called, correct, judge, nea
 from steer_utils.lm.families import full_size_config
 from steer_utils.show.plots.activations import size
 from steer_utils.sound.spans import AudioSpan
+
+_close = partial(np.allclose, atol=1e-6, rtol=1e-4)
 
 Hook = Callable[[Any, Any, Any], Any]
 
@@ -110,10 +113,6 @@ def share_and_mass(share: Any, mass: Any, row: torch.Tensor, span: AudioSpan) ->
     correct(
         f"This head gives {given:.0%} of its attention to the audio. Steering may change that, or the share, or both."
     )
-
-
-def _close(first: np.ndarray, second: np.ndarray) -> bool:
-    return np.allclose(first, second, atol=1e-6, rtol=1e-4)
 
 
 def full_map_bytes(function: Callable[[Any, int, int], Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from steer_utils.sound.datasets import same_recordings
 from steer_utils.sound.recordings import Clip
 from steer_utils.study.statistics import cluster_mean
 from steer_utils.study.statistics import holm as holm_adjusted
+
+_close = partial(np.allclose, atol=1e-6)
 
 Proposed = Sequence[tuple[str, str]]  # (file, class) of each recording
 FindLeaks = Callable[[Proposed, Collection[str], Collection[str]], Iterable[str]]
@@ -159,10 +162,6 @@ def holm(answer: object, p_values: Mapping[str, float]) -> None:
         f"Below 0.05 were {below[0]} of {count}; Bonferroni leaves {below[1]}, Holm {below[2]}.\n"
         "Both keep the chance of any false one among them below 0.05."
     )
-
-
-def _close(first: np.ndarray, second: np.ndarray) -> bool:
-    return np.allclose(first, second, atol=1e-6)
 
 
 def _least_scenes(factor: int, level: float) -> int:

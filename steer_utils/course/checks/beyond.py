@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from steer_utils.course.checks.answers import Wrong, answered, correct, judge, number, refuse, values
+
+_close = partial(np.allclose, atol=1e-6)
 
 #: A table to judge: overlap in per cent of a target's own vector, of the vector carried to it, and of the same carried
 #: by a map of shuffled pairs; `more` is carried minus shuffled with its 95 % interval. Chance is 24 in each row.
@@ -57,10 +60,6 @@ def rotation(answer: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
             "values of XᵀY"
         )
     raise Wrong("it is a rotation, but not the best one; take U Vᵀ of the singular value decomposition of XᵀY")
-
-
-def _close(first: np.ndarray, second: np.ndarray) -> bool:
-    return np.allclose(first, second, atol=1e-6)
 
 
 def _procrustes(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from steer_utils.course.checks.answers import Wrong, answered, called, correct, judge, values
+
+_close = partial(np.allclose, atol=1e-5)
 
 Turn = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Any]
 TOKENS, WIDTH = 5, 6
@@ -50,10 +53,6 @@ def turn(function: Turn) -> None:
     one, other = (called(function, x[:2], cos[at : at + 2], sin[at : at + 2]) for at in (0, 3))
     at_start, later = (float(pair[0] @ pair[1]) for pair in (one, other))
     correct(f"Two neighbours have the product {at_start:.2f} at the start, and {later:.2f} three positions later.")
-
-
-def _close(first: np.ndarray, second: np.ndarray) -> bool:
-    return np.allclose(first, second, atol=1e-5)
 
 
 # -- ways to a share -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 
 from steer_utils.course.checks.answers import Wrong, answered, called, correct, judge, near, number, values
 
+_same = partial(np.allclose, rtol=1e-4, atol=1e-4)
+
 TOKENS, WIDTH = 4, 6
 TRIED = (2.0, -0.5, 0.0)  # strengths that the function is called with
-CLOSE = 1e-4
 
 
 # -- exercise 1 ------------------------------------------------------------------------------------------------------
@@ -61,10 +63,6 @@ def _judge_norm(given: np.ndarray, states: np.ndarray, vector: np.ndarray, stren
     )
     otherwise = f"not so at strength {strength:g}: first h' = h + λ v, then h' · ‖h‖ / ‖h'‖, token by token"
     judge(given, moved * norm(states) / norm(moved), mistakes, otherwise, same=_same)
-
-
-def _same(first: np.ndarray, second: np.ndarray) -> bool:
-    return bool(np.allclose(first, second, rtol=CLOSE, atol=CLOSE))
 
 
 # -- exercise 2 ------------------------------------------------------------------------------------------------------

@@ -296,18 +296,22 @@ def player_html(grid: StrengthGrid) -> str:
 
 def player_page(grids: Sequence[StrengthGrid], title: str, *, assets: tuple[str, str] | None = None) -> str:
     """A page with a player a grid. `assets`: where the page finds `script` and `styles`; None: they are in it."""
-    heading = escape(title)
     if assets is None:
         looks, acts = f"<style>\n{styles()}</style>", f"<script>\n{script()}</script>"
     else:
         acts = f'<script src="{escape(assets[0])}"></script>'
         looks = f'<link rel="stylesheet" href="{escape(assets[1])}">'
+    return html_page(title, looks, "\n".join(map(host_html, grids)), acts)
+
+
+def html_page(title: str, head: str, main: str, foot: str) -> str:
+    """A page: `title` (text) as its title and heading; `head`, `main` and `foot` are html."""
+    heading = escape(title)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{PAGE_STYLE}</style>\n{looks}\n</head>\n<body>\n<main>\n<h1>{heading}</h1>\n"
-        + "\n".join(map(host_html, grids))
-        + f"\n</main>\n{acts}\n</body>\n</html>\n"
+        f"<style>{PAGE_STYLE}</style>\n{head}\n</head>\n<body>\n<main>\n<h1>{heading}</h1>\n{main}\n</main>\n"
+        f"{foot}\n</body>\n</html>\n"
     )
 
 
