@@ -51,6 +51,7 @@ def scenes(lm: AudioLM) -> SceneSet:
 def test_rows_hold_what_is_said_of_the_audio_and_of_the_rest(lm: AudioLM) -> None:
     scenes = scene_set(lm, OWN, count=1, seed=4)
     table = occlusion_table(lm, scenes, OWN, method="loudest", max_new_tokens=3)
+    assert {"method": "loudest", "fill": "noise", "max_new_tokens": 3}.items() <= table.attrs.items()  # told apart by
     assert len(table) == 9 and list(table["window"]) == ["found", "random", "true"] * 3
     scene = scenes.maker.scene(0, 4)
     hearing, event, query = Hearing(lm, scene.samples), scene.events[1], query_in(scene, 1, 4)
@@ -177,6 +178,7 @@ ASKED = "What do you hear?"
 @pytest.mark.parametrize("steer_answer", [False, True])
 def test_each_answer_is_the_one_of_its_vector(lm: AudioLM, scenes: SceneSet, steer_answer: bool) -> None:
     table = swap_table(lm, scenes, STEERED, question=ASKED, steer_answer=steer_answer, max_new_tokens=4)
+    assert {"steer_answer": steer_answer, "max_new_tokens": 4}.items() <= table.attrs.items()
     assert len(table) == 2 * 3 * 5 and list(dict.fromkeys(table["condition"])) == list(SWAPS)
     scene = scenes.maker.scene(0, 4)
     hearing = Hearing(lm, scene.samples)

@@ -67,6 +67,7 @@ def test_each_row_is_what_its_vector_finds(
         "other": replace(carrier, swapped=True),
     }
     table = vector_table(lm, scenes, settings, makers)
+    assert table.attrs["makers"] == list(makers)
     assert len(table) == 2 * 3 * len(makers) and list(table["vector"][: len(makers)]) == list(makers)
     for index in range(1 if read == "share" else 2):
         scene = scenes.maker.scene(index, scenes.seed)
