@@ -195,7 +195,9 @@ class Checkpoint:
         start = self._instruction_start
         if start < after_audio or not text.startswith(instruction.strip(), start):
             # Everything here rests on the audio coming first: the state after it is then one value for all prompts.
-            raise CheckpointError(f"the chat template of {self.name} puts the instruction before the audio: {text!r}")
+            raise CheckpointError(
+                f"the chat template of {self.name} puts the instruction before the audio, or changes it: {text!r}"
+            )
         return PromptTokens(
             text=text,
             instruction=instruction.strip(),

@@ -92,6 +92,8 @@ def open_checkpoint(
     family, listening = family_of(config), listening_config(config)
     for part in (listening, *(getattr(listening, part) for part in listening.sub_configs)):
         part._attn_implementation, part.return_dict = "sdpa", True  # whatever those who saved it preferred
+    if other := set(getattr(listening.get_text_config(), "layer_types", None) or ()) - {"full_attention"}:
+        raise UnsupportedModelError(f"some blocks of {name!r} do not see the whole past: {', '.join(sorted(other))}")
     stored = _stored_quantisation(config)
     if quantise is not None and stored is not None:
         raise CheckpointError(f"the weights of {name!r} are quantised already; leave quantise={quantise!r} out")

@@ -27,7 +27,7 @@ from transformers.masking_utils import eager_mask
 from transformers.models.qwen2.modeling_qwen2 import eager_attention_forward, repeat_kv
 
 from steer_utils.lm.blocks import late
-from steer_utils.lm.checkpoints import Checkpoint, CheckpointError, alone, greedy, stop_tokens, until
+from steer_utils.lm.checkpoints import Checkpoint, alone, greedy, stop_tokens, until
 from steer_utils.lm.environment import library_versions, usable_cores
 from steer_utils.lm.hearing import Hearing, Reading
 from steer_utils.lm.plan import Row
@@ -151,7 +151,7 @@ def verify(checkpoint: Checkpoint, *, seconds: float = 5.0) -> Report:
     samples = _audio(checkpoint, min(seconds, checkpoint.window_seconds))
     try:
         hearing = Hearing(checkpoint, samples)
-    except CheckpointError as error:
+    except (ValueError, RuntimeError) as error:  # CheckpointError; a processor and a tower that do not fit; no room
         report.checks["layout"] = str(error)
         return report
     report.checks["layout"] = OK
@@ -159,8 +159,8 @@ def verify(checkpoint: Checkpoint, *, seconds: float = 5.0) -> Report:
     report.seconds_per_token = hearing.span.seconds_per_token
     try:
         _compare(hearing, report)
-    except FloatingPointError as error:
-        report.checks["numbers"] = str(error)
+    except (FloatingPointError, ValueError, RuntimeError) as error:
+        report.checks["numbers" if isinstance(error, FloatingPointError) else "rows"] = str(error)
     report.peak_bytes = peak()
     return report
 

@@ -487,6 +487,17 @@ def test_a_fine_tunes_own_way_to_run_is_not_ours(one_folder: Path, samples: np.n
     assert torch.equal(*logits)
 
 
+def test_blocks_that_do_not_see_the_whole_past_are_refused_before_weights_are_read(
+    one_folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((one_folder / "config.json").read_text())
+    del config["text_config"]["layer_types"]
+    config["text_config"] |= {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModelError, match="do not see the whole past: sliding_attention"):
+        open_checkpoint(tmp_path)
+
+
 def test_a_prompt_that_cannot_be_is_refused_when_the_model_is_opened(one_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(one_folder, folder)

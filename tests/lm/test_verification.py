@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -127,6 +128,17 @@ def test_numbers_that_do_not_hold_are_found() -> None:
     report = verify(broken)
     assert off(report) == ["numbers", "rows", "logits", "steering", "answer"]
     assert json.dumps(report.as_dict(), allow_nan=False) and "dtype='bfloat16'" in report.checks["numbers"]
+
+
+def test_what_cannot_run_at_all_is_in_the_report(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = copy.deepcopy(one_model.processor)
+    processor.feature_extractor.n_samples *= 2
+    processor.feature_extractor.nb_max_frames *= 2
+    report = verify(replace(one_model, processor=processor))
+    assert "mel input features" in report.checks["layout"] and report.row_distance is None
+    monkeypatch.setattr(Hearing, "read_rows", lambda *_: (_ for _ in ()).throw(RuntimeError("CUDA out of memory")))
+    report = verify(one_model)
+    assert report.checks["rows"] == "CUDA out of memory" and not report.ok
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
