@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from watched_work import noting, stopping
 
+from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods import tuning
@@ -245,6 +246,20 @@ def test_sums_of_another_run_are_not_gone_on_with(one_model: AudioLM, tmp_path: 
         tune(one_model, NAMES, **another).overlaps
         == tune(one_model, NAMES, **{**another, "resume_file": None}).overlaps
     )
+
+
+def test_sums_in_another_number_type_are_not_gone_on_with(
+    one_model: AudioLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one: dict[str, Any] = {"start": START, "scenes": 1, "strengths": (2.0,), "resume_file": tmp_path / "a.safetensors"}
+    tune(one_model, NAMES, **one)
+    scenes: list[Any] = []
+    monkeypatch.setattr(tuning, "Hearing", lambda lm, samples: scenes.append(samples) or Hearing(lm, samples))
+    tune(one_model, NAMES, **one)
+    assert not scenes
+    monkeypatch.setattr(Checkpoint, "numbers", "bfloat16")
+    tune(one_model, NAMES, **one)
+    assert len(scenes) == 1
 
 
 def test_rows_are_reduced_in_parts(one_model: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM
 from steer_utils.methods import tuning_rivals as module
@@ -122,6 +123,9 @@ def test_a_run_goes_on_from_its_file(
 
     monkeypatch.setattr(module, "Hearing", no_work)
     assert tuned_on(one_model, resume_file=kept) == tuned
+    monkeypatch.setattr(Checkpoint, "numbers", "bfloat16")
+    with pytest.raises(AssertionError, match="finished before"):  # another number type is another run
+        tuned_on(one_model, resume_file=kept)
 
 
 @pytest.mark.parametrize("options", [{"scenes": 0}, {"strengths": ()}, {"factors": ()}])
