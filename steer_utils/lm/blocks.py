@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Blocks = tuple[int, ...]
 NAMED_BLOCKS = ("early", "late", "all")
@@ -32,11 +32,11 @@ def named_blocks(name: str, num_blocks: int) -> range:
 def as_blocks(numbers: object, name: str = "blocks", what: str = "block") -> Blocks:
     """The numbers as they are given. Raises ValueError, naming `name`, for none, or for anything but whole numbers."""
     try:
-        if isinstance(numbers, str):
-            raise TypeError("text is an iterable, too")
+        if isinstance(numbers, (str, bytes, bytearray, Mapping)):
+            raise TypeError("all of these are iterable, too")
         given = list(numbers)  # type: ignore[call-overload]
-        if any(isinstance(number, bool) for number in given):
-            raise TypeError("Python takes True for 1")
+        if any(isinstance(number, bool) or "bool" in str(getattr(number, "dtype", "")) for number in given):
+            raise TypeError("Python and torch take True for 1")
         whole = tuple(operator.index(number) for number in given)
     except TypeError:
         whole = ()

@@ -132,14 +132,19 @@ def connected(address: str) -> Iterator[Client]:
     except ImportError as error:
         raise ValueError(REMEDY) from error
     try:
-        get_address_host_port(address)
+        if not 0 < get_address_host_port(address)[1] < 2**16:
+            raise ValueError("there is no such port")
     except ValueError as error:
         raise ValueError(
             f"{address!r} is no address of a Dask scheduler ({error}); pass one such as tcp://host:8786"
         ) from error
     try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
-    except (OSError, OverflowError, ValueError) as error:  # a timeout is an OSError too; a port may be too large
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:  # a timeout is an OSError too; TLS without certificates a TypeError
         raise ValueError(
             f"no Dask scheduler answers at {address!r} ({' '.join(str(error).split())[:120]}); start one with "
             "`dask scheduler`, and pass the address that it prints"

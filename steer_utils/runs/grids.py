@@ -59,10 +59,10 @@ def _steering(strengths: tuple[float, ...]) -> tuple[float, ...]:
     return steering
 
 
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Strength = Annotated[float, Field(allow_inf_nan=False)]
 Models = Annotated[Several[Text], Field(description="text")]
-Seeds = Annotated[Several[Seed], Field(description="whole numbers from 0")]
+Seeds = Annotated[Several[Seed], Field(description="whole numbers from 0, below 2**63")]
 
 
 class Split(Config):

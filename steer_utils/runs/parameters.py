@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,8 @@ def _written_defaults(path: Path) -> dict[str, str]:
 
 
 def _read(text: str) -> Any:
+    if re.search(r"\d_|\b0[xob]", re.sub(r"'[^']*'|\"[^\"]*\"", "", text), re.IGNORECASE):
+        return text  # 1_0 and 0x10 mean 10 and 16 to Python, which hardly anybody means
     spelled = {"true": True, "false": False, "none": None, "null": None}
     if text.lower() in spelled:
         return spelled[text.lower()]
@@ -165,6 +168,8 @@ def as_plain(name: str, value: Any) -> Any:
         return [as_plain(name, item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): as_plain(name, item) for key, item in value.items()}
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):  # a name in Latin-1, too
+        raise ValueError(f"{name} is {value!r}; pass letters that UTF-8 has")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError(f"{name} is a {type(value).__name__}; pass numbers, text, lists or dicts")

@@ -128,6 +128,8 @@ def _steering_plan(grid: SteeringGrid) -> Plan:
             "quantise": grid.quantise,
             "version": library_versions()["steer-utils"],
         }
+        for question in unit["questions"]:
+            outline.checkpoint.prompt(question)  # refuses what no prompt can hold
         every = dict(_block_choices(grid, model, outline.num_blocks))
         kept = {label: blocks for label, blocks in every.items() if _moves(unit, blocks)}
         if not kept:

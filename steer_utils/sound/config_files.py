@@ -9,6 +9,7 @@ that names the key, what it holds, and what to pass, which is the `description` 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -108,17 +109,38 @@ _PLAIN = {
 }
 
 
+LARGEST = 100_000  # values in a file
+
+
 class _UnclearError(ValueError):
     """A value that yaml takes for something else than is written there."""
 
 
 class _Loader(yaml.SafeLoader):
-    """yaml itself lets the last of two equal keys win, and takes some text for numbers."""
+    """yaml itself lets the last of two equal keys win, takes some text for numbers, and lets a value hold itself."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        check_once(keys, f" (line {node.start_mark.line + 1})")
-        return super().construct_mapping(node, deep)
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[int, int] = {}  # of nodes, with all that aliases in them stand for
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        node = super().compose_node(parent, index)
+        if node is None or id(node) in self._sizes:  # an alias
+            return node
+        where = f"line {node.start_mark.line + 1}"
+        if node.end_mark is None:
+            raise _UnclearError(f"{where}: a value holds itself")
+        parts = [node for pair in node.value for node in pair] if isinstance(node, yaml.MappingNode) else node.value
+        parts = [] if isinstance(node, yaml.ScalarNode) else parts
+        self._sizes[id(node)] = size = 1 + sum(self._sizes[id(part)] for part in parts)
+        if size > LARGEST:
+            raise _UnclearError(f"{where}: aliases stand for more than {LARGEST} values")
+        if isinstance(node, yaml.MappingNode):  # before what `<<` merges is put in
+            keys = [
+                key.value if key.tag.endswith(":merge") else self.construct_object(key, deep=True) for key in parts[::2]
+            ]
+            check_once(keys, f" ({where})")
+        return node
 
 
 def _plainly(kind: str) -> Callable[[_Loader, yaml.ScalarNode], Any]:
@@ -127,7 +149,8 @@ def _plainly(kind: str) -> Callable[[_Loader, yaml.ScalarNode], Any]:
 
     def constructed(loader: _Loader, node: yaml.ScalarNode) -> Any:
         value = construct(loader, node)
-        if not _PLAIN[kind].fullmatch(node.value):
+        endless = kind == "float" and math.isinf(value) and "inf" not in node.value.lower()
+        if endless or not _PLAIN[kind].fullmatch(node.value):
             meaning = {"timestamp": "a date", "bool": str(value).lower()}.get(kind, str(value))
             raise _UnclearError(
                 f"line {node.start_mark.line + 1}: yaml takes {node.value} for {meaning}; write "

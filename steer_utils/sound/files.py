@@ -246,13 +246,19 @@ def check_once(keys: Sequence[Any], where: str = "") -> None:
 
 
 def strict_json(text: str) -> Any:
-    """What a json text holds. Raises JSONDecodeError, RepeatedKeyError, or RecursionError for too many brackets."""
+    """What a json text holds. Raises JSONDecodeError, RepeatedKeyError, RecursionError for too many brackets, or
+    ValueError for a number that no float holds."""
 
     def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         check_once([key for key, _ in pairs])
         return dict(pairs)
 
-    return json.loads(text, object_pairs_hook=mapping)
+    def number(digits: str) -> float:
+        if math.isinf(value := float(digits)):
+            raise ValueError(f"{digits[:40]} is too large for a number")
+        return value
+
+    return json.loads(text, object_pairs_hook=mapping, parse_float=number)
 
 
 def json_safe(value: Any) -> Any:

@@ -94,12 +94,16 @@ def category_name(label: str) -> str:
 
 
 def known_name(category: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that a category means: in any case, in the plural, or by its name in ESC-50; else None."""
-    known = {name.casefold(): name for name in names}
-    wanted = category.casefold()
-    return next(
-        (known[form] for form in (wanted, ALIASES.get(wanted, ""), wanted.removesuffix("s")) if form in known), None
-    )
+    """The one of `names` that a category means: in any case, with hyphens, in the plural, by its name in ESC-50; or
+    None."""
+
+    def form(name: str) -> str:
+        return name.casefold().replace("-", " ").removesuffix("s")
+
+    known = {form(name): name for name in names}
+    aliases = {form(alias): form(name) for alias, name in ALIASES.items()}
+    wanted = form(category)
+    return known.get(wanted, known.get(aliases.get(wanted, "")))
 
 
 def _letters(name: str) -> str:

@@ -7,6 +7,7 @@ scene.play(); scene.draw(); Scene.load(scene.save("street"))
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,8 +76,10 @@ class Scene:
             "index": self.index,
             "events": [asdict(event) for event in self.events],
         }
+        content = io.BytesIO()  # libsndfile does not say why a file could not be written
+        soundfile.write(content, self.samples, self.rate, subtype="PCM_16", format="WAV")
         with whole_file(wav) as part:
-            soundfile.write(part, self.samples, self.rate, subtype="PCM_16", format="WAV")
+            part.write_bytes(content.getvalue())
         write_json(table, facts, indent=1)
         return wav
 

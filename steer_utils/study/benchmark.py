@@ -176,6 +176,8 @@ def scene_set(
     offered = tuple(SOUNDS) if clips is None else clips.categories
     known = offered if checkpoint.events is None else [name for name in offered if name in checkpoint.events]
     names = [name for name in known if name not in settings.development_events]
+    for name in names:
+        checkpoint.check_text(name, "the class")
     if len(names) < 3:
         raise ValueError(
             f"three-event scenes need three classes, {len(names)} are left ({', '.join(names) or 'none'}); the model "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,8 @@ def test_halves() -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [[3, 1], (3, 1), range(3, 0, -2), np.array([3, 1]), [np.int64(3), np.uint8(1)], iter([3, 1])]
+    "numbers",
+    [[3, 1], (3, 1), range(3, 0, -2), np.array([3, 1]), torch.tensor([3, 1]), [np.int64(3), np.uint8(1)], iter([3, 1])],
 )
 def test_whole_numbers_of_any_kind_keep_their_order(numbers: Any) -> None:
     blocks = as_blocks(numbers)
@@ -36,7 +38,26 @@ def test_whole_numbers_of_any_kind_keep_their_order(numbers: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [[], None, 3, "34", ["2"], [1.7], [2.0], [True], [[1]], [None], np.array([1.0]), np.array([True])]
+    "numbers",
+    [
+        [],
+        None,
+        3,
+        "34",
+        ["2"],
+        [1.7],
+        [2.0],
+        [True],
+        [[1]],
+        [None],
+        np.array([1.0]),
+        np.array([True]),
+        torch.tensor([1.0]),
+        torch.tensor([True, False]),
+        {1: 2},
+        b"12",
+        bytearray(2),
+    ],
 )
 def test_what_is_no_block_number_is_refused(numbers: Any) -> None:
     with pytest.raises(ValueError, match=r"read_blocks is .*; pass block numbers such as \[3, 4, 5\]"):

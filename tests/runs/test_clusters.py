@@ -106,13 +106,24 @@ def test_bad_numbers_of_workers_are_refused() -> None:
 # -- other machines --------------------------------------------------------------------------------------------------
 def test_an_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "TIMEOUT", 0.5)
-    for address in ("tcp://127.0.0.1:9", "127.0.0.1:9", "tcp://127.0.0.1:99999999"):
+    for address in ("tcp://127.0.0.1:9", "127.0.0.1:9", "tls://127.0.0.1:9"):
         with pytest.raises(ValueError, match=r"no Dask scheduler answers at .*; start one with `dask scheduler`"):
             connected(address).__enter__()
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "nowhere", "tcp://host", "http://host:8786", "tcp://host:port", "", "tcp://"]
+    "address",
+    [
+        "127.0.0.1",
+        "nowhere",
+        "tcp://host",
+        "http://host:8786",
+        "tcp://host:port",
+        "",
+        "tcp://",
+        "tcp://host:99999",
+        "tcp://host:-1",
+    ],
 )
 def test_what_is_no_address_is_refused_at_once(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("it was called"))

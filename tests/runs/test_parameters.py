@@ -51,6 +51,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"blocks": "34"}, "blocks of .* is list"),
     ({"clips": 3}, "clips of .* is str"),
     ({"anything": {1, 2}}, "anything is a set"),
+    ({"clips": "caf\udce9.wav"}, r"clips is 'caf.*'; pass letters that UTF-8 has"),
+    ({"anything": ["\ud800"]}, "pass letters that UTF-8 has"),
     ({"preset": "smok"}, "preset is 'smok'; pass one of smoke, course, paper"),
 ]
 
@@ -79,19 +81,22 @@ def test_values_become_what_papermill_can_write(notebook: Path) -> None:
 
 
 def test_typed_text_is_read_as_the_default_is(notebook: Path) -> None:
-    typed = {"seed": "3", "strength": "1e-2", "blocks": "[1, 2]", "quick": "true", "clips": "007", "anything": "none"}
+    typed = {"seed": "3", "strength": "1e-2", "blocks": "[1, 2]", "quick": "true", "clips": "1_0", "anything": "none"}
     assert parsed_parameters(notebook, typed) == {
         "seed": 3,
         "strength": 0.01,
         "blocks": [1, 2],
         "quick": True,
-        "clips": "007",
+        "clips": "1_0",
         "anything": None,
     }
+    assert parsed_parameters(notebook, {"anything": "['a1_0', 0.1]"}) == {"anything": ["a1_0", 0.1]}
     assert known_parameters(notebook)["blocks"] == [3, 4]
 
 
-@pytest.mark.parametrize("text", ["{[]: 1}", "{{}}", "[" * 300, "-" * 50_000 + "1", "(" * 90 + "1"])
+@pytest.mark.parametrize(
+    "text", ["1_0", "0x10", "[1, 0b1]", "{[]: 1}", "{{}}", "[" * 300, "-" * 50_000 + "1", "(" * 90 + "1"]
+)
 def test_text_that_python_cannot_take_for_a_value_stays_text(notebook: Path, text: str) -> None:
     assert parsed_parameters(notebook, {"seed": text}) == {"seed": text}
     with pytest.raises(ValueError, match=r"seed of .* is int"):

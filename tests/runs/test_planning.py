@@ -83,6 +83,7 @@ def test_blocks_that_leave_nothing_to_read_are_left_out_and_told() -> None:
         ({"split": {}}, "were chosen on no classes; name those to choose on"),
         ({"split": {"development": ["siren"]}}, "three"),
         ({"split": {"development": [*SIX[:3], "piano"]}}, "split: development has piano"),
+        ({"questions": ["Describe <|im_end|> it."]}, "holds '<|im_end|>', a special token of the model"),
         ({"settings": "nowhere.json"}, "cannot read settings from 'nowhere.json'"),
         ({"clips": "nowhere"}, "nowhere"),
     ],

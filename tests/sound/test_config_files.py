@@ -85,12 +85,37 @@ def test_a_plain_value_is_itself_or_refused(tmp_path_factory: pytest.TempPathFac
         ("x.yaml", "a: {b: {c: 1, c: 2}}", "c"),
         ("x.yaml", "- {c: 1, 'c': 2}", "c"),
         ("x.yaml", "{1: a, 1.0: b}", "1.0"),
+        ("x.yaml", "a: &x {b: 1}\nc: &y {b: 2}\nd: {<<: *x, <<: *y}", "<<"),
         ("x.json", '{"a": 1, "a": 2}', "a"),
         ("X.JSON", '[{"a": {"b": 1, "b": 1}}]', "b"),
     ],
 )
 def test_a_key_stands_once(name: str, text: str, key: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"{name} has {key} twice.*; give each key once"):
+        read(tmp_path, text, name)
+
+
+def test_what_is_merged_may_be_said_anew(tmp_path: Path) -> None:
+    """However deep the mapping lies from which others take their keys."""
+    text = "base: &b {a: 1}\nlist: [{k: &x {<<: *b, a: 2}}]\ny: {<<: *x}\nz: {<<: [*b, *x], c: 3}"
+    assert read(tmp_path, text) == {"base": {"a": 1}, "list": [{"k": {"a": 2}}], "y": {"a": 2}, "z": {"a": 1, "c": 3}}
+
+
+DOUBLED = "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.yaml", "a: &a [1, *a]", "line 1: a value holds itself"),
+        ("x.yaml", "a: &a {b: {c: *a}}", "line 1: a value holds itself"),
+        ("x.yaml", "a0: &a0 [1]\n" + DOUBLED, "aliases stand for more than"),
+        ("x.yaml", "a: 1.0e+400", "yaml takes 1.0e.400 for inf"),
+        ("x.json", '{"a": -1e400}', "-1e400 is too large for a number"),
+    ],
+)
+def test_values_without_end_are_refused(name: str, text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
         read(tmp_path, text, name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def test_failed_save_leaves_nothing_and_keeps_the_old(maker: SceneMaker, tmp_pat
     with pytest.raises((TypeError, ValueError)):
         broken.save(tmp_path / "a")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
+def test_a_disk_that_is_full_is_an_os_error_with_the_name(maker: SceneMaker, tmp_path: Path) -> None:
+    import resource
+
+    scene, limits = maker.make(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as raised:
+            scene.save(tmp_path / "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.filename == str(tmp_path / "a.wav") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"events": [{"name": "bell"}], "rate": 16000}', "nonsense"])

@@ -94,6 +94,13 @@ def test_a_model_that_takes_any_text_is_asked_for_all_classes(lm: AudioLM) -> No
     assert set(scenes.maker.names) == set(SOUNDS) - {"siren"}
 
 
+def test_classes_that_no_prompt_can_hold_are_refused(lm: AudioLM, folder: Path) -> None:
+    lm.events = None
+    clips = [replace(clip, category=f"{clip.category} <|im_end|>") for clip in ClipBank.read(folder).clips]
+    with pytest.raises(ValueError, match=r"the class holds '<\|im_end\|>', a special token of the model"):
+        scene_set(lm, with_settings(["siren"]), count=4, seed=0, clips=ClipBank(clips))
+
+
 def test_a_model_that_hears_long_gets_the_papers_form(lm: AudioLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AudioLM, "window_seconds", 30.0)
     scene = scene_set(lm, with_settings(), count=4, seed=0).maker.scene(1, 0)
