@@ -113,15 +113,16 @@ def silent(scene: Scene) -> Scene:
     return replace(scene, samples=np.broadcast_to(np.float32(0), scene.samples.shape))
 
 
-def batches(features: SceneFeatures, size: int, workers: int) -> Iterator[list[tuple[np.ndarray, int, Scene]]]:
-    """Scenes in order, made by `workers` processes ahead of the training step."""
+def made_ahead(data: Dataset, workers: int, batch: int | None = None, *, pinned: bool = False) -> Iterator[Any]:
+    """The items of `data` in order, one by one or as lists of `batch`, made by `workers` processes ahead of the
+    training step. `pinned`: in memory from which a GPU copies faster."""
     loader = DataLoader(
-        features,
-        batch_size=size,
+        data,
+        batch_size=batch,
         num_workers=workers,
-        collate_fn=list,
-        drop_last=False,
+        collate_fn=list if batch else None,
         prefetch_factor=4 if workers else None,
+        pin_memory=pinned and workers > 0,
         worker_init_fn=_single_thread,
     )
     return iter(loader)

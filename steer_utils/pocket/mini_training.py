@@ -7,7 +7,7 @@ that a resumed run does not spend again, and trainings by several seeds share it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from steer_utils.pocket.adapters import attach, detach, merge
 from steer_utils.pocket.chunked_attention import chunked
-from steer_utils.pocket.corpus import HeardScenes
+from steer_utils.pocket.corpus import HeardScenes, made_ahead
 from steer_utils.pocket.mini_recipe import AdapterStage, MiniRecipe
 from steer_utils.pocket.packing import IGNORE, Packed, Packer
 from steer_utils.pocket.projector_start import start_projector
@@ -135,7 +135,7 @@ class Steps(Dataset):
         chosen = epoch_slice(step, stage.batch, len(self.scenes), recipe.seed)
         turns = [[ask(self.scenes[i], recipe.events, rng, stage.mix) for _ in range(stage.turns)] for i in chosen]
         counts = [self.counts[i] for i in chosen]
-        local = rng.random(len(chosen)) < stage.local_audio if stage.local_audio else None
+        local = rng.random(len(chosen)) < stage.local_audio
         return Step.of(self.packer.pack(counts, turns, local), chosen, counts, self.tokens, self.multiple)
 
 
@@ -176,7 +176,7 @@ def train_adapters(
         states = scenes.states.to(device)
         steps = Steps(Packer(processor), scenes, recipe, done, 64 if device.type == "cuda" else 1)
         with chunked(decoder):
-            for step, batch in enumerate(_ahead(steps, progress.workers, device), done):
+            for step, batch in enumerate(made_ahead(steps, progress.workers, pinned=device.type == "cuda"), done):
                 if step in snapshots and at_snapshot is not None:
                     at_snapshot(step, learnt())
                 batch = batch.to(device)
@@ -255,19 +255,6 @@ def load_heard(path: Path) -> HeardScenes:
         for each in json.loads(metadata["scenes"])
     ]
     return HeardScenes(load_file(path)["states"], json.loads(metadata["tokens"]), scenes)
-
-
-def _ahead(steps: Steps, workers: int, device: torch.device) -> Iterator[Step]:
-    """Steps in order, made by `workers` processes ahead of the training."""
-    return iter(
-        DataLoader(
-            steps,
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=device.type == "cuda" and workers > 0,
-        )
-    )
 
 
 def _optimizer(parameters: Mapping[str, torch.nn.Parameter], stage: AdapterStage) -> torch.optim.AdamW:

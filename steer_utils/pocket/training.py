@@ -27,8 +27,8 @@ from steer_utils.pocket.corpus import (
     SceneFeatures,
     SceneSource,
     audio_tokens,
-    batches,
     frames,
+    made_ahead,
     silent,
     tower_states,
 )
@@ -86,7 +86,7 @@ def train_encoder(model: Any, processor: Any, source: SceneSource, progress: Pro
         count = (stage.steps - done) * stage.batch
         features = SceneFeatures(source, processor.feature_extractor, done * stage.batch, count)
         with seeded(device, recipe.seed), _dropout(tower, stage.dropout), chunked(tower), _learning(tower):
-            for step, raw in enumerate(batches(features, stage.batch, progress.workers), done):
+            for step, raw in enumerate(made_ahead(features, progress.workers, stage.batch), done):
                 batch = _frames_to(frames(raw, recipe), device)
                 mel = _masked_spectrogram(batch.mel.float(), stage.spectrogram_masks, np.random.default_rng([7, step]))
                 torch.manual_seed(step)
@@ -106,7 +106,7 @@ def hear_corpus(model: Any, processor: Any, source: SceneSource, progress: Progr
     tokens: list[int] = []
     scenes: list[Scene] = []
     features = SceneFeatures(source, processor.feature_extractor, _LANGUAGE_SCENES, count)
-    bar = tqdm(batches(features, 64, progress.workers), "corpus", math.ceil(count / 64), disable=progress.quiet)
+    bar = tqdm(made_ahead(features, progress.workers, 64), "corpus", math.ceil(count / 64), disable=progress.quiet)
     for raw in bar:
         mel = torch.from_numpy(np.stack([mel for mel, _, _ in raw])).to(device)
         lengths = torch.tensor([length for _, length, _ in raw], device=device)

@@ -18,8 +18,8 @@ from steer_utils.pocket.corpus import (
     SceneFeatures,
     SceneSource,
     audio_tokens,
-    batches,
     frames,
+    made_ahead,
     silent,
     softer,
     spare_workers,
@@ -119,7 +119,7 @@ def test_silent_keeps_the_facts_and_no_samples(source: SceneSource) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_the_same_from_any_worker(workers: int, source: SceneSource, fresh: tuple[Any, Any]) -> None:
     extractor = fresh[1].feature_extractor
-    made = list(batches(SceneFeatures(source, extractor, 5, 5), 2, workers))
+    made = list(made_ahead(SceneFeatures(source, extractor, 5, 5), workers, 2))
     assert [len(batch) for batch in made] == [2, 2, 1]
     for index, (mel, length, scene) in enumerate(each for batch in made for each in batch):
         original = source.scene(5 + index)
