@@ -37,7 +37,7 @@ from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, LanguageStage
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
 from steer_utils.sound.files import read_json, write_json, write_whole
 from steer_utils.sound.recordings import ClipBank
-from steer_utils.sound.tables import markdown_table
+from steer_utils.sound.tables import markdown_parts, markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
 from steer_utils.study.resume import Progress as StudyProgress
@@ -186,22 +186,10 @@ def ablation_page(measured: dict[str, Any]) -> str:
     """What `ablate` measured, as a page in Markdown."""
     first = next(iter(measured.values()))
     language, n = first["language"], first["rows"][0]["n"]
-    lines = [
-        "# Which part of the training makes steering work?",
-        "",
-        f"Short trainings ({language['steps']} steps of {language['batch']} scenes with {language['turns']} questions, "
-        f"one frozen tower, procedural scenes), alike but for the number named; measured on {n} queries of classes "
-        "on which no setting was chosen. Only differences between these rows mean something: the models that ship "
-        "were trained longer. And each row is one training: two trainings by the same recipe can lie as far apart "
-        "(docs/results.md, *One training is one draw*), so a difference here is a hint and no proof. A training that "
-        "describes few named events right has not learnt to follow an instruction yet: its other columns say nothing "
-        "about the question. Written by `steer-utils pocket ablate`.",
-        "",
-    ]
-    rows = []
+    answered, by_block = [], []
     for name, result in measured.items():
         overlaps = {row["method"]: row["overlap"] for row in result["rows"]}
-        rows.append(
+        answered.append(
             [
                 name,
                 f"{result['listing']:.0%}",
@@ -210,22 +198,25 @@ def ablation_page(measured: dict[str, Any]) -> str:
                 gap_text(result["steering_minus"]["prompting"]),
             ]
         )
-    lines += markdown_table(COMPARISON_HEADS, rows)
-    missing = [variant.name for variant in variants(RECIPES["pocket-qwen2-audio"]) if variant.name not in measured]
-    lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
-    lines += [
-        "",
-        "Best overlap on the development classes when one block alone is read, or one block alone is steered "
-        "(the last block moves no attention):",
-        "",
-    ]
-    rows = []
-    for name, result in measured.items():
-        ratios = " ".join(f"{ratio:.2f}" for ratio in result["norm_ratio"])
-        by_block = (
+        bests = (
             " ".join("-" if overlap is None else f"{100 * overlap:.0f}" for overlap in result[key])
             for key in ("by_block_read", "by_block_steered")
         )
-        rows.append([name, ratios, *by_block])
-    lines += markdown_table(("training", "‖v‖/‖h‖ by block", "one block read", "one block steered"), rows)
-    return "\n".join(lines) + "\n"
+        by_block.append([name, " ".join(f"{ratio:.2f}" for ratio in result["norm_ratio"]), *bests])
+    missing = [variant.name for variant in variants(RECIPES["pocket-qwen2-audio"]) if variant.name not in measured]
+    parts = (
+        "# Which part of the training makes steering work?",
+        f"Short trainings ({language['steps']} steps of {language['batch']} scenes with {language['turns']} questions, "
+        f"one frozen tower, procedural scenes), alike but for the number named; measured on {n} queries of classes "
+        "on which no setting was chosen. Only differences between these rows mean something: the models that ship "
+        "were trained longer. And each row is one training: two trainings by the same recipe can lie as far apart "
+        "(docs/results.md, *One training is one draw*), so a difference here is a hint and no proof. A training that "
+        "describes few named events right has not learnt to follow an instruction yet: its other columns say nothing "
+        "about the question. Written by `steer-utils pocket ablate`.",
+        markdown_table(COMPARISON_HEADS, answered),
+        f"Not run yet: {', '.join(missing)}." if missing else "",
+        "Best overlap on the development classes when one block alone is read, or one block alone is steered "
+        "(the last block moves no attention):",
+        markdown_table(("training", "‖v‖/‖h‖ by block", "one block read", "one block steered"), by_block),
+    )
+    return markdown_parts(*parts) + "\n"

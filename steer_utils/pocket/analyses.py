@@ -18,7 +18,7 @@ from steer_utils.pocket.commands import banks_of, open_pocket, progress_bar
 from steer_utils.show.analyses import ANALYSES, Drawn, analysis_named, analysis_report, cell_text
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.sound.files import json_safe, read_json, write_json, write_whole
-from steer_utils.sound.tables import markdown_table
+from steer_utils.sound.tables import markdown_parts, markdown_table
 from steer_utils.study.benchmark import run_benchmark, scene_set
 from steer_utils.study.report import report_dict
 
@@ -145,9 +145,8 @@ def add_results(folder: Path, revision: str | None, results: dict[str, Any]) -> 
 
 def analyses_page(results: dict[str, Any], model: str) -> str:
     """What `analyse` results, as a page in Markdown."""
-    lines = [
+    parts: list[str | Sequence[str]] = [
         f"# {model}: what its table hangs on",
-        "",
         f"Measured on the weights `{results['revision']}` by `steer-utils pocket analyse`; nothing here is written by "
         "hand. The figures are in the course's figures/. What this small model shows is its own behaviour.",
     ]
@@ -157,30 +156,25 @@ def analyses_page(results: dict[str, Any], model: str) -> str:
                 continue
             scenes, sentences = result["scenes"], analysis.first(pd.DataFrame(result["rows"]))
             made = "procedural scenes" if kind == "procedural" else f"scenes of {scenes['sounds']}"
-            lines += ["", f"## {analysis.question}{after}", ""]
-            lines += [
+            parts += [
+                f"## {analysis.question}{after}",
                 f"`steer-utils analyse {analysis.name}`: {scenes['scenes']} {made}, seed {scenes['seed']}. "
                 "Intervals are 95 % over scenes.",
-                "",
-                *(f"- {sentence}" for sentence in sentences),
-                *([""] if sentences else []),
-                *_markdown(result["rows"]),
+                [f"- {sentence}" for sentence in sentences],
+                _markdown(result["rows"]),
             ]
     for key, question in _STUDIES.items():
         if (result := results.get(key)) is not None:
             scenes = result["scenes"]
-            lines += ["", f"## {question}", ""]
-            lines += [f"{scenes['scenes']} {scenes['sounds']} scenes, seed {scenes['seed']}.", ""]
-            lines += _markdown(result["rows"])
+            on = f"{scenes['scenes']} {scenes['sounds']} scenes, seed {scenes['seed']}."
+            parts += [f"## {question}", on, _markdown(result["rows"])]
     if any(name.startswith("further, ") for name in results):
-        lines += ["", "## Methods that look elsewhere than at a steered attention row", ""]
+        parts.append("## Methods that look elsewhere than at a steered attention row")
     for kind, (_, _, sounds) in _SOUNDS.items():
-        if (result := results.get(f"further, {kind}")) is None:
-            continue
-        rows = [row for row in result["rows"] if row["slot"] == "all"]
-        lines += [f"{sounds}, the same for all rows, overlap in %:", ""]
-        lines += [*_markdown([_further(row, result["steering_minus"]) for row in rows]), ""]
-    return "\n".join(lines).rstrip() + "\n"
+        if (result := results.get(f"further, {kind}")) is not None:
+            rows = [_further(row, result["steering_minus"]) for row in result["rows"] if row["slot"] == "all"]
+            parts += [f"{sounds}, the same for all rows, overlap in %:", _markdown(rows)]
+    return markdown_parts(*parts) + "\n"
 
 
 def _further(row: dict[str, Any], gaps: dict[str, Any]) -> dict[str, Any]:

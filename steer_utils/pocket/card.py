@@ -13,7 +13,7 @@ from steer_utils.pocket.architecture import TOKENS_PER_SECOND, Size
 from steer_utils.pocket.language_model import WHEELS
 from steer_utils.sound.files import read_json, write_whole
 from steer_utils.sound.sounds import SOUNDS
-from steer_utils.sound.tables import markdown_table
+from steer_utils.sound.tables import markdown_parts, markdown_table
 from steer_utils.study.benchmark import SLOTS
 from steer_utils.study.paper_table import as_declared
 
@@ -61,10 +61,10 @@ def write_card(folder: Path) -> Path:
     )
 
 
-def page(folder: Path, *sections: str) -> Path:
-    """Write the sections that are not empty as README.md in `folder`; its path."""
+def page(folder: Path, *sections: str | Sequence[str]) -> Path:
+    """Write README.md in `folder` (see `markdown_parts`); its path."""
     path = folder / "README.md"
-    write_whole(path, "\n\n".join(section for section in sections if section) + "\n")
+    write_whole(path, markdown_parts(*sections) + "\n")
     return path
 
 
@@ -132,43 +132,41 @@ def _training(facts: dict[str, Any]) -> str:
 
 
 def _answers(measured: dict[str, Any]) -> str:
-    lines = ["## What it answers", "", "Three-event scenes; share of right answers, 95 % interval over scenes.", ""]
+    tables = []
     for kind, title in _KINDS.items():
         if kind in measured:
             rows = [
                 (row["question"], f"{row['right']:.1%}", f"{row['low']:.1%} - {row['high']:.1%}", row["n"])
                 for row in measured[kind]["answers"]
             ]
-            lines += [*markdown_table((title, "right", "95 %", "n"), rows), ""]
-    return "\n".join(lines).rstrip()
+            tables.append(markdown_table((title, "right", "95 %", "n"), rows))
+    how = "Three-event scenes; share of right answers, 95 % interval over scenes."
+    return markdown_parts("## What it answers", how, *tables)
 
 
 def where_it_listens(measured: Mapping[str, Any]) -> str:
     """The section about overlap, of the kinds of scenes that were measured."""
-    lines = ["## Where it listens", ""]
+    parts: list[str | Sequence[str]] = ["## Where it listens"]
     for kind, title in _KINDS.items():
         if kind not in measured:
             continue
         where = measured[kind]["where"]
         scenes = where["settings"]["scenes"]
-        lines += [
+        figures = {(row["method"], row["slot"]): row for row in where["rows"]}
+        parts += [
             f"{title[0].upper() + title[1:]}: {scenes['scenes']} scenes x 3 queries, classes "
             f"{', '.join(scenes['classes'])}. Overlap with the true interval, 95 % interval over scenes; the "
             "window's width is known.",
-            "",
-            *_overlaps({(row["method"], row["slot"]): row for row in where["rows"]}, where["steering_minus"]),
-            *_declared(where),
-            "",
+            _overlaps(figures, where["steering_minus"]),
+            _declared(where),
         ]
-    return "\n".join(lines).rstrip()
+    return markdown_parts(*parts)
 
 
-def _declared(where: Mapping[str, Any]) -> list[str]:
+def _declared(where: Mapping[str, Any]) -> str:
     """What is said below the table where the rivals' free numbers were not chosen for this model."""
     rivals = [METHODS[name].label for name in RIVALS if any(row["method"] == name for row in where["rows"])]
-    return (
-        ["", f"As declared, not chosen for this model: {'; '.join(rivals)}."] if rivals and as_declared(where) else []
-    )
+    return f"As declared, not chosen for this model: {'; '.join(rivals)}." if rivals and as_declared(where) else ""
 
 
 def _overlaps(figures: Mapping[tuple[str, str], Any], steering_minus: Mapping[str, Any]) -> list[str]:
@@ -191,15 +189,6 @@ def _overlaps(figures: Mapping[tuple[str, str], Any], steering_minus: Mapping[st
 
 def _settings(settings: Settings, measured: dict[str, Any]) -> str:
     ratios = ", ".join(f"{ratio:.2f}" for ratio in measured["norm_ratio"])
-    best = sorted(measured["tuning"], key=lambda row: -row["overlap"])[:8]
-    lines = [
-        "## Settings",
-        "",
-        settings_text(settings),
-        "",
-        f"‖v‖/‖h‖ by block: {ratios}.",
-        "",
-    ]
     rows = [
         (
             row["blocks"],
@@ -208,10 +197,10 @@ def _settings(settings: Settings, measured: dict[str, Any]) -> str:
             "kept" if row["keep_norm"] else "free",
             f"{row['overlap']:.1%}",
         )
-        for row in best
+        for row in sorted(measured["tuning"], key=lambda row: -row["overlap"])[:8]
     ]
-    lines += markdown_table(("steered blocks", "read", "strength", "norm", "overlap (development)"), rows)
-    return "\n".join(lines)
+    table = markdown_table(("steered blocks", "read", "strength", "norm", "overlap (development)"), rows)
+    return markdown_parts("## Settings", settings_text(settings), f"‖v‖/‖h‖ by block: {ratios}.", table)
 
 
 def _limits(facts: dict[str, Any]) -> str:
@@ -266,19 +255,14 @@ def _mini_head(facts: dict[str, Any]) -> str:
         ("projector", "in this package", "Apache-2.0", "yes"),
         (adapters, "in this package", "Apache-2.0", "yes"),
     ]
-    return "\n".join(
-        [
-            f"# {facts['name']}",
-            "",
-            "A pretrained language model that learnt to hear, in the unmodified transformers class "
-            f"`{FAMILIES[recipe['family']].model_class}`. It is small and knows few sounds; its figures are its own "
-            "and say nothing about a full-size checkpoint.",
-            "",
-            *markdown_table(("part", "origin", "licence", "trained here"), parts),
-            "",
-            f"Hears up to {_seconds(facts)} s at 16 kHz, {TOKENS_PER_SECOND} audio tokens a second. Was taught "
-            f"{len(facts['events'])} sounds ({', '.join(facts['events'])}), and takes any text.",
-        ]
+    return markdown_parts(
+        f"# {facts['name']}",
+        "A pretrained language model that learnt to hear, in the unmodified transformers class "
+        f"`{FAMILIES[recipe['family']].model_class}`. It is small and knows few sounds; its figures are its own and "
+        "say nothing about a full-size checkpoint.",
+        markdown_table(("part", "origin", "licence", "trained here"), parts),
+        f"Hears up to {_seconds(facts)} s at 16 kHz, {TOKENS_PER_SECOND} audio tokens a second. Was taught "
+        f"{len(facts['events'])} sounds ({', '.join(facts['events'])}), and takes any text.",
     )
 
 
@@ -316,16 +300,7 @@ def _mini_training(facts: dict[str, Any]) -> str:
 
 
 def _mini_answers(told: dict[str, Any]) -> str:
-    counts, groups = told["scenes"], told["groups"]
-    lines = [
-        "## What it answers",
-        "",
-        f"Share of questions answered to the letter, every kind asked about every event of {counts['procedural']} "
-        f"procedural scenes and {counts['recordings']} scenes of recordings (fold 4) that are in no training: mean of "
-        "the trainings by this recipe (lowest to highest), which differ in the adapters' start, the order of scenes "
-        'and the questions. "To the letter" is what greedy decoding would give, read off the true answer\'s tokens.',
-        "",
-    ]
+    counts, groups, tables = told["scenes"], told["groups"], []
     for sounds, title in _SOUNDS.items():
         shares = [[run["right"][sounds] for run in group["runs"]] for group in groups]
         rows = [
@@ -333,8 +308,14 @@ def _mini_answers(told: dict[str, Any]) -> str:
             for kind, label in _QUESTIONS.items()
         ]
         heads = (title, *(group["title"] for group in groups))
-        lines += [*markdown_table(heads, (row for row in rows if any(row[1:]))), ""]
-    return "\n".join(lines).rstrip()
+        tables.append(markdown_table(heads, (row for row in rows if any(row[1:]))))
+    how = (
+        f"Share of questions answered to the letter, every kind asked about every event of {counts['procedural']} "
+        f"procedural scenes and {counts['recordings']} scenes of recordings (fold 4) that are in no training: mean of "
+        "the trainings by this recipe (lowest to highest), which differ in the adapters' start, the order of scenes "
+        'and the questions. "To the letter" is what greedy decoding would give, read off the true answer\'s tokens.'
+    )
+    return markdown_parts("## What it answers", how, *tables)
 
 
 def _interval(values: Sequence[float]) -> str:
@@ -348,12 +329,12 @@ def _along(told: dict[str, Any]) -> str:
     kinds = ("listing", "describe", "order", "pitch", "loudness", "presence", "after", "place")
     rows = [(row["step"], *(f"{row['right'][kind]:.0%}" for kind in kinds)) for row in told["along"]]
     table = markdown_table(("step", *(_QUESTIONS[kind] for kind in kinds)), rows)
-    return "\n".join(["## When it learns what", "", "The training that ships, procedural scenes:", "", *table])
+    return markdown_parts("## When it learns what", "The training that ships, procedural scenes:", table)
 
 
 def _tried(told: dict[str, Any]) -> str:
-    bullets = (f"- {item}" for item in told["log"])
-    return "\n".join(["## What was tried, and what was changed after looking", "", *bullets])
+    bullets = [f"- {item}" for item in told["log"]]
+    return markdown_parts("## What was tried, and what was changed after looking", bullets)
 
 
 def _first_look(told: dict[str, Any]) -> str:
@@ -379,20 +360,14 @@ def _first_look(told: dict[str, Any]) -> str:
         )
         for row in look["table"]
     ]
-    lines = [
+    return markdown_parts(
         "## Where other trainings listen: a first look",
-        "",
         look["how"],
-        "",
-        *markdown_table((*heads, "its best question", "unsteered peak"), trainings),
-        "",
+        markdown_table((*heads, "its best question", "unsteered peak"), trainings),
         look["table_how"],
-        "",
-        *markdown_table(("method", "overlap", "95 %", *SLOTS, "steering minus it"), table),
-        "",
+        markdown_table(("method", "overlap", "95 %", *SLOTS, "steering minus it"), table),
         f"Chance {look['chance']:.1%}.",
-    ]
-    return "\n".join(lines)
+    )
 
 
 def _mini_limits(facts: dict[str, Any]) -> str:

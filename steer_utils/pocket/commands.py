@@ -205,8 +205,7 @@ def measure(
         if not quiet:
             print(f"\n{kind}\n{answers.to_string(index=False)}\n{summary(table).to_string(index=False)}")
     write_json(folder / "evaluation.json", measured, indent=1)
-    write_card(folder)
-    return folder / "README.md"
+    return write_card(folder)
 
 
 def banks_of(clips: Path | None) -> dict[str, ClipBank | None]:

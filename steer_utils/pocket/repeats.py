@@ -15,7 +15,7 @@ from steer_utils.methods.table import METHODS
 from steer_utils.show.plots.figures import save_figure
 from steer_utils.show.plots.repeats import alt_text_repeats, repeats_figure
 from steer_utils.sound.files import read_json, write_json, write_whole
-from steer_utils.sound.tables import markdown_table
+from steer_utils.sound.tables import markdown_parts, markdown_table
 
 COMPARED = ("steering", "steering-heads", "steering-paper", "prompting", "prompting-best", "asking")
 KINDS = {"procedural": "Procedural scenes never seen", "recordings": "Scenes of recordings never seen"}
@@ -97,9 +97,8 @@ def _read(out: Path) -> list[dict[str, Any]]:
 
 def repeats_page(trainings: Sequence[dict[str, Any]]) -> str:
     """What `compare_trainings` has gathered, as a page in Markdown."""
-    lines = [
+    parts: list[str | Sequence[str]] = [
         "# One recipe, several trainings",
-        "",
         "Each row is one training: the tower is shared, all else begins anew. Rows of one seed differ only in how sums "
         "are rounded. Settings are chosen anew for each training, on development classes. Lists: all events in order. "
         "The other columns: overlap with the true interval, three queries a scene; in brackets the 95 % interval over "
@@ -109,8 +108,8 @@ def repeats_page(trainings: Sequence[dict[str, Any]]) -> str:
         for kind, title in KINDS.items():
             of_model = [training for training in trainings if training["model"] == model and kind in training]
             if len(of_model) > 1:
-                lines += ["", f"## {model}: {title[0].lower()}{title[1:]}", "", *_table(of_model, kind)]
-    return "\n".join(lines) + "\n"
+                parts += [f"## {model}: {title[0].lower()}{title[1:]}", _table(of_model, kind)]
+    return markdown_parts(*parts) + "\n"
 
 
 def _table(trainings: Sequence[dict[str, Any]], kind: str) -> list[str]:

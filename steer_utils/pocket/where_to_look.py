@@ -188,8 +188,7 @@ def measure_pictures(name: str, *, work: Path, scenes: int = 300, tuning_scenes:
         kept = [row for row in rows if kind == "tested" or row["thing"] in NEVER_TRAINED]
         measured[kind] = box_summary(kept).to_dict("records")
     write_json(folder / "evaluation.json", measured, indent=1)
-    write_picture_card(folder)
-    return folder / "README.md"
+    return write_picture_card(folder)
 
 
 def overlap_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -205,14 +204,15 @@ def overlap_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return markdown_table(("method", "overlap", "95 %", "IoU", "steering minus it"), lines)
 
 
-def write_picture_card(folder: Path) -> None:
-    """README.md in the model's folder, from its pocket.json, settings.json and evaluation.json."""
+def write_picture_card(folder: Path) -> Path:
+    """Write README.md in the model's folder from its pocket.json, settings.json and evaluation.json; its path."""
     facts, measured = (read_json(folder / name) for name in ("pocket.json", "evaluation.json"))
     tower, language = facts["recipe"]["encoder"], facts["recipe"]["language"]
     settings = Settings.load(folder / "settings.json")
     answers = [(row["kind"], f"{row['right']:.1%}", row["n"]) for row in measured["answers"]]
     tested, never = measured["tested"], measured["never trained"]
-    parts = [
+    return page(
+        folder,
         f"# {facts['name']}",
         "A small vision-language model of the unmodified transformers class `LlavaForConditionalGeneration`, trained "
         f"from nothing by `steer-utils pocket train --model {facts['name']}`; what its figures say stands in "
@@ -225,13 +225,12 @@ def write_picture_card(folder: Path) -> None:
         f"{language['local_audio']:.0%} of the pictures). It was told no coordinates and no words for a place: left "
         "and right are in its questions as an order, above and below are not.",
         f"{measured['scenes']} pictures of three things, a question of each kind; none was seen in training.",
-        "\n".join(markdown_table(("question", "right", "n"), answers)),
+        markdown_table(("question", "right", "n"), answers),
         f"Where it looks: the same pictures x 3 things, of {len(TESTED)} combinations. Overlap: the share of the true "
         "box that the found one covers; its size is given. 95 % interval over pictures.",
-        "\n".join(overlap_table(tested)),
+        overlap_table(tested),
         f"Combinations that were in no picture of the training ({never[0]['n']} things):",
-        "\n".join(overlap_table(never)),
+        overlap_table(never),
         f"Settings, chosen on {len(DEVELOPMENT)} other combinations ({settings.chosen_on['scenes']} pictures): "
         + ", ".join(f"{name} {value!r}" for name, value in told_fields(settings).items() if name != "chosen_on"),
-    ]
-    page(folder, *parts)
+    )

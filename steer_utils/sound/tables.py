@@ -25,3 +25,9 @@ def markdown_table(
 def _markdown_row(cells: Sequence[object]) -> str:
     texts = (" " if cell is None else f" {cell} ".replace("|", "\\|") for cell in cells)
     return f"|{'|'.join(texts)}|"
+
+
+def markdown_parts(*parts: str | Sequence[str]) -> str:
+    """Headings, paragraphs and tables (lists of lines), a blank line apart; what is empty is left out."""
+    texts = (part if isinstance(part, str) else "\n".join(part) for part in parts)
+    return "\n\n".join(text for text in texts if text)

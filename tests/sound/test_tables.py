@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steer_utils.sound.tables import markdown_table, text_table
+from steer_utils.sound.tables import markdown_parts, markdown_table, text_table
 
 
 def test_columns_are_aligned() -> None:
@@ -18,3 +18,7 @@ def test_markdown_rows() -> None:
         "| a\\|b | |  |",
     ]
     assert markdown_table(("a", "b"), []) == ["| a | b |", "|---|---|"]
+
+
+def test_parts_are_a_blank_line_apart_and_empty_ones_left_out() -> None:
+    assert markdown_parts("# a", "", ["- b", "- c"], [], "d") == "# a\n\n- b\n- c\n\nd"
