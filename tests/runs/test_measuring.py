@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from sweep_work import SIX, small_grid
 
+from steer_utils.lm.checkpoints import Checkpoint
 from steer_utils.lm.hearing import Hearing
 from steer_utils.lm.models import AudioLM, load
 from steer_utils.methods.base import localise
@@ -122,6 +123,11 @@ def test_a_killed_unit_goes_on_where_it_was(
     found = steering_table(lm, unit, resume_file)
     assert done == [1]  # of the four scenes only the last was left: the second one of the test
     pd.testing.assert_frame_equal(found, table)
+    done.clear()
+    monkeypatch.setattr(Checkpoint, "numbers", "bfloat16")  # another run, which starts anew
+    with pytest.warns(UserWarning, match="begun with another numbers"), pytest.raises(KeyboardInterrupt):
+        steering_table(lm, unit, resume_file)
+    assert len(done) == 3
 
 
 def test_choosing_and_reporting_share_no_class(lm: AudioLM, unit: Unit) -> None:
