@@ -117,7 +117,7 @@ def _inside(start: float, end: float, duration: float, anchor: Anchor = "center"
 
 # -- one way to write ------------------------------------------------------------------------------------------------
 _DECIMAL = r"\d+(?:\.\d+)?(?!\.?\d|:\d)"
-_UNIT = r"(?:(?:milliseconds?|ms|s|secs?|seconds?)\b|毫秒|秒钟?)"
+_UNIT = r"(?:(?:milliseconds?|ms|s|secs?|seconds?)(?![a-z\d])|毫秒|秒钟?)"
 _SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
@@ -147,7 +147,9 @@ def _normalised(answer: str) -> str:
     if tagged := re.search(r"<answer>(.*?)</answer>", text, re.DOTALL):
         text = tagged[1]
     text = _IN_WORDS.sub(_digits, re.sub(r"\bhalf a second\b", "0.5 second", text))
-    text = _IN_HAN.sub(_han_digits, text)
+    text = re.sub(rf"({_DECIMAL})秒半", r"\1.5秒", _IN_HAN.sub(_han_digits, text))
+    if "onset" not in text:
+        text = text.replace("offset", "start")  # as lists of audio files name where a part begins
     text = re.sub(rf"<\|?({_DECIMAL})\|?>([^<]*)<\|?({_DECIMAL})\|?>", r"\2 \1 - \3", text)
     pair = rf"({_DECIMAL})\s*{_UNIT}?(?:\s*[,;]\s+|(?<=\.\d),|(?<=\.\d\d),)({_DECIMAL})(\s*{_UNIT})?"
     text = re.sub(rf"[\[({{]\s*{pair}\s*[\])}}]", r"(\1 - \2\3)", text)
@@ -378,10 +380,11 @@ def _points(text: str, tokens: Sequence[_Token], kinds: str) -> Iterator[tuple[f
     for match in _TIMES.finditer(kinds):
         token = tokens[match.end() - 1]
         cue = match["cue"] or match["bound"]
-        bounded = kinds[: match.start()].endswith("j")  # until the 5-second mark: from when?
+        rank = re.search("[a-z]$", text[token.first : token.stop]) and token.kind == "n"  # from the 2nd to the 4th bark
+        bounded = rank or kinds[: match.start()].endswith("j")  # until the 5-second mark: from when?
         lead = re.search(r"([a-z]+)[\s~第]*$", text[: token.first])
         is_time = lead is None or lead[1] in _LEADS or _FROM_START.search(text, token.first, token.stop)
         if cue:
-            yield token.value, "start" if cue[-1] in "b0" else "end"
+            yield math.nan if rank else token.value, "start" if cue[-1] in "b0" else "end"
         else:
             yield token.value if is_time and not bounded else math.nan, "center"
