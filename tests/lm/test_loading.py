@@ -63,6 +63,19 @@ def test_the_revision_follows_the_weights(one_folder: Path, tmp_path: Path) -> N
     assert fingerprint(folder) != fingerprint(one_folder)
 
 
+def test_the_revision_follows_a_matrix_in_the_middle_of_a_large_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merged adapter leaves size, beginning and end of most shards as they were."""
+    monkeypatch.setattr(loading, "SAMPLED_MODEL", 2**20)
+    monkeypatch.setattr(loading, "WHOLE_FILE", 2**20)
+    weights, before = tmp_path / "model-00001-of-00004.safetensors", []
+    for matrix in (b"base", b"tune"):
+        weights.write_bytes(b"head" * 2**19 + matrix * 2**20 + b"tail" * 2**19)
+        before.append(fingerprint(tmp_path))
+    assert before[0] != before[1]
+
+
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(CheckpointError, match=r"no config\.json; it holds: notes\.txt"):
