@@ -31,7 +31,7 @@ from steer_utils.pocket.commands import (
     tower_key,
     training_material,
 )
-from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
+from steer_utils.pocket.corpus import HeardScenes, SceneSource
 from steer_utils.pocket.evaluation import evaluate
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, LanguageStage, Recipe
 from steer_utils.pocket.training import Progress, hear_corpus, train_encoder, train_language
@@ -100,7 +100,6 @@ def ablate(
     made again. Cost on two cores: about a quarter of an hour a variant, ten blocks nearly twice that.
     """
     base, bank, recorded = training_material(base, clips)
-    workers = spare_workers() if workers is None else workers
     tower = Progress(work / f"tower-{tower_key(base, recorded)}", workers=workers, quiet=quiet)
 
     @cache

@@ -20,7 +20,7 @@ from steer_utils.methods.tuning import Candidate, choose_vector_question, select
 from steer_utils.methods.tuning_rivals import tune_rivals
 from steer_utils.pocket.architecture import build, save
 from steer_utils.pocket.card import write_card
-from steer_utils.pocket.corpus import SceneSource, spare_workers
+from steer_utils.pocket.corpus import SceneSource
 from steer_utils.pocket.evaluation import evaluate
 from steer_utils.pocket.mini_recipe import MiniRecipe
 from steer_utils.pocket.recipe import DEVELOPMENT_EVENTS, RECIPES, TRAINING_FOLDS, Recipe
@@ -77,7 +77,6 @@ def train(
     language_work = work / f"{name}-{recipe_key(seeded, recorded)}"
     model, processor = build(recipe.family, recipe.events, size=recipe.size, seed=recipe.seed)
     model.to(torch.device(device))
-    workers = spare_workers() if workers is None else workers
     train_encoder(model, processor, SceneSource(recipe, bank), Progress(tower_work, workers=workers, quiet=quiet))
     if seed is not None:
         tower = model.model.audio_tower.state_dict()

@@ -113,9 +113,10 @@ def silent(scene: Scene) -> Scene:
     return replace(scene, samples=np.broadcast_to(np.float32(0), scene.samples.shape))
 
 
-def made_ahead(data: Dataset, workers: int, batch: int | None = None, *, pinned: bool = False) -> Iterator[Any]:
+def made_ahead(data: Dataset, workers: int | None, batch: int | None = None, *, pinned: bool = False) -> Iterator[Any]:
     """The items of `data` in order, one by one or as lists of `batch`, made by `workers` processes ahead of the
-    training step. `pinned`: in memory from which a GPU copies faster."""
+    training step (None: `spare_workers`). `pinned`: in memory from which a GPU copies faster."""
+    workers = spare_workers() if workers is None else workers
     loader = DataLoader(
         data,
         batch_size=batch,

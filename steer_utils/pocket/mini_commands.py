@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from steer_utils.pocket.commands import facts_of, recipe_named, short_hash, training_material
-from steer_utils.pocket.corpus import HeardScenes, SceneSource, spare_workers
+from steer_utils.pocket.corpus import HeardScenes, SceneSource
 from steer_utils.pocket.language_model import read_language_model
 from steer_utils.pocket.mini_architecture import build_mini
 from steer_utils.pocket.mini_questions import Asked, questions_about, shares_right
@@ -67,7 +67,6 @@ def train_mini(
     recipe = recipe if seed is None else replace(recipe, seed=seed)
     model, processor = build_mini(recipe.family, read_language_model(recipe.language_model), ears.state, recipe.size)
     model.to(torch.device(device))
-    workers = spare_workers() if workers is None else workers
     progress = Progress(
         work / f"{name}-{short_hash(recipe.as_dict(), recorded)}", every=100, workers=workers, quiet=quiet
     )

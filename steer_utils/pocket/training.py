@@ -42,11 +42,12 @@ _LANGUAGE_SCENES = 10_000_000  # scene numbers of stage 2 start here: none was h
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training writes: checkpoints in `folder`, one every `every` steps; progress bars unless `quiet`."""
+    """Where a training writes: checkpoints in `folder`, one every `every` steps; progress bars unless `quiet`.
+    `workers`: how many processes make scenes ahead; None: `corpus.spare_workers`."""
 
     folder: Path
     every: int = 200
-    workers: int = 1
+    workers: int | None = 1
     quiet: bool = False
 
 
