@@ -36,6 +36,10 @@ def test_the_file_is_there_only_at_the_end_and_readable_by_others(tmp_path: Path
         part.write_text("new")
         assert not target.exists() and part.suffix == ".txt"
     assert target.read_text() == "new"
+    before = target.stat().st_ino
+    with whole_file(target) as part:
+        part.write_text("newer")
+    assert target.stat().st_ino != before  # put in its place, not written into it: a kill finds the one or the other
     plain = tmp_path / "plain"
     plain.touch()
     assert target.stat().st_mode == plain.stat().st_mode
