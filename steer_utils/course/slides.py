@@ -113,11 +113,11 @@ def _caption(cell: Any) -> str:
     return (printed.strip().splitlines() or [""])[-1]
 
 
-def slides_html(slides: Sequence[Slide], title: str = "Steering where to listen") -> str:
+def slides_html(slides: Sequence[Slide]) -> str:
     """All slides as one page."""
     body = "\n".join(_section(slide) for slide in slides)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Steering where to listen</title>\n'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body><main>\n'
         f"{body}\n</main><script>{_SCRIPT}</script></body></html>\n"
     )

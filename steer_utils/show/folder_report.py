@@ -33,20 +33,8 @@ from steer_utils.study.resume import Progress, Record, analysis_identity, resuma
 
 STRENGTHS = 17  # of a player: the settings' own and 0 to 8 in halves
 COLUMNS = (
-    "file",
-    "event",
-    "there",
-    "presence",
-    "calibrated",
-    "start",
-    "end",
-    "score",
-    "duration",
-    "windows",
-    "method",
-    "model",
-    "warnings",
-    "problem",
+    *"file event there presence calibrated start end".split(),
+    *"score duration windows method model warnings problem".split(),
 )
 ASSETS = ("player.js", "player.css")
 TITLE = "Where the sounds are"
@@ -132,8 +120,8 @@ def locate_folder(
             if folder is not None:
                 write_whole(folder / pages[number], _page(names[number], answers, rows, settings, seconds))
             if labels is not None:
-                there = [row for row in rows if row["there"]]
-                write_intervals(labels / tracks[number], [_label(row) for row in there])
+                there = [(Interval(row["start"], row["end"]), row["event"]) for row in rows if row["there"]]
+                write_intervals(labels / tracks[number], [Labelled(*pair) for pair in there])
         heard(files[number], answers)
         return rows
 
@@ -199,10 +187,6 @@ def _rows(
             }
         rows.append(row)
     return rows
-
-
-def _label(row: Record) -> Labelled:
-    return Labelled(Interval(row["start"], row["end"]), row["event"])
 
 
 # -- pages -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ LOOKS: tuple[dict[str, Any], ...] = (
 )
 _LEAVE = 0.4  # of the distance of two blocks: how far the kinds of token at one block are spread
 _LONGEST = 12  # characters of a word in a cell
+BUDGET = 80e9  # bytes of the dotted line: a large GPU
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -176,10 +177,10 @@ class MapMemory:
     rows: int
 
 
-def memory_figure(models: Sequence[MapMemory], budget: float = 80e9) -> Figure:
+def memory_figure(models: Sequence[MapMemory]) -> Figure:
     """Bytes of attention weights by seconds of audio, log-log, a panel a model: full maps and chosen rows.
 
-    `budget`: bytes of the dotted line. Raises ValueError for no model, or more than three.
+    Dotted: BUDGET. Raises ValueError for no model, or more than three.
     """
     if not 1 <= len(models) <= 3:
         raise ValueError(f"pass one to three models, got {len(models)}")
@@ -211,12 +212,12 @@ def memory_figure(models: Sequence[MapMemory], budget: float = 80e9) -> Figure:
             ax.set(xscale="log", xlabel="audio (s)")
             ax.set_title(f"{model.name}, up to {longest:g} s", loc="left", fontsize="medium")
             ax.set_xticks(ticks, [str(second) for second in ticks])
-            ax.axhline(budget, color=SOFT, linewidth=0.9, linestyle=(0, (1, 1.5)))
+            ax.axhline(BUDGET, color=SOFT, linewidth=0.9, linestyle=(0, (1, 1.5)))
             seaborn.despine(ax=ax)
-        top = 40 * max(budget, *(float(model.full[-1]) for model in models))
+        top = 40 * max(BUDGET, *(float(model.full[-1]) for model in models))
         axes[0].set(yscale="log", ylabel="attention weights (bytes)", ylim=(None, top))
         start = float(models[0].seconds[0])
-        axes[0].text(start, 1.3 * budget, f"a GPU of {size(budget)}", color=SOFT, fontsize="small", va="bottom")
+        axes[0].text(start, 1.3 * BUDGET, f"a GPU of {size(BUDGET)}", color=SOFT, fontsize="small", va="bottom")
         powers = [10.0**power for power in range(3, 16, 2) if axes[0].get_ylim()[0] <= 10.0**power <= top]
         axes[0].set_yticks(powers, [size(power) for power in powers])
         for ax in axes:
@@ -230,12 +231,12 @@ def _memory_message(models: Sequence[MapMemory]) -> str:
     return f"{models[0].rows} rows take {' and '.join(parts)}"
 
 
-def alt_text_memory(models: Sequence[MapMemory], budget: float = 80e9) -> str:
+def alt_text_memory(models: Sequence[MapMemory]) -> str:
     """What `memory_figure` shows, in words: both ends of each line, and where full maps pass the budget."""
     said = []
     for model in models:
-        over = model.seconds[model.full > budget]
-        passes = f"more than {size(budget)} from {over[0]:.0f} s" if len(over) else f"never more than {size(budget)}"
+        over = model.seconds[model.full > BUDGET]
+        passes = f"more than {size(BUDGET)} from {over[0]:.0f} s" if len(over) else f"never more than {size(BUDGET)}"
         said.append(
             f"{model.name}, {model.seconds[0]:g} to {model.seconds[-1]:g} s: full maps {size(model.full[0])} to "
             f"{size(model.full[-1])} ({passes}), {model.rows} rows {size(model.kept[0])} to {size(model.kept[-1])}"

@@ -50,8 +50,8 @@ LONG = 60.0  # seconds from which a spectrogram is drawn with fewer frames
 
 
 # -- sound and attention over time ---------------------------------------------------------------------------------
-def spectrogram(ax: Axes, samples: np.ndarray, rate: int, *, offset: float = 0.0) -> Axes:
-    """Mel spectrogram of `samples` (n,) in greys; `offset` is the time in seconds at which they begin."""
+def spectrogram(ax: Axes, samples: np.ndarray, rate: int) -> Axes:
+    """Mel spectrogram of `samples` (n,) in greys."""
     duration = len(samples) / rate
     mel = mel_spectrogram(samples, rate, hop=0.01 * max(1.0, duration / LONG))
     ax.imshow(
@@ -60,11 +60,11 @@ def spectrogram(ax: Axes, samples: np.ndarray, rate: int, *, offset: float = 0.0
         aspect="auto",
         cmap="Greys",
         interpolation="nearest",
-        extent=(offset, offset + duration, -0.5, len(mel) - 0.5),
+        extent=(0, duration, -0.5, len(mel) - 0.5),
     )
     ticks = [hz for hz in (250, 1000, 2500, 6000, 15000) if hz < rate / 2]
     ax.set_yticks([mel_band(hz, rate, len(mel)) for hz in ticks], [str(hz) for hz in ticks])
-    ax.set(xlim=(offset, offset + duration), xlabel="time (s)", ylabel="frequency (Hz)")
+    ax.set(xlim=(0, duration), xlabel="time (s)", ylabel="frequency (Hz)")
     return ax
 
 

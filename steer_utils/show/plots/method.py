@@ -8,7 +8,8 @@ They show how things are connected and computed; nothing in them was measured.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,9 @@ PARTS: Mapping[str, tuple[float, float, float, float, str, str]] = {
     ),
     "window": (4.2, 0.1, 1.5, 1.3, "window\nin seconds", "and a window of it in seconds"),
 }
-ARROWS = (
-    ("audio", "tower"),
-    ("tower", "tokens"),
-    ("tokens", "prompts"),
-    ("prompts", "difference"),
-    ("difference", "push"),
-    ("push", "row"),
-    ("row", "window"),
-)
+#: Of the drawing of RoPE: positions of keys (the query stands two after the last), radians a position, and how many
+#: positions later all of it is drawn again.
+POSITIONS, ANGLE, SHIFT = (0, 3, 6), 0.35, 8
 
 
 def method_figure(lit: Collection[str] = tuple(PARTS)) -> Figure:
@@ -76,7 +71,7 @@ def method_figure(lit: Collection[str] = tuple(PARTS)) -> Figure:
             box.set_linewidth(1.6 if bright else 1.0)
             ax.add_patch(box)
             ax.text(left + width / 2, bottom + height / 2, words, ha="center", va="center", color=ink, fontsize=8.5)
-        for one, other in ARROWS:
+        for one, other in pairwise(PARTS):  # each leads to the next
             _arrow(ax, one, other, strong=one in lit and other in lit)
     return figure
 
@@ -115,25 +110,24 @@ def turned(vector: np.ndarray, position: int, angle: float) -> np.ndarray:
     return np.array([[cos, -sin], [sin, cos]]) @ vector
 
 
-def rope_figure(positions: Sequence[int] = (0, 3, 6), angle: float = 0.35, shift: int = 8) -> Figure:
+def rope_figure() -> Figure:
     """One pair of numbers of a key at several positions, and of a query: turned by its position. Beside it the same
-    `shift` positions later: all arrows have turned on, and the angles between them are what they were."""
+    SHIFT positions later: all arrows have turned on, and the angles between them are what they were."""
     with house_style():
         figure = new_figure(7.0, 3.4)
-        for ax, later in zip(figure.subplots(1, 2), (0, shift), strict=True):
-            _turned_pairs(ax, [position + later for position in positions], positions[-1] + 2 + later, angle)
-            ax.set_title(
-                "a key at three positions, a query" if not later else f"all of it {later} positions later",
-                fontsize="medium",
-            )
+        first, second = figure.subplots(1, 2)
+        for ax, later in ((first, 0), (second, SHIFT)):
+            _turned_pairs(ax, later)
+        first.set_title("a key at three positions, a query", fontsize="medium")
+        second.set_title(f"all of it {SHIFT} positions later", fontsize="medium")
     return figure
 
 
-def _turned_pairs(ax: Axes, positions: Sequence[int], query: int, angle: float) -> None:
-    key, asks = np.array([1.0, 0.0]), np.array([1.0, 0.0])
-    for position in positions:
-        _vector(ax, turned(key, position, angle), f"key, position {position}", INK, "-")
-    _vector(ax, turned(asks, query, angle), f"query, position {query}", TRUE, (0, (4, 1.5)))
+def _turned_pairs(ax: Axes, later: int) -> None:
+    pair, query = np.array([1.0, 0.0]), POSITIONS[-1] + 2 + later
+    for position in (position + later for position in POSITIONS):
+        _vector(ax, turned(pair, position, ANGLE), f"key, position {position}", INK, "-")
+    _vector(ax, turned(pair, query, ANGLE), f"query, position {query}", TRUE, (0, (4, 1.5)))
     ax.set(xlim=(-1.75, 1.75), ylim=(-1.45, 1.45), aspect="equal", xticks=[], yticks=[])
     ax.add_patch(FancyBboxPatch((0, 0), 0, 0, boxstyle="circle,pad=1.0", fc="none", ec=FILL))
     seaborn.despine(ax=ax, left=True, bottom=True)
@@ -150,17 +144,14 @@ def _vector(ax: Axes, end: np.ndarray, label: str, colour: str, line: object) ->
     ax.text(place[0], place[1], label, color=colour, ha=side, va=level, fontsize=7.5)
 
 
-def alt_text_rope(positions: Sequence[int] = (0, 3, 6), angle: float = 0.35, shift: int = 8) -> str:
+def alt_text_rope() -> str:
     """What `rope_figure` shows, in words."""
-    between = [np.degrees((positions[-1] + 2 - position) * angle) for position in positions]
-    said = ", ".join(
-        f"{degrees:.0f}° to the key at {position}" for degrees, position in zip(between, positions, strict=True)
-    )
-    at = ", ".join(map(str, positions))
+    query, at = POSITIONS[-1] + 2, ", ".join(map(str, POSITIONS))
+    said = ", ".join(f"{np.degrees((query - key) * ANGLE):.0f}° to the key at {key}" for key in POSITIONS)
     return (
-        f"Two circles of arrows. Left, one pair of numbers of a key at positions {at} and of a query at "
-        f"{positions[-1] + 2}, each turned by {np.degrees(angle):.0f}° a position; from the query it is {said}. Right, "
-        f"the same {shift} positions later: every arrow has turned on, and these angles are the same."
+        f"Two circles of arrows. Left, one pair of numbers of a key at positions {at} and of a query at {query}, each "
+        f"turned by {np.degrees(ANGLE):.0f}° a position; from the query it is {said}. Right, the same {SHIFT} "
+        "positions later: every arrow has turned on, and these angles are the same."
     )
 
 

@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 EDGE = 2  # audio tokens drawn at each end; those between are one wide box
 GAP = 4.0  # width of that box, in slots
+NEAR = 10  # tokens of distance up to which the mean change is drawn
 
 
 # -- the slots of a prompt -----------------------------------------------------------------------------------------
@@ -213,11 +214,11 @@ def reach(change: np.ndarray, silenced: Sequence[int]) -> tuple[np.ndarray, np.n
     return distances, np.array([change[lags == lag].mean() for lag in distances])
 
 
-def reach_figure(change: np.ndarray, silenced: Sequence[int], most: int = 10) -> Figure:
+def reach_figure(change: np.ndarray, silenced: Sequence[int]) -> Figure:
     """How much each token changes, ‖Δ‖/‖x‖, when the sound under one of them is silenced: all pairs in greys, and the
-    mean by distance up to `most` tokens."""
+    mean by distance up to NEAR tokens."""
     distances, means = reach(change, silenced)
-    near = np.abs(distances) <= most
+    near = np.abs(distances) <= NEAR
     with house_style():
         figure = new_figure(8.6, 3.4)
         engine = figure.get_layout_engine()

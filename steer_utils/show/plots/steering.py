@@ -107,7 +107,8 @@ def strength_figure(
             for limit, ends in zip(limits[name], ((x[0], x[0] / 4), (x[-1] / 4, x[-1])), strict=True):
                 ax.plot(ends, [100 * limit] * 2, color=look["color"], linewidth=1.0, linestyle=(0, (1, 1)))
         ax.set_xscale("symlog", base=2, linthresh=0.5, linscale=0.7)
-        ax.xaxis.set_major_locator(FixedLocator(_spread(x)))
+        # on the crowded scale about 0 only 0 and strengths of at least 1 have a tick
+        ax.xaxis.set_major_locator(FixedLocator([strength for strength in x if strength == 0 or abs(strength) >= 1]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
         ax.set_ylim(bottom=0)
@@ -265,8 +266,3 @@ def _bar(figure: Figure, ax: Axes, drawn: AxesImage, label: str) -> None:
     bar = figure.colorbar(drawn, ax=ax, pad=0.02, fraction=0.05)
     bar.set_label(label)
     bar.outline.set_visible(False)
-
-
-def _spread(strengths: np.ndarray) -> list[float]:
-    """Which strengths get a tick: on the crowded scale about 0 only 0 and those of at least 1."""
-    return [float(strength) for strength in strengths if strength == 0 or abs(strength) >= 1]

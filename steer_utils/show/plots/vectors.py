@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +76,7 @@ def pca_figure(
     """
     names = list(dict.fromkeys(events))
     colours = seaborn.color_palette("dark" if len(names) <= 10 else "husl", len(names))
+    looks = list(zip(names, cycle(MARKERS), colours, strict=False))
     columns = 6
     rows = -(-(len(names) + 2) // columns)
     with house_style():
@@ -83,7 +85,7 @@ def pca_figure(
         axes = figure.subplots(1, len(blocks), squeeze=False)[0]
         for ax, block in zip(axes, blocks, strict=True):
             scores, shares = principal_components(directions[:, block])
-            for name, marker, colour in zip(names, _markers(len(names)), colours, strict=True):
+            for name, marker, colour in looks:
                 for low in (False, True):
                     own = [i for i, event in enumerate(events) if event == name and (pitches[i] == "low") == low]
                     face = "none" if low else (*colour, 0.55)
@@ -96,18 +98,11 @@ def pca_figure(
             ax.margins(0.08)
             ax.set_aspect("equal", adjustable="datalim")  # a distance is the same along both components
             seaborn.despine(ax=ax)
-        handles = [
-            _handle(name, marker, colour, colour)
-            for name, marker, colour in zip(names, _markers(len(names)), colours, strict=True)
-        ]
+        handles = [_handle(name, marker, colour, colour) for name, marker, colour in looks]
         if "low" in pitches and "high" in pitches:
             handles += [_handle("filled: high", "o", INK, INK), _handle("open: low", "o", INK, "none")]
         legend_below(figure, handles, ncols=columns)
     return figure
-
-
-def _markers(count: int) -> list[str]:
-    return [MARKERS[place % len(MARKERS)] for place in range(count)]
 
 
 def _handle(label: str, marker: str, edge: Any, face: Any) -> Line2D:

@@ -34,13 +34,13 @@ from steer_utils.show.widgets.intake import Sound, as_sound
 from steer_utils.show.widgets.latest import Latest
 from steer_utils.show.widgets.listening import Listening
 from steer_utils.show.widgets.panels import (
+    BUSY,
     StatusLine,
     WorkingPanel,
     aligned,
     panel_box,
     row,
     table_block,
-    text_line,
     widgets,
 )
 from steer_utils.sound.scenes import Event, Scene
@@ -49,16 +49,8 @@ from steer_utils.study.statistics import random_overlap
 
 #: What is compared where nothing is said: what steers, what prompts, what does neither.
 COMPARED = (
-    "steering",
-    "steering-heads",
-    "prompting",
-    "prompting-best",
-    "contrast-prompting",
-    "negative",
-    "unsteered",
-    "asking",
-    "loudest",
-    "random",
+    *"steering steering-heads prompting prompting-best contrast-prompting".split(),
+    *"negative unsteered asking loudest random".split(),
 )
 
 
@@ -293,7 +285,7 @@ class CompareView(WorkingPanel):
         return compare(self._hearing, asked, self.settings, methods=self._methods, events=self.events)
 
     def _ask(self) -> None:
-        self._busy.value = text_line("working …", mark="busy")
+        self._busy.value = BUSY
         self._latest.submit(self.query.value)
 
     def _show(self, query: str, compared: Comparison) -> None:

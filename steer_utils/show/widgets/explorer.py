@@ -27,14 +27,21 @@ from steer_utils.show.widgets.exploration import Choice, Exploration, ExplorerSe
 from steer_utils.show.widgets.intake import Sound, as_sound
 from steer_utils.show.widgets.latest import Latest
 from steer_utils.show.widgets.listening import PLAIN, STEERED, Listening
-from steer_utils.show.widgets.panels import StatusLine, WorkingPanel, code_block, panel_box, row, text_line, widgets
+from steer_utils.show.widgets.panels import (
+    BUSY,
+    StatusLine,
+    WorkingPanel,
+    code_block,
+    panel_box,
+    row,
+    text_line,
+    widgets,
+)
 from steer_utils.show.widgets.twins import alt_text_twin, twin
 from steer_utils.sound.recordings import ClipBank
 from steer_utils.sound.scenemaker import SceneMaker
 from steer_utils.sound.scenes import Scene
 from steer_utils.study.benchmark import scene_set
-
-WORKING = "working …"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +152,7 @@ class SteeringExplorer(WorkingPanel):
 
     # -- from dials to answers ---------------------------------------------------------------------------------
     def _submit(self) -> None:
-        self._busy.value = text_line(WORKING, mark="busy")
+        self._busy.value = BUSY
         self._latest.submit(_Request(self._sound, self.dials.values()))
 
     def _hear(self, sound: Sound) -> None:

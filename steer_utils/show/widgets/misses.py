@@ -40,19 +40,8 @@ from steer_utils.study.metrics import slot_of
 BELOW = 0.5  # overlap below which a window is a miss
 SHIFT = 2e-4  # seconds by which an event may lie elsewhere: times in a csv are rounded
 NEEDED = (
-    "scene",
-    "event",
-    "source",
-    "truth_start",
-    "truth_end",
-    "others",
-    "token_seconds",
-    "method",
-    "start",
-    "end",
-    "overlap",
-    "answer",
-    "curve",
+    *"scene event source truth_start truth_end others".split(),
+    *"token_seconds method start end overlap answer curve".split(),
 )
 
 

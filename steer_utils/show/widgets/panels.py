@@ -92,6 +92,9 @@ def text_line(text: str = "", *, role: str = "", mark: str = "") -> str:
     return f'<p{attributes} style="{colour}margin: 2px 0; overflow-wrap: anywhere; line-height: 1.4">{escape(text)}</p>'
 
 
+BUSY = text_line("working …", mark="busy")
+
+
 def code_block(code: str) -> str:
     """The value of an `ipywidgets.HTML` that shows `code`, escaped; it can be focused, scrolled and copied."""
     look = (

@@ -31,7 +31,7 @@ from steer_utils.show.plots.located import (
 )
 from steer_utils.show.widgets.listening import Listening
 from steer_utils.sound.scenes import Event, Scene
-from steer_utils.sound.spans import Interval
+from steer_utils.sound.spans import AudioSpan, Interval
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -55,9 +55,7 @@ def twin(listening: Listening) -> Figure:
         return _sound_figure(listening)
     if listening.truth is None:
         return located_figure(_as_located(listening, listening.located))
-    return listening_figure(
-        _as_scene(listening), _curves(listening), listening.span, listening.located, listening.truth
-    )
+    return listening_figure(*_seen(listening), listening.located, listening.truth)
 
 
 def alt_text_twin(listening: Listening) -> str:
@@ -67,9 +65,7 @@ def alt_text_twin(listening: Listening) -> str:
         return f"Spectrogram of {listening.duration:.1f} s of sound{events}; nothing located."
     if listening.truth is None:
         return alt_text_located(_as_located(listening, listening.located))
-    return alt_text_listening(
-        _as_scene(listening), _curves(listening), listening.span, listening.located, listening.truth
-    )
+    return alt_text_listening(*_seen(listening), listening.located, listening.truth)
 
 
 def publish(figure: Figure, alt: str, caption: str, html: str = "") -> None:
@@ -126,13 +122,11 @@ def _sound_figure(listening: Listening) -> Figure:
     return figure
 
 
-def _curves(listening: Listening) -> dict[str, np.ndarray]:
-    return {label: listening.curve(label) for label in listening.curves}
-
-
-def _as_scene(listening: Listening) -> Scene:
+def _seen(listening: Listening) -> tuple[Scene, dict[str, np.ndarray], AudioSpan]:
+    """The scene, every curve as the default read-out has it, and the tokens that these are counted in."""
     events = tuple(Event(name, interval) for name, interval in listening.events)
-    return Scene(listening.samples, listening.rate, events)
+    curves = {label: listening.curve(label) for label in listening.curves}
+    return Scene(listening.samples, listening.rate, events), curves, listening.span
 
 
 def _as_located(listening: Listening, interval: Interval) -> Located:

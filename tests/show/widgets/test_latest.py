@@ -46,12 +46,18 @@ class Log:
         )
 
 
-def test_requests_that_arrive_meanwhile_replace_each_other() -> None:
+def held_up() -> tuple[Log, Latest[int, int]]:
+    """Work on 1 has begun, and goes on when the gate is opened."""
     log = Log()
     log.gate.clear()
     latest = log.latest()
     latest.submit(1)
     assert log.started.wait(5)
+    return log, latest
+
+
+def test_requests_that_arrive_meanwhile_replace_each_other() -> None:
+    log, latest = held_up()
     for value in (2, 3, 4, 5):
         latest.submit(value)
     assert latest.waiting and log.begun == [1]
@@ -136,11 +142,7 @@ def test_an_error_of_the_last_resort_is_logged(caplog: pytest.LogCaptureFixture)
 
 
 def test_close_drops_what_waits_and_refuses_more() -> None:
-    log = Log()
-    log.gate.clear()
-    latest = log.latest()
-    latest.submit(1)
-    assert log.started.wait(5)
+    log, latest = held_up()
     latest.submit(2)
     latest.close()
     latest.close()
@@ -152,10 +154,7 @@ def test_close_drops_what_waits_and_refuses_more() -> None:
 
 
 def test_wait_gives_up_and_refuses_to_wait_for_itself() -> None:
-    log = Log()
-    log.gate.clear()
-    latest = log.latest()
-    latest.submit(1)
+    log, latest = held_up()
     assert not latest.wait(0.01)
     log.gate.set()
     assert latest.wait(5)
