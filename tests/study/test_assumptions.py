@@ -64,7 +64,7 @@ def test_the_words_for_defaults_are_what_the_code_does() -> None:
     levels = [float(number) for number in re.findall(r"[\d.]+\d|\d", row("strength λ").varied)]
     assert tuple(levels) == STRENGTHS
     assert tuple(float(number) for number in row("window").varied.split(" of ")[0].split(", ")) == WIDTHS
-    heard = SimpleNamespace(window_seconds=30.0, events=None, name="large")
+    heard = SimpleNamespace(window_seconds=30.0, events=None, name="large", check_text=lambda *said: None)
     maker = scene_set(heard, PAPER, count=1, seed=0).maker  # type: ignore[arg-type]
     assert (maker.event_seconds, maker.min_gap, maker.seconds) == ((5.0, 5.0), 1.0, (PAPER_SECONDS, PAPER_SECONDS))
     assert "three clips of 5 s in 17 s, gaps of 1 s" in row("benchmark").declared
