@@ -147,7 +147,9 @@ def _check_weights(name: str, family: Family, model: nn.Module, loaded: Mapping[
     shape; or are beside those that the model has, such as an adapter's or those of further blocks."""
     missing = {key for key, _ in model.named_parameters()}.intersection(loaded["missing_keys"])
     parts = (family.decoder_path, family.audio_tower_path, family.projector_path, family.head_path)
-    beside = {key for key in loaded["unexpected_keys"] if key.startswith(tuple(f"{path}." for path in parts))}
+    within = tuple(f"{path}." for path in parts)
+    matrices = (key for key in loaded["unexpected_keys"] if key.endswith((".weight", ".bias")))
+    beside = {key for key in matrices if key.startswith(within)}  # tables that are computed are stored by some releases
     shapes = {key for key, *_ in loaded["mismatched_keys"]}
     for what, keys in (("do not hold", missing), ("have another shape in", shapes), ("also hold", beside)):
         if keys:

@@ -489,6 +489,14 @@ def test_weights_that_are_not_whole_or_not_those_of_the_configuration(
         open_checkpoint(folder)
 
 
+def test_computed_tables_that_a_release_stored_are_no_obstacle(one_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(one_folder, folder)
+    _weights(lambda weights: weights.update({_of_a_block(weights)[:-13] + "rotary_emb.inv_freq": torch.ones(4)}))(folder)
+    assert "rotary_emb.inv_freq" in " ".join(load_file(folder / "model.safetensors"))
+    open_checkpoint(folder)
+
+
 def test_a_fine_tunes_own_way_to_run_is_not_ours(one_folder: Path, samples: np.ndarray, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(one_folder, folder)
