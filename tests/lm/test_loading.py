@@ -492,7 +492,8 @@ def test_weights_that_are_not_whole_or_not_those_of_the_configuration(
 def test_computed_tables_that_a_release_stored_are_no_obstacle(one_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(one_folder, folder)
-    _weights(lambda weights: weights.update({_of_a_block(weights)[:-13] + "rotary_emb.inv_freq": torch.ones(4)}))(folder)
+    stored = _weights(lambda held: held.update({_of_a_block(held)[:-13] + "rotary_emb.inv_freq": torch.ones(4)}))
+    stored(folder)
     assert "rotary_emb.inv_freq" in " ".join(load_file(folder / "model.safetensors"))
     open_checkpoint(folder)
 
