@@ -38,51 +38,59 @@ def address(site: Path) -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.fixture
-def open_page(browser: Browser, address: str) -> Iterator[Any]:
-    """`open_page(name, view)` opens a page; nothing may go wrong in it until the test ends."""
-    opened: list[tuple[Page, Watch]] = []
+class Opener:
+    """`opener(name, view)` opens a page; `close` closes all, and fails where anything went wrong in one."""
 
-    def opens(name: str, view: str) -> Page:
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.browser, self.address = browser, address
+        self.opened: list[tuple[Page, Watch]] = []
+
+    def __call__(self, name: str, view: str) -> Page:
         width, theme = VIEWS[view]
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+        page = self.browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
         watch = Watch()
         watch.over(page)
-        opened.append((page, watch))
-        page.goto(f"{address}/{name}.html")
+        self.opened.append((page, watch))
+        page.goto(f"{self.address}/{name}.html")
         page.wait_for_load_state("load")
         page.wait_for_function("() => !window.MathJax?.Hub || window.MathJax.Hub.queue?.pending === 0")
         return page
 
-    yield opens
-    for page, watch in opened:
-        page.wait_for_timeout(50)
-        page.context.close()
-        watch.check()
+    def close(self) -> None:
+        while self.opened:
+            page, watch = self.opened.pop()
+            page.wait_for_timeout(50)
+            page.context.close()
+            watch.check()
 
 
-def check(page: Page) -> None:
-    assert not (wrong := violations(page)), "\n".join(wrong)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Opener]:
+    opener = Opener(browser, address)
+    yield opener
+    opener.close()
+
+
+def check(page: Page, name: str) -> None:
+    assert not (wrong := violations(page)), f"{name}:\n" + "\n".join(wrong)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} scrolls sideways"
 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", KINDS)
-def test_a_page_of_each_kind_can_be_read_by_everybody(open_page: Any, name: str, view: str) -> None:
-    check(open_page(name, view))
+def test_a_page_of_each_kind_can_be_read_by_everybody(open_page: Opener, name: str, view: str) -> None:
+    check(open_page(name, view), name)
 
 
 @pytest.mark.slow  # the fast one has a page of each kind
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_can_be_read_by_everybody(open_page: Any, site: Path, view: str) -> None:
+def test_every_page_can_be_read_by_everybody(open_page: Opener, site: Path, view: str) -> None:
     for name in pages(site):
-        page = open_page(name, view)
-        assert not (wrong := violations(page)), f"{name}:\n" + "\n".join(wrong)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
-        page.close()
+        check(open_page(name, view), name)
+        open_page.close()
 
 
-def test_search_theme_copy_and_folded_solutions_work(open_page: Any) -> None:
+def test_search_theme_copy_and_folded_solutions_work(open_page: Opener) -> None:
     page = open_page("notebooks/00_start_here", "wide, light")
     assert page.locator(".MathJax").count(), "formulas are drawn"
     solution = page.locator("details.hide").first
