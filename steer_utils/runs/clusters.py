@@ -140,11 +140,8 @@ def connected(address: str) -> Iterator[Client]:
         ) from error
     try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
-    except (
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:  # a timeout is an OSError too; TLS without certificates a TypeError
+    except (OSError, TypeError, ValueError) as error:
+        # A timeout is an OSError, too; TLS without certificates is a TypeError.
         raise ValueError(
             f"no Dask scheduler answers at {address!r} ({' '.join(str(error).split())[:120]}); start one with "
             "`dask scheduler`, and pass the address that it prints"

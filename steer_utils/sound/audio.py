@@ -140,7 +140,8 @@ def _recording(blocks: Callable[[], Iterable[np.ndarray]], rate: int, label: str
         for part in parts:
             part -= np.float32(mean)
         peak = _peak(parts)
-    drift = float(np.abs([half.mean() for part in parts for half in _frames(part, target_rate // 2)]).max(initial=0.0))
+    halves = np.concatenate([_frames(part, target_rate // 2).mean(axis=1) for part in parts])
+    drift = float(np.abs(halves).max(initial=0.0))
     if drift > DRIFT * peak:
         found.append(f"{label} has an offset that changes (by {drift:.2f}); what is below {SLOW:g} Hz is taken out")
         _without_drift(parts, target_rate)
@@ -172,8 +173,8 @@ def _recording(blocks: Callable[[], Iterable[np.ndarray]], rate: int, label: str
 
 
 def _frames(samples: np.ndarray, size: int) -> np.ndarray:
-    """Consecutive frames, (frames, size); a last, shorter one is left out."""
-    return samples[: len(samples) // size * size].reshape(-1, size)
+    """Consecutive frames of (samples,) or (samples, channels): (frames, size, ...); a last, shorter one is left out."""
+    return samples[: len(samples) // size * size].reshape(-1, size, *samples.shape[1:])
 
 
 def _without_drift(parts: Iterable[np.ndarray], rate: int) -> None:
@@ -244,14 +245,10 @@ class _Mix:
 
 
 def _frame_powers(mean: np.ndarray, channels: np.ndarray, size: int) -> np.ndarray:
-    """Variance of each channel, and its covariance with their mean, in frames of `size`: (2, frames, channels).
-
-    A last, shorter frame is left out.
-    """
-    count = len(channels) // size
-    frames = channels[: count * size].reshape(count, size, channels.shape[1])
+    """Variance of each channel, and its covariance with their mean, in frames of `size`: (2, frames, channels)."""
+    frames = _frames(channels, size)
     frames = frames - frames.mean(axis=1, keepdims=True)
-    return np.stack([frames.var(axis=1), (frames * mean[: count * size].reshape(count, size, 1)).mean(axis=1)])
+    return np.stack([frames.var(axis=1), (frames * _frames(mean[:, None], size)).mean(axis=1)])
 
 
 class _Store:

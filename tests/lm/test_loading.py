@@ -52,9 +52,13 @@ def test_small_models_are_float32_unless_asked(one_model: AudioLM, tmp_path: Pat
     assert open_checkpoint(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
 
 
-def test_the_revision_follows_the_weights(one_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
+@pytest.fixture
+def folder(one_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the checkpoint, to be changed."""
+    return Path(shutil.copytree(one_folder, tmp_path / "copy"))
+
+
+def test_the_revision_follows_the_weights(one_folder: Path, folder: Path) -> None:
     assert open_checkpoint(folder).revision == fingerprint(one_folder)
     weights = folder / "model.safetensors"
     raw = bytearray(weights.read_bytes())
@@ -109,18 +113,14 @@ def test_remote_code_is_not_run(tmp_path: Path) -> None:
         open_checkpoint(tmp_path)
 
 
-def test_pickled_weights_are_refused(one_folder: Path, one_model: AudioLM, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
+def test_pickled_weights_are_refused(one_model: AudioLM, folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save(one_model.model.state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="safetensors"):
         open_checkpoint(folder)
 
 
-def test_damaged_pocket_facts(one_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
+def test_damaged_pocket_facts(folder: Path) -> None:
     (folder / "pocket.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"pocket\.json is damaged"):
         open_checkpoint(folder)
@@ -479,28 +479,22 @@ def _of_a_block(weights: dict[str, torch.Tensor]) -> str:
     ],
 )
 def test_weights_that_are_not_whole_or_not_those_of_the_configuration(
-    change: Callable[[Path], object], match: str, one_folder: Path, tmp_path: Path
+    change: Callable[[Path], object], match: str, folder: Path
 ) -> None:
     """transformers draws what is missing at random and leaves out what is too much; both only log it."""
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
     change(folder)
     with pytest.raises(CheckpointError, match=match):
         open_checkpoint(folder)
 
 
-def test_computed_tables_that_a_release_stored_are_no_obstacle(one_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
+def test_computed_tables_that_a_release_stored_are_no_obstacle(folder: Path) -> None:
     stored = _weights(lambda held: held.update({_of_a_block(held)[:-13] + "rotary_emb.inv_freq": torch.ones(4)}))
     stored(folder)
     assert "rotary_emb.inv_freq" in " ".join(load_file(folder / "model.safetensors"))
     open_checkpoint(folder)
 
 
-def test_a_fine_tunes_own_way_to_run_is_not_ours(one_folder: Path, samples: np.ndarray, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
+def test_a_fine_tunes_own_way_to_run_is_not_ours(one_folder: Path, samples: np.ndarray, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     theirs = {"_attn_implementation": "flash_attention_2", "return_dict": False, "use_cache": False}
     parts = {name: {**config[name], **theirs} for name in ("text_config", "audio_config")}
@@ -520,9 +514,7 @@ def test_blocks_that_do_not_see_the_whole_past_are_refused_before_weights_are_re
         open_checkpoint(tmp_path)
 
 
-def test_a_prompt_that_cannot_be_is_refused_when_the_model_is_opened(one_folder: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(one_folder, folder)
+def test_a_prompt_that_cannot_be_is_refused_when_the_model_is_opened(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'][1]['text'] }}")
     with pytest.raises(CheckpointError, match="gives no single audio placeholder"):
         open_checkpoint(folder)
